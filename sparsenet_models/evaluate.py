@@ -1,0 +1,70 @@
+"""How well a net does on a labelled set: top-1, top-5, loss, speed."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .data import ImageSet
+
+
+@dataclass(frozen=True)
+class Score:
+    """``top1`` and ``top5`` in percent of ``count`` images, mean cross-entropy ``loss`` in nats."""
+
+    top1: float
+    top5: float
+    loss: float
+    count: int
+    images_per_second: float
+
+
+@torch.inference_mode()
+def evaluate(
+    model: nn.Module,
+    image_set: ImageSet,
+    *,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+    batch_size: int = 500,
+) -> Score:
+    """Score ``model`` in eval mode, single view, and leave it in the mode it was in.
+
+    Args:
+        model: the net, ``(N, C, H, W) -> (N, classes)``; computes on its own device and dtype.
+        image_set: the images and labels; with fewer than five classes top-5 counts them all.
+        mean: of each channel, pixels in [0, 1].
+        std: of each channel, likewise.
+        batch_size: images in a batch.
+    """
+    parameter = next(model.parameters())
+    was_training = model.training
+    model.eval()
+    top1 = top5 = 0
+    loss = 0.0
+    start = time.perf_counter()
+    for images, labels in zip(
+        image_set.images.split(batch_size), image_set.labels.split(batch_size)
+    ):
+        labels = labels.to(parameter.device)
+        inputs = normalised(images.to(parameter.device), mean, std).to(parameter.dtype)
+        logits = model(inputs.contiguous(memory_format=torch.channels_last)).float()
+        loss += F.cross_entropy(logits, labels, reduction="sum").item()
+        hits = logits.topk(min(5, logits.shape[1]), dim=1).indices == labels[:, None]
+        top1 += int(hits[:, 0].sum())
+        top5 += int(hits.any(dim=1).sum())
+    seconds = time.perf_counter() - start
+    model.train(was_training)
+    count = len(image_set)
+    return Score(100 * top1 / count, 100 * top5 / count, loss / count, count, count / seconds)
+
+
+def normalised(images: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
+    """Return uint8 images ``(N, C, H, W)`` as float32, ``(pixel / 255 - mean) / std``."""
+    means = torch.tensor(mean, device=images.device).view(1, -1, 1, 1)
+    stds = torch.tensor(std, device=images.device).view(1, -1, 1, 1)
+    return (images.float() / 255 - means) / stds

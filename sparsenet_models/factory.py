@@ -1,0 +1,125 @@
+"""create_model: the one door to every net, with or without weights."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from .pretrained import load_into, load_pretrained
+from .pretrained_cfg import PretrainedCfg
+from .registry import get_pretrained_cfg, model_entrypoint
+from .suggest import did_you_mean
+
+
+def create_model(
+    model_name: str,
+    pretrained: bool = False,
+    *,
+    num_classes: int | None = None,
+    in_chans: int | None = None,
+    checkpoint_path: str | PathLike[str] | None = None,
+    pretrained_cfg_overlay: Mapping[str, Any] | None = None,
+    cache_dir: str | PathLike[str] | None = None,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
+    **model_kwargs: Any,
+) -> nn.Module:
+    """Build a net by name, in train mode and float32, with or without weights.
+
+    >>> model = create_model("sparsenet_bc_100_k24", pretrained=True).eval()
+    >>> logits = model(images)  # (N, 3, 32, 32) -> (N, 10)
+
+    Args:
+        model_name: ``architecture`` or ``architecture.tag``; ``list_models()`` names them.
+        pretrained: load the tag's weights.
+        num_classes: classes of the head, 0 for none; default the tag's. With weights for another
+            number the head is new and untrained, everything else is loaded.
+        in_chans: input channels, default 3. Weights for three are adapted, as timm does.
+        checkpoint_path: a weight file of your own, in place of ``pretrained``. Its head must fit,
+            unless ``num_classes`` says otherwise.
+        pretrained_cfg_overlay: keys of the pretrained configuration to replace, for instance
+            ``dict(file="my.safetensors")``.
+        cache_dir: where fetched weights are kept; bundled ones are read where they are.
+        device: where the net is built.
+        dtype: floating-point type of the net, after loading.
+        **model_kwargs: arguments of the net's class; those that are None are left out.
+
+    Raises:
+        ValueError: unknown name or tag, no weights under the tag, a file that does not fit, an
+            argument out of range. The message names the nearest right one.
+        TypeError: an argument that the net does not take, or of the wrong type.
+        OSError: a weight file is missing or cannot be read.
+    """
+    entrypoint = model_entrypoint(model_name)
+    cfg = get_pretrained_cfg(model_name)
+    if pretrained_cfg_overlay:
+        cfg = cfg.overlaid(pretrained_cfg_overlay)
+    if pretrained and checkpoint_path is not None:
+        raise ValueError("give one of pretrained=True and checkpoint_path, not both")
+    _check_count("num_classes", num_classes, minimum=0)
+    _check_count("in_chans", in_chans, minimum=1)
+    classes = cfg.num_classes if num_classes is None else num_classes
+    kwargs = {"num_classes": classes, "in_chans": in_chans, **model_kwargs}
+    kwargs = {key: value for key, value in kwargs.items() if value is not None}
+    _check_keywords(model_name, entrypoint, kwargs)
+
+    with nullcontext() if device is None else torch.device(device):
+        model = entrypoint(**kwargs)
+    if pretrained:
+        load_pretrained(model, cfg)
+    elif checkpoint_path is not None:
+        load_into(model, Path(checkpoint_path), new_head=num_classes is not None, new_stem=True)
+    model.pretrained_cfg = _true_of(model, cfg).to_dict()  # type: ignore[assignment]
+    return model.to(device=device, dtype=dtype)
+
+
+def _check_count(name: str, value: int | None, minimum: int) -> None:
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} must be an integer, got {value!r} ({type(value).__name__})")
+    if value < minimum:
+        raise ValueError(f"{name} must be at least {minimum}, got {value}")
+
+
+def _check_keywords(
+    name: str, entrypoint: Callable[..., nn.Module], kwargs: Mapping[str, Any]
+) -> None:
+    """Raise a TypeError with the nearest right word for a keyword that the net does not take."""
+    parameters = inspect.signature(entrypoint).parameters
+    if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()):
+        return
+    known = {*parameters, *inspect.signature(create_model).parameters} - {"model_kwargs"}
+    for keyword in kwargs:
+        if keyword not in parameters:
+            raise TypeError(f"{name!r} takes no argument {keyword!r}{did_you_mean(keyword, known)}")
+
+
+def _true_of(model: nn.Module, cfg: PretrainedCfg) -> PretrainedCfg:
+    """Return ``cfg`` with the fields that the net's own head and stem decide."""
+    classes = getattr(model, "num_classes", cfg.num_classes)
+    channels = getattr(model, "in_chans", cfg.input_size[0])
+    changes: dict[str, Any] = {"num_classes": classes}
+    if classes != cfg.num_classes:
+        changes["label_names"] = None
+    if channels != cfg.input_size[0]:
+        changes["input_size"] = (channels, *cfg.input_size[1:])
+        changes["mean"] = _per_channel(cfg.mean, channels)
+        changes["std"] = _per_channel(cfg.std, channels)
+        if cfg.min_input_size is not None:
+            changes["min_input_size"] = (channels, *cfg.min_input_size[1:])
+    return cfg.overlaid(changes)
+
+
+def _per_channel(values: tuple[float, ...], channels: int) -> tuple[float, ...]:
+    """Return statistics for another number of channels: the mean for one, else repeated."""
+    if channels == 1:
+        return (sum(values) / len(values),)
+    return tuple(values[index % len(values)] for index in range(channels))

@@ -1,0 +1,85 @@
+"""From a family's table to registered entrypoints, with the tags that every net of it has."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch import nn
+
+from ..cifar import (
+    CIFAR10_CLASSES,
+    CIFAR10_MEAN,
+    CIFAR10_STD,
+    CIFAR100_CLASSES,
+    CIFAR100_MEAN,
+    CIFAR100_STD,
+)
+from ..pretrained_cfg import PretrainedCfg
+from ..registry import register_model
+
+
+def register_cifar_models(
+    net: type[nn.Module], table: Mapping[str, dict[str, Any]], **paper: str
+) -> None:
+    """Register every net of ``table`` (name -> arguments) with the tags cifar10 and cifar100."""
+    for name, arguments in table.items():
+        common: dict[str, Any] = dict(
+            architecture=name,
+            input_size=(3, 32, 32),
+            min_input_size=(3, 8, 8),
+            pool_size=(8, 8),
+            crop_pct=1.0,
+            first_conv="stem.conv",
+            classifier="head.fc",
+            **paper,
+        )
+        cifar10 = PretrainedCfg(
+            tag="cifar10",
+            mean=CIFAR10_MEAN,
+            std=CIFAR10_STD,
+            num_classes=10,
+            label_names=CIFAR10_CLASSES,
+            **common,
+        )
+        cifar100 = PretrainedCfg(
+            tag="cifar100",
+            mean=CIFAR100_MEAN,
+            std=CIFAR100_STD,
+            num_classes=100,
+            label_names=CIFAR100_CLASSES,
+            **common,
+        )
+        tagged = {cfg.tag: cfg for cfg in (cifar10, cifar100)}
+        register_model(pretrained_cfgs=tagged)(_entrypoint(name, net, arguments))
+
+
+def register_imagenet_models(
+    net: type[nn.Module], table: Mapping[str, dict[str, Any]], **paper: str
+) -> None:
+    """Register every net of ``table`` (name -> arguments) with the tag in1k, for 224x224 images."""
+    for name, arguments in table.items():
+        cfg = PretrainedCfg(
+            architecture=name,
+            tag="in1k",
+            min_input_size=(3, 32, 32),
+            pool_size=(7, 7),
+            num_classes=1000,
+            first_conv="stem.conv",
+            classifier="head.fc",
+            **paper,
+        )
+        register_model(pretrained_cfgs={cfg.tag: cfg})(_entrypoint(name, net, arguments))
+
+
+def _entrypoint(
+    name: str, net: type[nn.Module], arguments: dict[str, Any]
+) -> Callable[..., nn.Module]:
+    def entrypoint(**kwargs: Any) -> nn.Module:
+        return net(**{**arguments, **kwargs})
+
+    entrypoint.__name__ = entrypoint.__qualname__ = name
+    entrypoint.__doc__ = f"{net.__name__} with {arguments}."
+    entrypoint.__signature__ = inspect.signature(net)  # type: ignore[attr-defined]
+    return entrypoint

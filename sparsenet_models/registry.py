@@ -1,0 +1,205 @@
+"""Names: name -> entrypoint, name.tag -> pretrained configuration, and their listings.
+
+The words and rules are timm's: a name is ``architecture`` or ``architecture.tag``, split at the first
+dot; the first tag is the default.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import TypeVar, overload
+
+from torch import nn
+
+from .pretrained_cfg import PretrainedCfg
+from .suggest import did_you_mean
+
+WEIGHTS_DIR = Path(__file__).parent / "weights"
+
+Entrypoint = TypeVar("Entrypoint", bound=Callable[..., nn.Module])
+
+_entrypoints: dict[str, Callable[..., nn.Module]] = {}
+_tagged_cfgs: dict[str, dict[str, PretrainedCfg]] = {}
+
+
+@overload
+def register_model(entrypoint: Entrypoint) -> Entrypoint: ...
+@overload
+def register_model(
+    *, pretrained_cfgs: Mapping[str, PretrainedCfg] | None = ..., override: bool = ...
+) -> Callable[[Entrypoint], Entrypoint]: ...
+def register_model(entrypoint=None, *, pretrained_cfgs=None, override=False):
+    """Register a function that builds a net, under the function's name. A decorator.
+
+    >>> @register_model
+    ... def tiny_net(**kwargs):
+    ...     return SparseNet(depth=10, growth_rate=4, **kwargs)
+
+    Args:
+        entrypoint: called with the keywords that ``create_model`` does not keep for itself
+            (``num_classes`` and ``in_chans`` among them), returns the net.
+        pretrained_cfgs: configurations by tag, the default tag first.
+        override: replace a model of that name.
+
+    Raises:
+        ValueError: the name is taken (without ``override``) or has a dot in it.
+    """
+    if entrypoint is None:
+        return lambda function: register_model_as(function, pretrained_cfgs, override)
+    return register_model_as(entrypoint, pretrained_cfgs, override)
+
+
+def register_model_as(
+    entrypoint: Entrypoint, pretrained_cfgs: Mapping[str, PretrainedCfg] | None, override: bool
+) -> Entrypoint:
+    """Register ``entrypoint`` under its own ``__name__``; see ``register_model``."""
+    name = entrypoint.__name__
+    if "." in name or not name:
+        raise ValueError(f"a model's name must have no dot, which starts a tag; got {name!r}")
+    if name in _entrypoints and not override:
+        raise ValueError(
+            f"a model named {name!r} is registered already; pass override=True to replace it"
+        )
+    _entrypoints[name] = entrypoint
+    _tagged_cfgs[name] = {
+        tag: _with_bundled_weights(cfg) for tag, cfg in (pretrained_cfgs or {}).items()
+    }
+    return entrypoint
+
+
+def split_model_name_tag(name: str) -> tuple[str, str]:
+    """Split ``architecture.tag`` at the first dot; the tag is "" where there is none."""
+    architecture, _, tag = name.partition(".")
+    return architecture, tag
+
+
+def is_model(name: str) -> bool:
+    """Return whether a model of that name (its tag left aside) is registered."""
+    return split_model_name_tag(name)[0] in _all_entrypoints()
+
+
+def model_entrypoint(name: str) -> Callable[..., nn.Module]:
+    """Return the function that builds the net ``name`` (its tag left aside), untrained.
+
+    Raises:
+        ValueError: no model of that name; the message names the nearest.
+    """
+    architecture, _ = split_model_name_tag(name)
+    entrypoints = _all_entrypoints()
+    if architecture not in entrypoints:
+        hint = did_you_mean(architecture, entrypoints)
+        raise ValueError(
+            f"unknown model {architecture!r}{hint or ';'} list_models() names all {len(entrypoints)}"
+        )
+    return entrypoints[architecture]
+
+
+def get_pretrained_cfg(name: str) -> PretrainedCfg:
+    """Return what is known of ``name``: of its tag, or of the default tag where it has none.
+
+    Raises:
+        ValueError: unknown model, or a tag that it does not have; the message lists the tags.
+    """
+    architecture, tag = split_model_name_tag(name)
+    model_entrypoint(architecture)
+    cfgs = _tagged_cfgs[architecture]
+    if not tag:
+        return next(iter(cfgs.values()), PretrainedCfg(architecture=architecture))
+    if tag not in cfgs:
+        tags = ", ".join(map(repr, cfgs)) or "none"
+        raise ValueError(
+            f"unknown tag {tag!r} of {architecture!r}{did_you_mean(tag, cfgs) or ';'} its tags: {tags}"
+        )
+    return cfgs[tag]
+
+
+def tags_with_weights(name: str) -> list[str]:
+    """Return the ``architecture.tag`` names of one model that have weights, default tag first."""
+    architecture, _ = split_model_name_tag(name)
+    return [cfg.name for cfg in _tagged_cfgs[architecture].values() if cfg.has_weights]
+
+
+def list_models(
+    filter: str | Sequence[str] = "",
+    pretrained: bool = False,
+    exclude_filters: str | Sequence[str] = "",
+    include_tags: bool | None = None,
+) -> list[str]:
+    """Return the names of models, in natural order (``_k12`` before ``_k100``).
+
+    Args:
+        filter: a pattern with ``*`` and ``?``, or several, any of which may match; a pattern
+            without a tag also matches ``name.*``.
+        pretrained: only what has weights, as ``architecture.tag``.
+        exclude_filters: patterns of names to leave out.
+        include_tags: list tags too; None follows ``pretrained``.
+    """
+    include_tags = pretrained if include_tags is None else include_tags
+    names = []
+    for architecture in _all_entrypoints():
+        cfgs = [c for c in _tagged_cfgs[architecture].values() if c.has_weights or not pretrained]
+        if include_tags and cfgs:
+            names += [cfg.name for cfg in cfgs]
+        elif cfgs or not pretrained:
+            names.append(architecture)
+    patterns, excluded = _patterns(filter), _patterns(exclude_filters)
+    return sorted(
+        (
+            name
+            for name in names
+            if (not patterns or _matches(name, patterns)) and not _matches(name, excluded)
+        ),
+        key=_natural_key,
+    )
+
+
+def list_pretrained(
+    filter: str | Sequence[str] = "", exclude_filters: str | Sequence[str] = ""
+) -> list[str]:
+    """Return every ``architecture.tag`` that has weights; arguments as in ``list_models``."""
+    return list_models(filter, pretrained=True, exclude_filters=exclude_filters)
+
+
+def _all_entrypoints() -> dict[str, Callable[..., nn.Module]]:
+    from . import models  # noqa: F401  registers the library's own, once
+
+    return _entrypoints
+
+
+@cache
+def _bundled_fields() -> dict[str, dict]:
+    """Return what the card files beside the bundled weights say, by ``architecture.tag``."""
+    return {
+        path.stem: json.loads(path.read_text(encoding="utf-8"))
+        for path in sorted(WEIGHTS_DIR.glob("*.json"))
+    }
+
+
+def _with_bundled_weights(cfg: PretrainedCfg) -> PretrainedCfg:
+    fields = _bundled_fields().get(cfg.name)
+    if fields is None:
+        return cfg
+    return cfg.overlaid({**fields, "file": str(WEIGHTS_DIR / fields["file"])})
+
+
+def _patterns(filters: str | Sequence[str]) -> list[str]:
+    listed = [filters] if isinstance(filters, str) else list(filters)
+    return [pattern for pattern in listed if pattern]
+
+
+def _matches(name: str, patterns: Sequence[str]) -> bool:
+    return any(
+        fnmatch.fnmatchcase(name, pattern)
+        or ("." not in pattern and fnmatch.fnmatchcase(name, f"{pattern}.*"))
+        for pattern in patterns
+    )
+
+
+def _natural_key(name: str) -> list[tuple[bool, int, str]]:
+    parts = re.split(r"(\d+)", name)
+    return [(part.isdigit(), int(part) if part.isdigit() else 0, part) for part in parts]

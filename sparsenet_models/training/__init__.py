@@ -1,0 +1,1 @@
+"""The training loop that made the bundled weights, and what it is built from."""

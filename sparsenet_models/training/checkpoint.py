@@ -1,0 +1,63 @@
+"""A run's folder: checkpoints that are always whole, and the table of its epochs."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+CHECKPOINT = "checkpoint.pt"
+WEIGHTS = "model.safetensors"
+METRICS = "metrics.csv"
+CONFIG = "config.json"
+COLUMNS = ("epoch", "loss", "lr", "seconds", "images_per_second", "top1")
+
+
+def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+    """Let ``write`` fill a temporary file beside ``path``, then rename it: whole, or not there.
+
+    Raises:
+        OSError: the file cannot be written; what ``path`` held before is still there.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        write(temporary)
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def save_checkpoint(folder: Path, state: dict[str, Any]) -> None:
+    """Replace the run's checkpoint by ``state``."""
+    write_atomically(folder / CHECKPOINT, lambda path: torch.save(state, path))
+
+
+def load_checkpoint_state(folder: Path) -> dict[str, Any] | None:
+    """Return the run's last checkpoint, None where there is none."""
+    path = folder / CHECKPOINT
+    if not path.exists():
+        return None
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def append_metrics(folder: Path, row: dict[str, Any]) -> None:
+    """Add an epoch to ``metrics.csv``, unless a run cut off after writing it has it already."""
+    path = folder / METRICS
+    rows = []
+    if path.exists():
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = [old for old in csv.DictReader(file) if int(old["epoch"]) < row["epoch"]]
+
+    def write(temporary: Path) -> None:
+        with temporary.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, COLUMNS)
+            writer.writeheader()
+            writer.writerows([*rows, row])
+
+    write_atomically(path, write)
