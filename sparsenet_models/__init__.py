@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from .aggregation import StageGraph as StageGraph
     from .aggregation import dense_aggregation_indices as dense_aggregation_indices
     from .aggregation import sparse_aggregation_indices as sparse_aggregation_indices
-    from .transforms import create_transform as create_transform
-    from .transforms import resolve_data_config as resolve_data_config
     from .factory import create_model as create_model
     from .models import DenseNet as DenseNet
     from .models import SparseNet as SparseNet
@@ -28,6 +26,8 @@ if TYPE_CHECKING:
     from .registry import model_entrypoint as model_entrypoint
     from .registry import register_model as register_model
     from .registry import split_model_name_tag as split_model_name_tag
+    from .transforms import create_transform as create_transform
+    from .transforms import resolve_data_config as resolve_data_config
 
 _HOME = {
     "DenseNet": "models",

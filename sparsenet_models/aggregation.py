@@ -82,9 +82,7 @@ class StageGraph:
             user's rule returned something other than distinct outputs in ``[0, layer)``.
     """
 
-    def __init__(
-        self, num_layers: int, aggregation: str | AggregationRule = "sparse", base: int = 2
-    ) -> None:
+    def __init__(self, num_layers: int, aggregation: str | AggregationRule = "sparse", base: int = 2) -> None:
         self.num_layers = _integer("num_layers", num_layers, minimum=1)
         self.base = _integer("base", base, minimum=2)
         if aggregation not in ("sparse", "dense") and not callable(aggregation):
@@ -156,11 +154,7 @@ class StageGraph:
             return self.num_layers + 1
         if self.aggregation == "sparse":
             return output + _largest_power(self.num_layers + 1 - output, self.base)
-        readers = (
-            layer
-            for layer in range(self.num_layers + 1, output, -1)
-            if output in self.inputs(layer)
-        )
+        readers = (layer for layer in range(self.num_layers + 1, output, -1) if output in self.inputs(layer))
         return next(readers, None)
 
     def _within(self, name: str, value: int, minimum: int, maximum: int) -> int:

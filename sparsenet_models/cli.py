@@ -59,6 +59,4 @@ def train(resume: bool, resolution: str, epochs: int | None, **options: Any) -> 
     except TrainingStopped as error:
         raise click.ClickException(str(error)) from error
     except KeyboardInterrupt:
-        raise click.ClickException(
-            f"interrupted; go on with: --resume --out {options['out']}"
-        ) from None
+        raise click.ClickException(f"interrupted; go on with: --resume --out {options['out']}") from None

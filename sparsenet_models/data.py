@@ -33,9 +33,7 @@ class ImageSet:
         return len(self.labels)
 
 
-def load_image_set(
-    source: str | PathLike[str], split: str, data_config: dict[str, Any]
-) -> ImageSet:
+def load_image_set(source: str | PathLike[str], split: str, data_config: dict[str, Any]) -> ImageSet:
     """Load one split of a labelled set, cropped to the size of ``data_config``.
 
     Args:
@@ -100,9 +98,7 @@ def _read_with_datasets(path: Path, split: str, data_config: dict[str, Any]) -> 
     found = datasets.load_dataset(str(path))
     names = [name for name in SPLIT_NAMES[split] if name in found]
     if not names:
-        raise ValueError(
-            f"{path} has no split named {' or '.join(SPLIT_NAMES[split])}: {list(found)}"
-        )
+        raise ValueError(f"{path} has no split named {' or '.join(SPLIT_NAMES[split])}: {list(found)}")
     rows = found[names[0]]
     image_column = _first_column(rows, datasets.Image, path)
     label_column = _first_column(rows, datasets.ClassLabel, path)

@@ -47,9 +47,7 @@ def evaluate(
     top1 = top5 = 0
     loss = 0.0
     start = time.perf_counter()
-    for images, labels in zip(
-        image_set.images.split(batch_size), image_set.labels.split(batch_size)
-    ):
+    for images, labels in zip(image_set.images.split(batch_size), image_set.labels.split(batch_size)):
         labels = labels.to(parameter.device)
         inputs = normalised(images.to(parameter.device), mean, std).to(parameter.dtype)
         logits = model(inputs.contiguous(memory_format=torch.channels_last)).float()

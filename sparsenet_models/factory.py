@@ -89,9 +89,7 @@ def _check_count(name: str, value: int | None, minimum: int) -> None:
         raise ValueError(f"{name} must be at least {minimum}, got {value}")
 
 
-def _check_keywords(
-    name: str, entrypoint: Callable[..., nn.Module], kwargs: Mapping[str, Any]
-) -> None:
+def _check_keywords(name: str, entrypoint: Callable[..., nn.Module], kwargs: Mapping[str, Any]) -> None:
     """Raise a TypeError with the nearest right word for a keyword that the net does not take."""
     parameters = inspect.signature(entrypoint).parameters
     if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()):

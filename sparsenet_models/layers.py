@@ -128,7 +128,8 @@ class ClassifierHead(nn.Module):
         super().__init__()
         self.in_features = in_features
         self.drop = nn.Dropout(drop_rate)
-        self.reset(num_classes, global_pool)
+        self.global_pool = global_pool
+        self.reset(num_classes)
 
     @property
     def hidden_size(self) -> int:

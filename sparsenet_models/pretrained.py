@@ -104,7 +104,7 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
         return _read_torch_file(path)
     try:
         with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
         raise ValueError(
             f"{path} ({path.stat().st_size:,} bytes) is no readable safetensors or torch.save file "
@@ -231,11 +231,7 @@ def _check_fits(path: Path, own: Mapping[str, Tensor], state: Mapping[str, Tenso
     problems.append(
         _named(
             "not finite",
-            [
-                name
-                for name in shared
-                if state[name].is_floating_point() and not state[name].isfinite().all()
-            ],
+            [name for name in shared if state[name].is_floating_point() and not state[name].isfinite().all()],
         )
     )
     found = [problem for problem in problems if problem]

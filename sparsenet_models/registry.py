@@ -62,13 +62,9 @@ def register_model_as(
     if "." in name or not name:
         raise ValueError(f"a model's name must have no dot, which starts a tag; got {name!r}")
     if name in _entrypoints and not override:
-        raise ValueError(
-            f"a model named {name!r} is registered already; pass override=True to replace it"
-        )
+        raise ValueError(f"a model named {name!r} is registered already; pass override=True to replace it")
     _entrypoints[name] = entrypoint
-    _tagged_cfgs[name] = {
-        tag: _with_bundled_weights(cfg) for tag, cfg in (pretrained_cfgs or {}).items()
-    }
+    _tagged_cfgs[name] = {tag: _with_bundled_weights(cfg) for tag, cfg in (pretrained_cfgs or {}).items()}
     return entrypoint
 
 
@@ -158,9 +154,7 @@ def list_models(
     )
 
 
-def list_pretrained(
-    filter: str | Sequence[str] = "", exclude_filters: str | Sequence[str] = ""
-) -> list[str]:
+def list_pretrained(filter: str | Sequence[str] = "", exclude_filters: str | Sequence[str] = "") -> list[str]:
     """Return every ``architecture.tag`` that has weights; arguments as in ``list_models``."""
     return list_models(filter, pretrained=True, exclude_filters=exclude_filters)
 
@@ -175,8 +169,7 @@ def _all_entrypoints() -> dict[str, Callable[..., nn.Module]]:
 def _bundled_fields() -> dict[str, dict]:
     """Return what the card files beside the bundled weights say, by ``architecture.tag``."""
     return {
-        path.stem: json.loads(path.read_text(encoding="utf-8"))
-        for path in sorted(WEIGHTS_DIR.glob("*.json"))
+        path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(WEIGHTS_DIR.glob("*.json"))
     }
 
 

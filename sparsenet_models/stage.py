@@ -49,8 +49,7 @@ class Stage(nn.Module):
         self.sources = [graph.inputs(layer) for layer in range(1, graph.num_layers + 2)]
         widths = [in_channels] + [width] * graph.num_layers
         merged = [
-            width if merge == "sum" else sum(widths[source] for source in sources)
-            for sources in self.sources
+            width if merge == "sum" else sum(widths[source] for source in sources) for sources in self.sources
         ]
         self.layers = nn.ModuleList(make_layer(channels) for channels in merged[:-1])
         self.out_channels = merged[-1]

@@ -18,7 +18,7 @@ from ..layers import CifarStem, ClassifierHead, ImageNetStem, PreActivationLayer
 from ..stage import MERGES, Stage
 
 CIFAR_STAGES = 3
-STEMS = {"cifar": CifarStem, "imagenet": ImageNetStem}
+STEMS: dict[str, type[CifarStem | ImageNetStem]] = {"cifar": CifarStem, "imagenet": ImageNetStem}
 
 
 class AggregationNet(nn.Module):
@@ -98,7 +98,7 @@ class AggregationNet(nn.Module):
         self.stages = nn.ModuleList()
         self.transitions = nn.ModuleList()
         self.feature_info: list[dict[str, Any]] = []
-        channels, reduction = stem_channels, self.stem.reduction
+        channels, reduction = stem_channels, STEMS[stem].reduction
         for index, (num_layers, width) in enumerate(zip(stage_layers, growth_rates)):
             if index > 0:
                 mapped = width if merge == "sum" else int(channels * theta)
@@ -194,9 +194,7 @@ def _check_rate(name: str, value: float) -> None:
         raise ValueError(f"{name} must be in [0, 1), got {value!r}")
 
 
-def _stage_layers(
-    depth: int | None, layers: Sequence[int] | None, bottleneck: bool
-) -> tuple[int, ...]:
+def _stage_layers(depth: int | None, layers: Sequence[int] | None, bottleneck: bool) -> tuple[int, ...]:
     """Return how many layers each stage has, from ``depth`` or from ``layers``."""
     if (depth is None) == (layers is None):
         raise ValueError(f"give one of depth and layers, got depth={depth!r}, layers={layers!r}")

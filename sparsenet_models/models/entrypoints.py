@@ -20,9 +20,7 @@ from ..pretrained_cfg import PretrainedCfg
 from ..registry import register_model
 
 
-def register_cifar_models(
-    net: type[nn.Module], table: Mapping[str, dict[str, Any]], **paper: str
-) -> None:
+def register_cifar_models(net: type[nn.Module], table: Mapping[str, dict[str, Any]], **paper: str) -> None:
     """Register every net of ``table`` (name -> arguments) with the tags cifar10 and cifar100."""
     for name, arguments in table.items():
         common: dict[str, Any] = dict(
@@ -55,11 +53,10 @@ def register_cifar_models(
         register_model(pretrained_cfgs=tagged)(_entrypoint(name, net, arguments))
 
 
-def register_imagenet_models(
-    net: type[nn.Module], table: Mapping[str, dict[str, Any]], **paper: str
-) -> None:
+def register_imagenet_models(net: type[nn.Module], table: Mapping[str, dict[str, Any]], **paper: str) -> None:
     """Register every net of ``table`` (name -> arguments) with the tag in1k, for 224x224 images."""
     for name, arguments in table.items():
+        fields: dict[str, Any] = dict(paper)
         cfg = PretrainedCfg(
             architecture=name,
             tag="in1k",
@@ -68,14 +65,12 @@ def register_imagenet_models(
             num_classes=1000,
             first_conv="stem.conv",
             classifier="head.fc",
-            **paper,
+            **fields,
         )
         register_model(pretrained_cfgs={cfg.tag: cfg})(_entrypoint(name, net, arguments))
 
 
-def _entrypoint(
-    name: str, net: type[nn.Module], arguments: dict[str, Any]
-) -> Callable[..., nn.Module]:
+def _entrypoint(name: str, net: type[nn.Module], arguments: dict[str, Any]) -> Callable[..., nn.Module]:
     def entrypoint(**kwargs: Any) -> nn.Module:
         return net(**{**arguments, **kwargs})
 

@@ -46,9 +46,7 @@ _CIFAR: dict[str, dict[str, Any]] = {
 }
 
 _IMAGENET: dict[str, dict[str, Any]] = {
-    name: dict(
-        layers=layers, growth_rate=growth, bottleneck=True, stem="imagenet", num_classes=1000
-    )
+    name: dict(layers=layers, growth_rate=growth, bottleneck=True, stem="imagenet", num_classes=1000)
     for name, layers, growth in (
         ("sparsenet121", (6, 12, 24, 16), 32),
         ("sparsenet161", (6, 12, 36, 24), 48),

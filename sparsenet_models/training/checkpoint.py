@@ -17,7 +17,7 @@ CONFIG = "config.json"
 COLUMNS = ("epoch", "loss", "lr", "seconds", "images_per_second", "top1")
 
 
-def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Let ``write`` fill a temporary file beside ``path``, then rename it: whole, or not there.
 
     Raises:

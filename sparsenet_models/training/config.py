@@ -74,9 +74,7 @@ class TrainConfig:
         self._check("precision", self.precision in PRECISIONS, f"one of {PRECISIONS}")
         for side, epochs in self.resolution:
             if side < 8 or epochs < 1:
-                raise ValueError(
-                    f"resolution needs sides from 8 and epochs from 1, got {side}:{epochs}"
-                )
+                raise ValueError(f"resolution needs sides from 8 and epochs from 1, got {side}:{epochs}")
         told = sum(epochs for _, epochs in self.resolution)
         if self.resolution and told != self.epochs:
             raise ValueError(f"resolution tells {told} epochs, epochs is {self.epochs}")
@@ -113,6 +111,4 @@ def parse_resolution(text: str) -> tuple[tuple[int, int], ...]:
         parts = [part.split(":") for part in text.split(",") if part]
         return tuple((int(side), int(epochs)) for side, epochs in parts)
     except ValueError:
-        raise ValueError(
-            f"resolution must read like 16:18,24:7,32:4 (side:epochs), got {text!r}"
-        ) from None
+        raise ValueError(f"resolution must read like 16:18,24:7,32:4 (side:epochs), got {text!r}") from None

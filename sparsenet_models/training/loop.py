@@ -83,9 +83,7 @@ def _saved_state(folder: Path, config: TrainConfig, resume: bool) -> dict[str, A
     """Return the checkpoint to go on from, or None for a fresh start."""
     if not resume:
         if folder.exists() and any(folder.iterdir()):
-            raise ValueError(
-                f"out is not empty: {folder}; pass --resume to go on with the run in it"
-            )
+            raise ValueError(f"out is not empty: {folder}; pass --resume to go on with the run in it")
         return None
     saved = load_checkpoint_state(folder)
     if saved is None:
@@ -157,9 +155,7 @@ class _Run:
         for step, (images, labels) in enumerate(
             tracked(batches, steps, self.batches.batch_size, description), first_step
         ):
-            rate = learning_rate(
-                step, steps * self.config.epochs, self.config.lr, self.config.warmup
-            )
+            rate = learning_rate(step, steps * self.config.epochs, self.config.lr, self.config.warmup)
             total += self._step(images, labels, rate)
             if self.average is not None and self._averages_at(step):
                 self.average.update_parameters(self.model)
