@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from typing import Any
 
 import click
 
 from . import __version__
+
+PRECISIONS = ("float32", "bfloat16")
+BAR_WIDTH = 30
+LONGEST_VALUE = 90
 
 
 class OneLineErrors(click.Group):
@@ -15,7 +21,9 @@ class OneLineErrors(click.Group):
     def invoke(self, context: click.Context) -> Any:
         try:
             return super().invoke(context)
-        except (ValueError, TypeError, OSError, ImportError) as error:
+        except BrokenPipeError:
+            raise  # click ends quietly when the reader of a pipe has gone
+        except (ValueError, OSError, ImportError) as error:
             raise click.ClickException(str(error)) from error
 
 
@@ -23,6 +31,101 @@ class OneLineErrors(click.Group):
 @click.version_option(__version__, package_name="sparsenet-models", prog_name="sparsenet")
 def main() -> None:
     """Sparsely aggregated convolutional networks: predict, train, validate."""
+
+
+@main.command()
+@click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
+@click.option("--model", metavar="NAME.TAG", help="Default: the best bundled CIFAR-10 weight.")
+@click.option("--checkpoint", help="A weight file of your own for --model.")
+@click.option("--top-k", type=int, default=5, show_default=True, help="How many classes to tell.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON list.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or mps.")
+@click.option("--precision", type=click.Choice(PRECISIONS), default="float32", show_default=True)
+@click.pass_context
+def predict(
+    context: click.Context,
+    images: tuple[str, ...],
+    model: str | None,
+    top_k: int,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Tell what is on each IMAGE."""
+    from .predict import best_cifar10_model
+    from .predict import predict as run
+
+    net = _pretrained(model or best_cifar10_model(), **options)
+    answered, failed = [], False
+    for prediction in run(net, images, top_k):
+        if prediction.error is not None:
+            click.echo(f"sparsenet: {prediction.error}", err=True)
+            failed = True
+            continue
+        answered.append(
+            {
+                "image": prediction.image,
+                "predictions": [{"label": label, "probability": p} for label, p in prediction.labels],
+            }
+        )
+        if not as_json:
+            _show(prediction.image, prediction.labels)
+    if as_json:
+        click.echo(json.dumps(answered, indent=2))
+    context.exit(1 if failed else 0)
+
+
+@main.command("list")
+@click.argument("pattern", default="", metavar="[PATTERN]")
+@click.option("--pretrained", is_flag=True, help="Only name.tag with weights, and their top-1.")
+def list_(pattern: str, pretrained: bool) -> None:
+    """List the models whose name matches PATTERN (with * and ?)."""
+    from .registry import get_pretrained_cfg, list_models
+
+    for name in list_models(pattern, pretrained=pretrained):
+        cfg = get_pretrained_cfg(name)
+        click.echo(f"{name}  top-1 {cfg.top1:.2f}% on {cfg.data}" if pretrained else name)
+
+
+@main.command()
+@click.argument("model", metavar="MODEL")
+def info(model: str) -> None:
+    """Print what is known of MODEL (a name, or name.tag): size, input, weights and their evidence."""
+    from .factory import create_model
+    from .registry import get_pretrained_cfg, tags_with_weights
+
+    cfg = get_pretrained_cfg(model)
+    net = create_model(model, device="meta")
+    click.echo(f"name         {cfg.name}")
+    click.echo(f"parameters   {sum(p.numel() for p in net.parameters()):,}")
+    click.echo(f"pretrained   {', '.join(tags_with_weights(model)) or 'no weights under any tag'}")
+    for key, value in cfg.to_dict().items():
+        if value is not None and key not in ("architecture", "tag", "num_params"):
+            click.echo(f"{key:12} {_shortened(value)}")
+
+
+@main.command()
+@click.argument("model", metavar="NAME.TAG")
+@click.option("--data", required=True, help="Folder of images, or cifar10 or cifar100 to download.")
+@click.option("--checkpoint", help="A weight file of your own for NAME.TAG.")
+@click.option("--batch-size", type=click.IntRange(min=1), default=500, show_default=True)
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or mps.")
+@click.option("--precision", type=click.Choice(PRECISIONS), default="float32", show_default=True)
+def validate(model: str, data: str, batch_size: int, **options: Any) -> None:
+    """Measure NAME.TAG on the test images of a set: top-1, top-5, loss, images/s."""
+    from .data import load_image_set
+    from .evaluate import evaluate, with_classes
+    from .transforms import resolve_data_config
+
+    net = _pretrained(model, **options)
+    config = resolve_data_config(net)
+    image_set = load_image_set(data, "test", config)
+    image_set = with_classes(image_set, net.pretrained_cfg["label_names"])
+    score = evaluate(net, image_set, mean=config["mean"], std=config["std"], batch_size=batch_size)
+    click.echo(f"{model} on {score.count:,} images of {image_set.name}")
+    click.echo(f"top-1  {score.top1:.2f}%  (error {100 - score.top1:.2f}%)")
+    click.echo(f"top-5  {score.top5:.2f}%")
+    click.echo(f"loss   {score.loss:.4f}")
+    click.echo(f"speed  {score.images_per_second:,.0f} images/s")
 
 
 @main.command()
@@ -60,3 +163,37 @@ def train(resume: bool, resolution: str, epochs: int | None, **options: Any) -> 
         raise click.ClickException(str(error)) from error
     except KeyboardInterrupt:
         raise click.ClickException(f"interrupted; go on with: --resume --out {options['out']}") from None
+
+
+def _pretrained(model: str, checkpoint: str | None, device: str, precision: str) -> Any:
+    """Return MODEL with the tag's weights, or those of a file, where and how to compute."""
+    import torch
+
+    from .devices import select_device
+    from .factory import create_model
+
+    return create_model(
+        model,
+        pretrained=checkpoint is None,
+        checkpoint_path=checkpoint,
+        device=select_device(device),
+        dtype=getattr(torch, precision),
+    )
+
+
+def _show(image: str, labels: tuple[tuple[str, float], ...]) -> None:
+    """Print the classes of an image: bars on a terminal, one line elsewhere."""
+    if not sys.stdout.isatty():
+        told = "  ".join(f"{label} {probability:.1%}" for label, probability in labels)
+        click.echo(f"{image}: {told}")
+        return
+    click.echo(image)
+    width = max(len(label) for label, _ in labels)
+    for label, probability in labels:
+        bar = "█" * round(probability * BAR_WIDTH)
+        click.echo(f"  {label:{width}}  {probability:6.1%}  {bar}")
+
+
+def _shortened(value: Any) -> str:
+    text = ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    return text if len(text) <= LONGEST_VALUE else f"{text[: LONGEST_VALUE - 3]}..."

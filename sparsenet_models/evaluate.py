@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .data import ImageSet
+from .suggest import did_you_mean
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,23 @@ def evaluate(
     model.train(was_training)
     count = len(image_set)
     return Score(100 * top1 / count, 100 * top5 / count, loss / count, count, count / seconds)
+
+
+def with_classes(image_set: ImageSet, class_names: Sequence[str]) -> ImageSet:
+    """Return the set with its labels in the order of ``class_names``, of which it may lack some.
+
+    Raises:
+        ValueError: the set has a class that is not among them.
+    """
+    known = {name: index for index, name in enumerate(class_names)}
+    for name in image_set.class_names:
+        if name not in known:
+            raise ValueError(
+                f"{image_set.name} has a class {name!r} that the model does not have"
+                f"{did_you_mean(name, known) or f'; it has {len(known)}, among them {class_names[0]!r}'}"
+            )
+    order = torch.tensor([known[name] for name in image_set.class_names])
+    return dataclasses.replace(image_set, labels=order[image_set.labels], class_names=tuple(class_names))
 
 
 def normalised(images: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:

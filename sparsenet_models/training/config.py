@@ -7,7 +7,8 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-DEVICES = ("auto", "cpu", "cuda", "mps")
+from ..devices import DEVICES
+
 PRECISIONS = ("auto", "float32", "bfloat16")
 
 MAY_CHANGE_ON_RESUME = ("device", "precision", "compile", "out", "data")

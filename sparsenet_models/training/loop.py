@@ -17,6 +17,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from .. import registry
 from ..data import ImageSet, load_image_set
+from ..devices import select_device
 from ..evaluate import Score, evaluate
 from ..factory import create_model
 from ..transforms import resolve_data_config
@@ -104,7 +105,7 @@ class _Run:
 
     def __init__(self, config: TrainConfig, saved: dict[str, Any] | None) -> None:
         self.config = config
-        self.device = _device(config.device)
+        self.device = select_device(config.device)
         torch.manual_seed(config.seed)
         self.data_config = resolve_data_config(create_model(config.model, device="meta"))
         say(f"reading {config.data}")
@@ -286,14 +287,6 @@ class _Run:
         timed = ", ".join(f"{name} {value:.2f} s" for name, value in seconds.items())
         say(f"precision: {chosen} (a step uncompiled: {timed})")
         return chosen
-
-
-def _device(name: str) -> torch.device:
-    if name != "auto":
-        return torch.device(name)
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
 def _name_with_tag(name: str, image_set: ImageSet) -> str:

@@ -1,0 +1,27 @@
+"""Where to compute: a device by name, or the best that this machine has."""
+
+from __future__ import annotations
+
+import torch
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+
+
+def select_device(name: str = "auto") -> torch.device:
+    """Return the device ``name``; "auto" is a CUDA GPU, else Apple's, else the CPU.
+
+    Raises:
+        ValueError: the name is none of ``DEVICES``, or this machine has no such device.
+    """
+    if name not in DEVICES:
+        raise ValueError(f"device must be one of {DEVICES}, got {name!r}")
+    available = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
+    if name == "auto":
+        return torch.device(next(kind for kind, there in available.items() if there))
+    if not available[name]:
+        raise ValueError(f"device {name!r} is not available to torch on this machine; use 'cpu' or 'auto'")
+    return torch.device(name)
