@@ -51,7 +51,7 @@ def predict(model: nn.Module, images: Sequence[str], top_k: int = 5) -> Iterator
     if top_k < 1:
         raise ValueError(f"top_k must be at least 1, got {top_k}")
     config = resolve_data_config(model)
-    names = model.pretrained_cfg["label_names"]  # type: ignore[index]
+    names: tuple[str, ...] | None = model.pretrained_cfg["label_names"]  # type: ignore[index, assignment]
     if names is None:
         raise ValueError(f"{type(model).__name__} has no names for its classes to predict")
     transform = create_transform(**config)

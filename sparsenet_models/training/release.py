@@ -102,17 +102,19 @@ def _card(
     machine: str,
 ) -> str:
     score = half if in_half else full
+    accuracy = f"**{100 - score.top1:.2f}%** (accuracy {score.top1:.2f}%)"
+    stored = "half precision (matrices and kernels), single (the rest)" if in_half else "single precision"
     recipe = json.loads(fields["recipe"])
     options = "\n".join(f"| {key} | {value} |" for key, value in recipe.items())
     return f"""# {name}
 
 | | |
 | --- | --- |
-| top-1 error on the {score.count:,} test images of {fields["data"]} | **{100 - score.top1:.2f}%** (accuracy {score.top1:.2f}%) |
+| top-1 error on the {score.count:,} test images of {fields["data"]} | {accuracy} |
 | top-5 accuracy, loss | {score.top5:.2f}%, {score.loss:.4f} |
 | view | single, 32-bit floating point |
 | parameters | {fields["num_params"]:,} |
-| stored in | {"half precision (matrices and kernels), single (the rest)" if in_half else "single precision"} |
+| stored in | {stored} |
 | top-1 accuracy before, in single precision | {full.top1:.2f}% |
 | training | {fields["epochs"]} epochs, seed {fields["seed"]}, {seconds / 60:.0f} minutes on {machine} |
 | library | sparsenet_models {fields["library_version"]}, commit {fields["git_commit"] or "unknown"} |
