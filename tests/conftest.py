@@ -1,0 +1,43 @@
+"""What several test files share: the CIFAR folder, and small image sets made on the spot."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+REPOSITORY = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def cifar10_folder() -> Path:
+    folder = os.environ.get("SPARSENET_DATA")
+    if folder is None:
+        pytest.skip(
+            "SPARSENET_DATA is not set; it names a folder with the Parquet files of CIFAR-10 in cifar10/: "
+            "hf download uoft-cs/cifar10 --repo-type dataset --local-dir $SPARSENET_DATA/cifar10"
+        )
+    return Path(folder) / "cifar10"
+
+
+@pytest.fixture(scope="session")
+def colour_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Class folders of two easy classes, noisy red and noisy blue: 64 + 32 training, 20 test images."""
+    folder = tmp_path_factory.mktemp("colours")
+    random = np.random.default_rng(0)
+    for split, class_name, count in (
+        ("train", "blue", 32),
+        ("train", "red", 64),
+        ("test", "blue", 10),
+        ("test", "red", 10),
+    ):
+        target = folder / split / class_name
+        target.mkdir(parents=True)
+        for index in range(count):
+            pixels = random.integers(0, 120, (32, 32, 3), dtype=np.uint8)
+            pixels[..., 0 if class_name == "red" else 2] += 100
+            Image.fromarray(pixels).save(target / f"{index:03}.png")
+    return folder

@@ -1,0 +1,235 @@
+"""The `sparsenet` command, run as a user runs it."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from conftest import REPOSITORY
+from PIL import Image
+from safetensors import safe_open
+
+from sparsenet_models import create_model, list_models, list_pretrained
+from sparsenet_models.cli import main
+from sparsenet_models.weight_file import save_weights
+
+PHOTOS = REPOSITORY / "examples" / "photos"
+MODEL = "sparsenet_bc_40_k12.cifar10"
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+@pytest.fixture(scope="module")
+def untrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("weights") / "untrained.safetensors"
+    save_weights(create_model(MODEL), path, {})
+    return path
+
+
+def test_predict_answers_for_a_photograph_with_the_bundled_weights():
+    result = run("predict", PHOTOS / "cat_chelsea.jpg")
+    assert result.exit_code == 0
+    assert "cat_chelsea.jpg: " in result.stdout
+    assert result.stdout.count("%") == 5
+    assert result.stderr == ""
+
+
+def test_predict_json_lists_images_with_labels_and_probabilities_that_fall(untrained):
+    photos = [PHOTOS / "cat_chelsea.jpg", PHOTOS / "dog_shepherd.jpg"]
+    result = run("predict", *photos, "--json", "--top-k", 10, "--model", MODEL, "--checkpoint", untrained)
+    answers = json.loads(result.stdout)
+    assert [answer["image"] for answer in answers] == [str(photo) for photo in photos]
+    for answer in answers:
+        probabilities = [entry["probability"] for entry in answer["predictions"]]
+        assert probabilities == sorted(probabilities, reverse=True)
+        assert sum(probabilities) == pytest.approx(1, abs=1e-5)
+        assert len({entry["label"] for entry in answer["predictions"]}) == 10
+
+
+def test_predict_names_each_file_that_is_no_image_on_stderr_and_answers_for_the_others(tmp_path, untrained):
+    photo = PHOTOS / "cat_chelsea.jpg"
+    truncated, empty, text = tmp_path / "truncated.jpg", tmp_path / "empty.png", tmp_path / "text.png"
+    truncated.write_bytes(photo.read_bytes()[:5000])
+    empty.touch()
+    text.write_text("no image")
+    bad = [tmp_path / "missing.png", truncated, empty, text, tmp_path]
+    result = run("predict", bad[0], photo, *bad[1:], photo, "--model", MODEL, "--checkpoint", untrained)
+    assert result.exit_code == 1
+    assert result.stdout.count("cat_chelsea.jpg: ") == 2
+    lines = result.stderr.splitlines()
+    assert len(lines) == len(bad)
+    for path, line in zip(bad, lines):
+        assert str(path) in line
+
+
+@pytest.mark.parametrize(
+    ("mode", "size"),
+    [
+        ("RGBA", (40, 30)),
+        ("LA", (40, 30)),
+        ("L", (40, 30)),
+        ("P", (40, 30)),
+        ("1", (40, 30)),
+        ("I;16", (40, 30)),
+        ("CMYK", (40, 30)),
+        ("RGB", (1, 1)),
+        ("RGB", (1, 500)),
+        ("RGB", (8000, 6000)),
+    ],
+)
+def test_predict_takes_images_of_any_mode_and_size(tmp_path, untrained, mode, size):
+    path = tmp_path / ("image.tif" if mode == "CMYK" else "image.png")
+    Image.new(mode, size).save(path)
+    result = run("predict", path, "--model", MODEL, "--checkpoint", untrained)
+    assert (result.exit_code, result.stderr) == (0, "")
+
+
+def test_predict_draws_bars_on_a_terminal(untrained):
+    photo = PHOTOS / "cat_chelsea.jpg"
+    leader, follower = pty.openpty()
+    weights = ("--model", MODEL, "--checkpoint", untrained)
+    subprocess.run(
+        [sys.executable, "-m", "sparsenet_models", "predict", photo, *weights],
+        cwd=REPOSITORY,
+        stdout=follower,
+        check=True,
+    )
+    os.close(follower)
+    shown = os.read(leader, 100_000).decode()
+    os.close(leader)
+    assert "█" in shown
+    assert len(shown.splitlines()) == 6
+
+
+def test_list_takes_a_pattern():
+    listed = run("list", "densenet_bc_*").stdout.split()
+    assert listed == list_models("densenet_bc_*")
+    assert len(listed) == 7
+
+
+def test_list_pretrained_tells_the_recorded_accuracy():
+    lines = run("list", "--pretrained").stdout.splitlines()
+    assert [line.split()[0] for line in lines] == list_pretrained()
+    assert all("top-1 " in line for line in lines)
+
+
+def test_info_tells_parameters_and_input():
+    shown = run("info", "sparsenet_bc_100_k24").stdout
+    assert "1,437,826" in shown
+    assert "sparsenet_bc_100_k24.cifar10" in shown
+    assert "arXiv:1801.05895" in shown
+
+
+def test_validate_measures_what_it_is_given_whatever_the_order_of_the_classes(tmp_path, untrained):
+    """Class folders that lack classes are numbered otherwise than the net's classes."""
+    for index, name in enumerate(("truck", "frog")):
+        folder = tmp_path / "test" / name
+        folder.mkdir(parents=True)
+        for number in range(3):
+            Image.new("RGB", (32, 32), (index * 200, number * 60, 90)).save(folder / f"{number}.png")
+    images = sorted((tmp_path / "test").rglob("*.png"))
+    weights = ("--model", MODEL, "--checkpoint", untrained)
+    answers = json.loads(run("predict", *images, "--json", *weights).stdout)
+    right = sum(Path(a["image"]).parent.name == a["predictions"][0]["label"] for a in answers)
+    result = run("validate", MODEL, "--checkpoint", untrained, "--data", tmp_path)
+    assert result.exit_code == 0, result.stderr
+    assert f"top-1  {100 * right / 6:.2f}%" in result.stdout
+    assert "6 images" in result.stdout
+
+
+def test_validate_refuses_a_class_that_the_net_does_not_have(tmp_path, untrained):
+    folder = tmp_path / "val" / "trucks"
+    folder.mkdir(parents=True)
+    Image.new("RGB", (32, 32)).save(folder / "0.png")
+    result = run("validate", MODEL, "--checkpoint", untrained, "--data", tmp_path)
+    assert result.exit_code == 1
+    assert "'trucks'" in result.stderr
+    assert "did you mean 'truck'?" in result.stderr
+
+
+def test_predict_and_validate_agree_on_the_same_images(cifar10_folder, tmp_path):
+    count = 100
+    agree_on(cifar10_folder, tmp_path, count)
+
+
+@pytest.mark.slow
+def test_predict_and_validate_agree_on_a_thousand_images(cifar10_folder, tmp_path):
+    agree_on(cifar10_folder, tmp_path, 1000)
+
+
+def agree_on(cifar10_folder: Path, folder: Path, count: int) -> None:
+    import datasets
+
+    rows = datasets.load_dataset(str(cifar10_folder), split=f"test[:{count}]")
+    names = rows.features["label"].names
+    for index, row in enumerate(rows):
+        target = folder / "test" / names[row["label"]] / f"{index:05}.png"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        row["img"].save(target)
+    images = sorted((folder / "test").rglob("*.png"))
+    answers = json.loads(run("predict", *images, "--json", "--model", MODEL).stdout)
+    right = sum(Path(a["image"]).parent.name == a["predictions"][0]["label"] for a in answers)
+    measured = run("validate", MODEL, "--data", folder).stdout
+    assert f"top-1  {100 * right / count:.2f}%" in measured
+    assert right > count / 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", list_pretrained("*.cifar10"))
+def test_validate_reproduces_the_card_of_every_bundled_weight(cifar10_folder, name):
+    from sparsenet_models import get_pretrained_cfg
+
+    cfg = get_pretrained_cfg(name)
+    with safe_open(cfg.file, framework="pt") as file:
+        assert file.metadata()["top1"] == f"{cfg.top1:.2f}"
+    measured = run("validate", name, "--data", cifar10_folder).stdout
+    top1 = float(measured.split("top-1")[1].split("%")[0])
+    assert top1 == pytest.approx(cfg.top1, abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("info", "sparsenet_bc_100_k42"), "did you mean"),
+        (("predict", "x.png", "--model", "sparsenet_bc_40_k12.cifar1"), "did you mean 'cifar10'"),
+        (("predict", "x.png", "--model", "densenet_40_k12"), "no pretrained weights"),
+        (("predict", "x.png", "--top-k", "0"), "top_k must be at least 1"),
+        (("predict", "x.png", "--checkpoint", "gone.safetensors"), "gone.safetensors"),
+        (("validate", MODEL, "--data", "nowhere"), "data folder not found: nowhere"),
+        (("train", "sparsenet_bc_40_k12", "--data", "nowhere", "--out", "run"), "nowhere"),
+        (("train", "sparsenet_bc_40_k13", "--data", "nowhere", "--out", "run"), "did you mean"),
+        (("train", MODEL, "--data", "d", "--out", "run", "--lr", "-1"), "lr must be above 0"),
+        (("train", MODEL, "--data", "d", "--out", "run", "--device", "tpu"), "device must be one of"),
+    ],
+)
+def test_bad_input_is_one_line_on_stderr_and_leaves_nothing_behind(tmp_path, monkeypatch, arguments, said):
+    monkeypatch.chdir(tmp_path)
+    result = run(*arguments)
+    assert list(tmp_path.iterdir()) == []
+    assert result.exit_code == 1
+    assert said in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert result.stderr.startswith("Error: ")
+
+
+def test_a_misspelt_option_or_verb_gets_the_nearest():
+    assert "--top-k" in run("predict", "x.png", "--topk", "3").stderr
+    assert "predict" in run("predikt", "x.png").stderr
+
+
+def test_a_network_that_is_not_there_is_one_line(tmp_path, monkeypatch):
+    for name in ("http_proxy", "https_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    monkeypatch.setattr("sparsenet_models.data.DOWNLOADS", tmp_path)
+    result = run("train", "sparsenet_bc_40_k12", "--data", "cifar10", "--out", tmp_path / "run")
+    assert result.exit_code == 1
+    assert "cifar10 could not be downloaded" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
