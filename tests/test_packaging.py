@@ -46,7 +46,7 @@ def test_the_installed_wheel_predicts_with_its_own_weights_and_no_network(instal
         text=True,
     )
     assert "cat_chelsea.jpg: " in answer.stdout
-    code = "import sparsenet_models; print(sparsenet_models.__file__); print(*sparsenet_models.list_pretrained())"
+    code = "import sparsenet_models as s; print(s.__file__); print(*s.list_pretrained())"
     shown = subprocess.run(
         [sys.executable, "-c", code],
         cwd=tmp_path,
