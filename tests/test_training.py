@@ -22,7 +22,7 @@ from sparsenet_models import PretrainedCfg, SparseNet, create_model, register_mo
 from sparsenet_models.data import ImageSet
 from sparsenet_models.pretrained import read_metadata, read_state_dict
 from sparsenet_models.training.batches import TrainingBatches
-from sparsenet_models.training.checkpoint import append_metrics, write_atomically
+from sparsenet_models.training.checkpoint import write_atomically
 from sparsenet_models.training.config import TrainConfig, parse_resolution
 from sparsenet_models.training.loop import TrainingStopped, train
 from sparsenet_models.training.precision import fastest_precision
@@ -192,11 +192,23 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path):
     assert list(tmp_path.iterdir()) == [target]
 
 
-def test_an_epoch_trained_again_has_one_row(tmp_path):
-    row = {"loss": "1", "lr": "1", "seconds": "1", "images_per_second": "1", "top1": ""}
-    for epoch in (1, 2, 3, 2):
-        append_metrics(tmp_path, {"epoch": epoch, **row})
-    assert [row["epoch"] for row in metrics(tmp_path)] == ["1", "2"]
+def test_a_damaged_checkpoint_is_named_and_kept(colour_folder, tmp_path):
+    checkpoint = tmp_path / "checkpoint.pt"
+    checkpoint.write_bytes(b"PK damaged")
+    with pytest.raises(ValueError, match="is damaged") as caught:
+        train(config(colour_folder, tmp_path), resume=True)
+    assert str(checkpoint) in str(caught.value)
+    assert checkpoint.read_bytes() == b"PK damaged"
+
+
+def test_metrics_cut_off_after_a_checkpoint_are_whole_again_on_resume(colour_folder, tmp_path):
+    folder = tmp_path / "run"
+    train(config(colour_folder, folder))
+    whole = (folder / "metrics.csv").read_text()
+    (folder / "model.safetensors").unlink()
+    (folder / "metrics.csv").write_text("".join(whole.splitlines(keepends=True)[:2]))
+    train(config(colour_folder, folder), resume=True)
+    assert (folder / "metrics.csv").read_text() == whole
 
 
 def test_precision_is_chosen_by_the_time_of_real_steps():

@@ -1,6 +1,6 @@
 """SparseNet: each layer reads the outputs at exponentially growing distance.
 
-Paper: Zhu, Deng, Maire, Deng, Tan, "Sparsely Aggregated Convolutional Networks", ECCV 2018, arXiv
+Paper: Zhu, Deng, Maire, Deng, Mori, Tan, "Sparsely Aggregated Convolutional Networks", ECCV 2018, arXiv
 1801.05895 (not the SparseNet of arXiv 1804.05340). Official code: Lyken17/SparseNet (MIT); nothing of
 it is copied here, and the parameter counts equal those of its nets.
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Callable
+import pickle
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,25 +40,29 @@ def save_checkpoint(folder: Path, state: dict[str, Any]) -> None:
 
 
 def load_checkpoint_state(folder: Path) -> dict[str, Any] | None:
-    """Return the run's last checkpoint, None where there is none."""
+    """Return the run's last checkpoint, None where there is none.
+
+    Raises:
+        ValueError: the file is damaged; the message names it.
+    """
     path = folder / CHECKPOINT
     if not path.exists():
         return None
-    return torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise ValueError(
+            f"{path} is damaged and cannot be resumed from; remove it to start afresh"
+        ) from error
 
 
-def append_metrics(folder: Path, row: dict[str, Any]) -> None:
-    """Add an epoch to ``metrics.csv``, unless a run cut off after writing it has it already."""
-    path = folder / METRICS
-    rows = []
-    if path.exists():
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = [old for old in csv.DictReader(file) if int(old["epoch"]) < row["epoch"]]
+def write_metrics(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Replace ``metrics.csv`` by ``rows``, one an epoch."""
 
     def write(temporary: Path) -> None:
         with temporary.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, COLUMNS)
             writer.writeheader()
-            writer.writerows([*rows, row])
+            writer.writerows(rows)
 
-    write_atomically(path, write)
+    write_atomically(folder / METRICS, write)

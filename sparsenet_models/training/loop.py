@@ -26,10 +26,10 @@ from .batches import TrainingBatches
 from .checkpoint import (
     CONFIG,
     WEIGHTS,
-    append_metrics,
     load_checkpoint_state,
     save_checkpoint,
     write_atomically,
+    write_metrics,
 )
 from .config import MAY_CHANGE_ON_RESUME, TrainConfig
 from .precision import autocast, fastest_precision
@@ -68,10 +68,12 @@ def train(config: TrainConfig, resume: bool = False) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps(config.to_dict() | {"precision": run.precision}, indent=2) + "\n"
     write_atomically(folder / CONFIG, lambda path: path.write_text(text, encoding="utf-8"))
+    if run.rows:
+        write_metrics(folder, run.rows)
     for epoch in range(run.epochs_done + 1, config.epochs + 1):
-        row = run.train_epoch(epoch)
+        run.train_epoch(epoch)
         save_checkpoint(folder, run.state())
-        append_metrics(folder, row)
+        write_metrics(folder, run.rows)
     score = run.final_score()
     metadata = run.metadata(score)
     write_atomically(weights, lambda path: save_weights(run.final_model(), path, metadata))
@@ -131,7 +133,7 @@ class _Run:
             nesterov=True,
         )
         self.average = _average(self.model, config)
-        self.epochs_done = 0
+        self.rows: list[dict[str, Any]] = []
         self.last_score: tuple[int, Score] | None = None
         self.precision = self._chosen_precision(saved)
         if saved is not None:
@@ -142,8 +144,13 @@ class _Run:
             f"{len(self.batches)} steps, {self.precision}"
         )
 
-    def train_epoch(self, epoch: int) -> dict[str, Any]:
-        """Train one epoch and return its row of ``metrics.csv``."""
+    @property
+    def epochs_done(self) -> int:
+        """Epochs trained so far, by this process or the one it goes on for."""
+        return len(self.rows)
+
+    def train_epoch(self, epoch: int) -> None:
+        """Train one epoch and add its row of ``metrics.csv``."""
         self.model.train()
         total = torch.zeros((), device=self.device)
         side = self.config.side_in(epoch)
@@ -167,14 +174,13 @@ class _Run:
                 f"the loss of epoch {epoch} is {loss}; the checkpoint of epoch {epoch - 1} is kept. "
                 f"A lower --lr than {self.config.lr} may help"
             )
-        self.epochs_done = epoch
         top1 = self._top1_after(epoch)
         speed = steps * self.batches.batch_size / seconds
         say(
             f"epoch {epoch}/{self.config.epochs}  loss {loss:.4f}  lr {rate:.4f}  "
-            f"{seconds:.0f} s  {speed:,.0f} images/s" + (f"  top-1 {top1:.2f}%" if top1 else "")
+            f"{seconds:.0f} s  {speed:,.0f} images/s" + (f"  top-1 {top1:.2f}%" if top1 is not None else "")
         )
-        return {
+        row = {
             "epoch": epoch,
             "loss": f"{loss:.6f}",
             "lr": f"{rate:.6f}",
@@ -182,6 +188,7 @@ class _Run:
             "images_per_second": f"{speed:.1f}",
             "top1": f"{top1:.2f}" if top1 is not None else "",
         }
+        self.rows.append(row)
 
     def final_model(self) -> nn.Module:
         """Return the net whose weights the run ends with: the averaged one, or the last."""
@@ -213,7 +220,7 @@ class _Run:
         """Return what a checkpoint holds: plain tensors, numbers and texts."""
         return {
             "config": self.config.to_dict(),
-            "epoch": self.epochs_done,
+            "metrics": self.rows,
             "precision": self.precision,
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -227,7 +234,7 @@ class _Run:
         if self.average is not None:
             self.average.load_state_dict(saved["average"])
         torch.set_rng_state(saved["torch_rng"])
-        self.epochs_done = saved["epoch"]
+        self.rows = saved["metrics"]
         say(f"resuming after epoch {self.epochs_done}")
 
     def _step(self, images: torch.Tensor, labels: torch.Tensor, rate: float) -> torch.Tensor:
