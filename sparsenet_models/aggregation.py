@@ -11,8 +11,9 @@ Networks", CVPR 2017 (arXiv 1608.06993). This module needs no torch.
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Iterator, Sequence
+
+from .arguments import integer, is_integer
 
 AggregationRule = Callable[[int], Sequence[int]]
 """A pattern: called with a layer ``l >= 1``, returns distinct outputs in ``[0, l)``."""
@@ -37,8 +38,8 @@ def sparse_aggregation_indices(layer: int, base: int = 2) -> tuple[int, ...]:
         TypeError: an argument is not an integer (a bool is not).
         ValueError: ``layer`` is below 1 or ``base`` below 2.
     """
-    layer = _integer("layer", layer, minimum=1)
-    base = _integer("base", base, minimum=2)
+    layer = integer("layer", layer, minimum=1)
+    base = integer("base", base, minimum=2)
     indices = []
     offset = 1
     while offset <= layer:
@@ -57,7 +58,7 @@ def dense_aggregation_indices(layer: int) -> tuple[int, ...]:
         TypeError: ``layer`` is not an integer (a bool is not).
         ValueError: ``layer`` is below 1.
     """
-    return tuple(range(_integer("layer", layer, minimum=1)))
+    return tuple(range(integer("layer", layer, minimum=1)))
 
 
 class StageGraph:
@@ -67,8 +68,8 @@ class StageGraph:
     layers ``1 ... num_layers`` are counted; those into the stage's output (layer
     ``num_layers + 1``) are given by ``inputs(num_layers + 1)`` and count for ``last_use`` only.
 
-    For the two built-in rules every question but ``links()`` is answered from a formula, so a stage
-    may have 10**18 layers; for a user's own rule the links are enumerated.
+    For the two built-in rules fan-in, link count, shortest path and last use are answered from a
+    formula, so a stage may have 10**18 layers; for a user's own rule the links are enumerated.
 
     Args:
         num_layers: number of layers N, from 1.
@@ -83,9 +84,11 @@ class StageGraph:
     """
 
     def __init__(self, num_layers: int, aggregation: str | AggregationRule = "sparse", base: int = 2) -> None:
-        self.num_layers = _integer("num_layers", num_layers, minimum=1)
-        self.base = _integer("base", base, minimum=2)
-        if aggregation not in ("sparse", "dense") and not callable(aggregation):
+        self.num_layers = integer("num_layers", num_layers, minimum=1)
+        self.base = integer("base", base, minimum=2)
+        if not callable(aggregation) and (
+            not isinstance(aggregation, str) or aggregation not in ("sparse", "dense")
+        ):
             raise ValueError(
                 f"aggregation must be 'sparse', 'dense' or a function of the layer, got {aggregation!r}"
             )
@@ -125,11 +128,11 @@ class StageGraph:
             return sum(source + 1 for source in self.inputs(self.num_layers))
         return sum(self.fan_in(layer) for layer in range(1, self.num_layers + 1))
 
-    def shortest_path(self, output: int | None = None) -> int | None:
+    def shortest_path(self, output: int | None = None) -> int:
         """Return the fewest links that lead from ``output`` (default: N) back to output 0.
 
-        Sparse: the sum of the digits of ``output`` in base ``base``. None where no way leads back,
-        which only a user's rule can bring about.
+        Sparse: the sum of the digits of ``output`` in base ``base``. A way always leads back, as
+        every layer reads something earlier.
         """
         target = self.num_layers if output is None else output
         target = self._within("output", target, minimum=0, maximum=self.num_layers)
@@ -137,10 +140,9 @@ class StageGraph:
             return min(target, 1)
         if self.aggregation == "sparse":
             return _digit_sum(target, self.base)
-        distances: list[int | None] = [0]
+        distances = [0]
         for layer in range(1, target + 1):
-            reached = [d for source in self.inputs(layer) if (d := distances[source]) is not None]
-            distances.append(min(reached) + 1 if reached else None)
+            distances.append(1 + min(distances[source] for source in self.inputs(layer)))
         return distances[target]
 
     def last_use(self, output: int) -> int | None:
@@ -158,22 +160,12 @@ class StageGraph:
         return next(readers, None)
 
     def _within(self, name: str, value: int, minimum: int, maximum: int) -> int:
-        value = _integer(name, value, minimum)
+        value = integer(name, value, minimum)
         if value > maximum:
             raise ValueError(
                 f"{name} must be at most {maximum} in a stage of {self.num_layers} layers, got {value}"
             )
         return value
-
-
-def _integer(name: str, value: int, minimum: int) -> int:
-    """Return ``value`` as an int, or raise naming the argument and the value."""
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
-        raise TypeError(f"{name} must be an integer, got {value!r} ({type(value).__name__})")
-    value = operator.index(value)
-    if value < minimum:
-        raise ValueError(f"{name} must be at least {minimum}, got {value}")
-    return value
 
 
 def _checked_indices(layer: int, indices: Sequence[int]) -> tuple[int, ...]:
@@ -186,12 +178,11 @@ def _checked_indices(layer: int, indices: Sequence[int]) -> tuple[int, ...]:
     if not values:
         raise ValueError(f"{wanted}, at least one, got {indices!r}")
     for value in values:
-        is_integer = hasattr(value, "__index__") and not isinstance(value, bool)
-        if not is_integer or not 0 <= value < layer:
+        if not is_integer(value) or not 0 <= value < layer:
             raise ValueError(f"{wanted}, got {value!r} in {values!r}")
     if len(set(values)) != len(values):
         raise ValueError(f"{wanted}, got a repeated one in {values!r}")
-    return tuple(map(operator.index, values))
+    return tuple(map(int, values))
 
 
 def _digit_sum(number: int, base: int) -> int:

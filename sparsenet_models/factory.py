@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from .arguments import integer
 from .pretrained import load_into, load_pretrained
 from .pretrained_cfg import PretrainedCfg
 from .registry import get_pretrained_cfg, model_entrypoint
@@ -63,8 +64,10 @@ def create_model(
         cfg = cfg.overlaid(pretrained_cfg_overlay)
     if pretrained and checkpoint_path is not None:
         raise ValueError("give one of pretrained=True and checkpoint_path, not both")
-    _check_count("num_classes", num_classes, minimum=0)
-    _check_count("in_chans", in_chans, minimum=1)
+    if num_classes is not None:
+        num_classes = integer("num_classes", num_classes, minimum=0)
+    if in_chans is not None:
+        in_chans = integer("in_chans", in_chans, minimum=1)
     classes = cfg.num_classes if num_classes is None else num_classes
     kwargs = {"num_classes": classes, "in_chans": in_chans, **model_kwargs}
     kwargs = {key: value for key, value in kwargs.items() if value is not None}
@@ -78,15 +81,6 @@ def create_model(
         load_into(model, Path(checkpoint_path), new_head=num_classes is not None, new_stem=True)
     model.pretrained_cfg = _true_of(model, cfg).to_dict()  # type: ignore[assignment]
     return model.to(device=device, dtype=dtype)
-
-
-def _check_count(name: str, value: int | None, minimum: int) -> None:
-    if value is None:
-        return
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} must be an integer, got {value!r} ({type(value).__name__})")
-    if value < minimum:
-        raise ValueError(f"{name} must be at least {minimum}, got {value}")
 
 
 def _check_keywords(name: str, entrypoint: Callable[..., nn.Module], kwargs: Mapping[str, Any]) -> None:

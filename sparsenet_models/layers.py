@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .arguments import integer
+
 BOTTLENECK_WIDTH = 4
 """A bottleneck's 1x1 convolution makes this many times the growth rate (arXiv 1608.06993, section 3)."""
 
@@ -118,6 +120,7 @@ class ClassifierHead(nn.Module):
         drop_rate: share of the pooled features dropped in training.
 
     Raises:
+        TypeError: ``num_classes`` is not an integer.
         ValueError: ``num_classes`` is negative, ``global_pool`` unknown, or it is "" while there
             are classes to tell.
     """
@@ -136,22 +139,24 @@ class ClassifierHead(nn.Module):
         """Width of the pooled features."""
         return self.in_features * (2 if self.global_pool == "catavgmax" else 1)
 
-    def reset(self, num_classes: int, global_pool: str | None = None) -> None:
-        """Put a new linear layer for ``num_classes`` classes in place, on the head's device and dtype."""
-        if num_classes < 0:
-            raise ValueError(f"num_classes must be at least 0, got {num_classes}")
+    def reset(
+        self,
+        num_classes: int,
+        global_pool: str | None = None,
+        device: torch.device | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        """Put a new linear layer in place; arguments as those of the class, None keeps the pooling."""
+        classes = integer("num_classes", num_classes, minimum=0)
         pool = self.global_pool if global_pool is None else global_pool
         if pool not in POOL_TYPES:
             raise ValueError(f"global_pool must be one of {POOL_TYPES}, got {pool!r}")
-        if pool == "" and num_classes > 0:
-            raise ValueError(f"global_pool='' needs num_classes=0, got num_classes={num_classes}")
-        old = next(self.parameters(), None)
-        self.global_pool = pool
-        self.num_classes = num_classes
+        if pool == "" and classes > 0:
+            raise ValueError(f"global_pool='' needs num_classes=0, got num_classes={classes}")
+        self.num_classes, self.global_pool = classes, pool
         self.fc: nn.Module = nn.Identity()
-        if num_classes > 0:
-            device, dtype = (None, None) if old is None else (old.device, old.dtype)
-            self.fc = nn.Linear(self.hidden_size, num_classes, device=device, dtype=dtype)
+        if classes > 0:
+            self.fc = nn.Linear(self.hidden_size, classes, device=device, dtype=dtype)
             nn.init.zeros_(self.fc.bias)
 
     def forward(self, x: Tensor, pre_logits: bool = False) -> Tensor:

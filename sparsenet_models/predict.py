@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from . import registry
+from .arguments import integer
 from .transforms import create_transform, open_image, resolve_data_config
 
 BATCH_SIZE = 64
@@ -48,8 +49,7 @@ def predict(model: nn.Module, images: Sequence[str], top_k: int = 5) -> Iterator
     Raises:
         ValueError: ``top_k`` is below 1, or the net has no names for its classes.
     """
-    if top_k < 1:
-        raise ValueError(f"top_k must be at least 1, got {top_k}")
+    top_k = integer("top_k", top_k, minimum=1)
     config = resolve_data_config(model)
     names: tuple[str, ...] | None = model.pretrained_cfg["label_names"]  # type: ignore[index, assignment]
     if names is None:

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..aggregation import AggregationRule, StageGraph
+from ..arguments import integer, share
 from ..layers import CifarStem, ClassifierHead, ImageNetStem, PreActivationLayer, Transition
 from ..stage import MERGES, Stage
 
@@ -80,13 +81,13 @@ class AggregationNet(nn.Module):
         theta = _compression(compression, merge, bottleneck)
         if stem not in STEMS:
             raise ValueError(f"stem must be one of {tuple(STEMS)}, got {stem!r}")
-        check_in_chans(in_chans)
-        _check_rate("drop_rate", drop_rate)
-        _check_rate("proj_drop_rate", proj_drop_rate)
+        in_chans = integer("in_chans", in_chans, minimum=1)
+        share("drop_rate", drop_rate)
+        share("proj_drop_rate", proj_drop_rate)
         if stem_channels is None:
             doubled = merge == "concat" and (aggregation == "dense" or stem == "imagenet")
             stem_channels = growth_rates[0] * (2 if doubled else 1)
-        _check_positive("stem_channels", stem_channels)
+        stem_channels = integer("stem_channels", stem_channels, minimum=1)
         if merge == "sum" and stem_channels != growth_rates[0]:
             raise ValueError(
                 f"merge='sum' needs stem_channels equal to the first growth_rate, "
@@ -102,7 +103,11 @@ class AggregationNet(nn.Module):
         for index, (num_layers, width) in enumerate(zip(stage_layers, growth_rates)):
             if index > 0:
                 mapped = width if merge == "sum" else int(channels * theta)
-                _check_positive(f"compression times {channels} channels", mapped)
+                if mapped < 1:
+                    raise ValueError(
+                        f"compression={theta} leaves no channel of the {channels} of stage {index - 1}; "
+                        "a larger growth_rate or compression does"
+                    )
                 self.transitions.append(Transition(channels, mapped))
                 channels, reduction = mapped, 2 * reduction
             stage = Stage(
@@ -157,7 +162,8 @@ class AggregationNet(nn.Module):
         Raises:
             ValueError: ``num_classes`` is negative, ``global_pool`` unknown, or "" with classes.
         """
-        self.head.reset(num_classes, global_pool)
+        like = self.stem.conv.weight
+        self.head.reset(num_classes, global_pool, like.device, like.dtype)
 
     def forward_features(self, x: Tensor) -> Tensor:
         """Return the normalised last feature map, ``(N, num_features, H / r, W / r)``.
@@ -177,35 +183,15 @@ class AggregationNet(nn.Module):
         return self.forward_head(self.forward_features(x))
 
 
-def check_in_chans(in_chans: int) -> None:
-    """Raise a ValueError or TypeError unless ``in_chans`` is an integer from 1."""
-    _check_positive("in_chans", in_chans)
-
-
-def _check_positive(name: str, value: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} must be an integer, got {value!r} ({type(value).__name__})")
-    if value < 1:
-        raise ValueError(f"{name} must be at least 1, got {value}")
-
-
-def _check_rate(name: str, value: float) -> None:
-    if not 0.0 <= value < 1.0:
-        raise ValueError(f"{name} must be in [0, 1), got {value!r}")
-
-
 def _stage_layers(depth: int | None, layers: Sequence[int] | None, bottleneck: bool) -> tuple[int, ...]:
     """Return how many layers each stage has, from ``depth`` or from ``layers``."""
     if (depth is None) == (layers is None):
         raise ValueError(f"give one of depth and layers, got depth={depth!r}, layers={layers!r}")
     if layers is not None:
-        if not layers:
-            raise ValueError("layers must name at least one stage, got none")
-        for count in layers:
-            _check_positive("every number in layers", count)
-        return tuple(layers)
-    assert depth is not None
-    _check_positive("depth", depth)
+        if not isinstance(layers, Sequence) or not layers:
+            raise ValueError(f"layers must be a sequence of at least one number, got {layers!r}")
+        return tuple(integer("each of layers", count, minimum=1) for count in layers)
+    depth = integer("depth", depth, minimum=1)
     least = 10 if bottleneck else 7
     if depth < least or (depth - 4) % CIFAR_STAGES:
         below = depth - (depth - 4) % CIFAR_STAGES
@@ -219,14 +205,12 @@ def _stage_layers(depth: int | None, layers: Sequence[int] | None, bottleneck: b
 
 
 def _growth_rates(growth_rate: int | Sequence[int], num_stages: int) -> tuple[int, ...]:
-    rates = (growth_rate,) * num_stages if isinstance(growth_rate, int) else tuple(growth_rate)
+    rates = tuple(growth_rate) if isinstance(growth_rate, Sequence) else (growth_rate,) * num_stages
     if len(rates) != num_stages:
         raise ValueError(
             f"growth_rate must be one number or one per stage ({num_stages}), got {growth_rate!r}"
         )
-    for rate in rates:
-        _check_positive("growth_rate", rate)
-    return rates
+    return tuple(integer("growth_rate", rate, minimum=1) for rate in rates)
 
 
 def _compression(compression: float | None, merge: str, bottleneck: bool) -> float:
@@ -240,6 +224,8 @@ def _compression(compression: float | None, merge: str, bottleneck: bool) -> flo
             "compression does not go with merge='sum', whose transitions map to the next "
             f"stage's growth_rate; got compression={compression!r}"
         )
+    if isinstance(compression, bool) or not isinstance(compression, float | int):
+        raise TypeError(f"compression must be a number, got {compression!r} ({type(compression).__name__})")
     if not 0.0 < compression <= 1.0:
         raise ValueError(f"compression must be in (0, 1], got {compression!r}")
     return compression

@@ -1,0 +1,40 @@
+"""Checks of arguments, in one wording: the argument's name, what it must be, what it was."""
+
+from __future__ import annotations
+
+import numbers
+from typing import Any
+
+
+def is_integer(value: Any) -> bool:
+    """Return whether ``value`` is a whole number of Python's or numpy's; a bool is none."""
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
+
+
+def integer(name: str, value: Any, minimum: int) -> int:
+    """Return ``value`` as an int.
+
+    Raises:
+        TypeError: it is not an integer (a bool is not).
+        ValueError: it is below ``minimum``.
+    """
+    if not is_integer(value):
+        raise TypeError(f"{name} must be an integer, got {value!r} ({type(value).__name__})")
+    if value < minimum:
+        raise ValueError(f"{name} must be at least {minimum}, got {value}")
+    return int(value)
+
+
+def share(name: str, value: Any) -> float:
+    """Return ``value`` as a float in [0, 1).
+
+    Raises:
+        TypeError: it is not a number (a bool is not).
+        ValueError: it is out of range.
+    """
+    if not isinstance(value, numbers.Real) or isinstance(value, bool):
+        raise TypeError(f"{name} must be a number, got {value!r} ({type(value).__name__})")
+    number = float(value)
+    if not 0.0 <= number < 1.0:
+        raise ValueError(f"{name} must be in [0, 1), got {value!r}")
+    return number

@@ -1,0 +1,146 @@
+"""What importing and using the package drags in, and what it offers at its top."""
+
+import ast
+import importlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import sparsenet_models
+
+REPOSITORY = Path(sparsenet_models.__file__).parent.parent
+
+PUBLIC = {
+    *("sparse_aggregation_indices", "dense_aggregation_indices", "create_model", "list_models"),
+    *("list_pretrained", "register_model", "is_model", "model_entrypoint", "get_pretrained_cfg"),
+    *("split_model_name_tag", "load_checkpoint", "resolve_data_config", "create_transform"),
+    *("SparseNet", "DenseNet", "__version__"),
+}
+
+
+def run(*arguments: str, folder: Path, first_on_path: Path | None = None) -> subprocess.CompletedProcess:
+    """Run Python in an empty folder, with the package importable from its checkout."""
+    path = [str(first_on_path)] * (first_on_path is not None) + [str(REPOSITORY)]
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(path), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+
+def modules_after(code: str, folder: Path) -> set[str]:
+    """Return the top-level packages in ``sys.modules`` after ``code`` in a new interpreter."""
+    told = run("-c", f"{code}\nimport sys, json; print(json.dumps(sorted(sys.modules)))", folder=folder)
+    return {name.partition(".")[0] for name in json.loads(told.stdout)}
+
+
+def test_the_package_and_the_index_helper_import_no_torch(tmp_path):
+    code = "import sparsenet_models as s; assert s.sparse_aggregation_indices(5) == (4, 3, 1)"
+    code += "; assert s.dense_aggregation_indices(3) == (0, 1, 2); s.StageGraph; s.__version__; dir(s)"
+    modules = modules_after(code, tmp_path)
+    assert "sparsenet_models" in modules
+    assert not modules & {"torch", "numpy", "torchvision", "safetensors", "PIL", "huggingface_hub", "click"}
+
+
+def test_create_model_imports_torch_and_none_of_the_other_heavy_libraries(tmp_path):
+    code = (
+        "import sparsenet_models as s\n"
+        "net = s.create_model('sparsenet_bc_40_k12', num_classes=3)\n"
+        "s.list_models(); s.get_pretrained_cfg('sparsenet_40_k12.cifar100')\n"
+        "import torch; torch.save(net.state_dict(), 'net.pt'); s.load_checkpoint(net, 'net.pt')"
+    )
+    modules = modules_after(code, tmp_path)
+    assert {"torch", "sparsenet_models"} <= modules
+    assert not modules & {"torchvision", "datasets", "matplotlib", "rich", "timm", "PIL", "click"}
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["predict", "--help"], ["train", "--help"], ["--version"]])
+def test_the_help_of_the_command_line_imports_no_torch(tmp_path, arguments):
+    told = run("-X", "importtime", "-m", "sparsenet_models", *arguments, folder=tmp_path)
+    imported = {line.rpartition("|")[2].strip() for line in told.stderr.splitlines()}
+    assert "click" in imported  # the list of imports is really there
+    assert not imported & {"torch", "torchvision", "numpy", "PIL"}
+    assert sparsenet_models.__version__ in told.stdout or "Usage: " in told.stdout
+
+
+def test_every_public_name_of_the_design_is_offered():
+    assert set(sparsenet_models.__all__) >= PUBLIC
+    assert len(sparsenet_models.__all__) == len(set(sparsenet_models.__all__))
+
+
+@pytest.mark.parametrize("name", sparsenet_models.__all__)
+def test_every_offered_name_resolves_to_the_object_of_that_name(name):
+    value = getattr(sparsenet_models, name)
+    if name == "__version__":
+        assert value.split(".")[0].isdigit()
+    else:
+        assert value.__name__ == name
+        assert value.__module__.startswith("sparsenet_models.")
+
+
+def test_dir_lists_the_public_names():
+    assert set(dir(sparsenet_models)) >= set(sparsenet_models.__all__)
+    assert dir(sparsenet_models) == sorted(dir(sparsenet_models))
+
+
+def test_a_star_import_brings_every_public_name():
+    namespace = {}
+    exec("from sparsenet_models import *", namespace)
+    assert namespace.keys() >= PUBLIC
+
+
+@pytest.mark.parametrize("name", ["create_modle", "torch", "_entrypoints"])
+def test_an_unknown_attribute_is_an_attribute_error_that_names_it(name):
+    with pytest.raises(AttributeError, match=rf"'sparsenet_models' has no attribute '{name}'"):
+        getattr(sparsenet_models, name)
+    assert not hasattr(sparsenet_models, name)
+
+
+def test_type_checkers_see_the_names_that_are_resolved_lazily():
+    tree = ast.parse(Path(sparsenet_models.__file__).read_text(encoding="utf-8"))
+    declared = {
+        alias.asname: (node.module, alias.name)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.level == 1
+        for alias in node.names
+    }
+    assert declared.keys() | {"__version__"} == set(sparsenet_models.__all__)
+    for public, (module, name) in declared.items():
+        home = importlib.import_module(f"sparsenet_models.{module}")
+        assert getattr(home, name) is getattr(sparsenet_models, public)
+
+
+def test_without_a_working_torchvision_only_transforms_fail_and_say_what_to_install(tmp_path):
+    broken = tmp_path / "broken" / "torchvision"
+    broken.mkdir(parents=True)
+    (broken / "__init__.py").write_text(
+        "import builtins, os\nraise getattr(builtins, os.environ['KIND'])('operator torchvision::nms ...')\n"
+    )
+    code = """
+import json, os
+import sparsenet_models as s
+net = s.create_model("sparsenet_bc_40_k12", device="meta")
+config = s.resolve_data_config(net)
+told = {"classes": net.num_classes, "errors": []}
+for kind in ("RuntimeError", "ImportError"):
+    os.environ["KIND"] = kind
+    try:
+        s.create_transform(**config)
+    except ImportError as error:
+        told["errors"].append(str(error))
+print(json.dumps(told))
+"""
+    told = json.loads(run("-c", code, folder=tmp_path, first_on_path=broken.parent).stdout)
+    assert told["classes"] == 10
+    assert len(told["errors"]) == 2
+    for message in told["errors"]:
+        assert "need torchvision" in message
+        assert "operator torchvision::nms" in message
+        assert "pip install torchvision" in message
