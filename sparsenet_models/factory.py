@@ -68,18 +68,22 @@ def create_model(
         num_classes = integer("num_classes", num_classes, minimum=0)
     if in_chans is not None:
         in_chans = integer("in_chans", in_chans, minimum=1)
+    if dtype is not None and not isinstance(dtype, torch.dtype):
+        raise TypeError(f"dtype must be a torch.dtype such as torch.float16, got {dtype!r}")
     classes = cfg.num_classes if num_classes is None else num_classes
-    kwargs = {"num_classes": classes, "in_chans": in_chans, **model_kwargs}
+    channels = cfg.input_size[0] if in_chans is None and cfg.input_size[0] != 3 else in_chans
+    kwargs = {"num_classes": classes, "in_chans": channels, **model_kwargs}
     kwargs = {key: value for key, value in kwargs.items() if value is not None}
     _check_keywords(model_name, entrypoint, kwargs)
 
     with nullcontext() if device is None else torch.device(device):
         model = entrypoint(**kwargs)
+    model.pretrained_cfg = _cfg_dict(model, cfg)  # type: ignore[assignment]
+    new_head = num_classes is not None
     if pretrained:
-        load_pretrained(model, cfg)
+        load_pretrained(model, cfg, new_head=new_head)
     elif checkpoint_path is not None:
-        load_into(model, Path(checkpoint_path), new_head=num_classes is not None, new_stem=True)
-    model.pretrained_cfg = _true_of(model, cfg).to_dict()  # type: ignore[assignment]
+        load_into(model, Path(checkpoint_path), new_head=new_head, headless=True, new_stem=True)
     return model.to(device=device, dtype=dtype)
 
 
@@ -94,12 +98,15 @@ def _check_keywords(name: str, entrypoint: Callable[..., nn.Module], kwargs: Map
             raise TypeError(f"{name!r} takes no argument {keyword!r}{did_you_mean(keyword, known)}")
 
 
-def _true_of(model: nn.Module, cfg: PretrainedCfg) -> PretrainedCfg:
-    """Return ``cfg`` with the fields that the net's own head and stem decide."""
+def _cfg_dict(model: nn.Module, cfg: PretrainedCfg) -> dict[str, Any]:
+    """Return ``cfg`` as a dict, with the fields that the net's own head and stem decide."""
+    if cfg == PretrainedCfg(architecture=cfg.architecture):
+        # Registered without a configuration: what images it wants is not known, and not made up.
+        return {"architecture": cfg.architecture, "num_classes": getattr(model, "num_classes", None)}
     classes = getattr(model, "num_classes", cfg.num_classes)
     channels = getattr(model, "in_chans", cfg.input_size[0])
     changes: dict[str, Any] = {"num_classes": classes}
-    if classes != cfg.num_classes:
+    if cfg.label_names is not None and classes != len(cfg.label_names):
         changes["label_names"] = None
     if channels != cfg.input_size[0]:
         changes["input_size"] = (channels, *cfg.input_size[1:])
@@ -107,7 +114,7 @@ def _true_of(model: nn.Module, cfg: PretrainedCfg) -> PretrainedCfg:
         changes["std"] = _per_channel(cfg.std, channels)
         if cfg.min_input_size is not None:
             changes["min_input_size"] = (channels, *cfg.min_input_size[1:])
-    return cfg.overlaid(changes)
+    return cfg.overlaid(changes).to_dict()
 
 
 def _per_channel(values: tuple[float, ...], channels: int) -> tuple[float, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import pickle
+import warnings
 from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
@@ -18,12 +18,20 @@ from .registry import tags_with_weights
 
 _logger = logging.getLogger(__name__)
 
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+
 MOST_NAMED = 5
 """An error names this many tensors of a kind and counts the rest."""
 
 
-def load_pretrained(model: nn.Module, cfg: PretrainedCfg) -> None:
-    """Load the weights of ``cfg`` into ``model``; a head of another size keeps its initial values.
+def load_pretrained(model: nn.Module, cfg: PretrainedCfg, *, new_head: bool) -> None:
+    """Load the weights of ``cfg`` into ``model``.
+
+    Args:
+        model: the net.
+        cfg: names the file and its sha256.
+        new_head: the model's head may be for another number of classes; it then stays untrained.
 
     Raises:
         ValueError: the tag has no weights, or the file does not fit, or is not the one that the
@@ -39,7 +47,7 @@ def load_pretrained(model: nn.Module, cfg: PretrainedCfg) -> None:
     path = Path(cfg.file)
     if cfg.sha256 is not None:
         verify_sha256(path, cfg.sha256)
-    load_into(model, path, new_head=True, new_stem=True)
+    load_into(model, path, new_head=new_head, headless=False, new_stem=True)
 
 
 def load_checkpoint(model: nn.Module, path: str | PathLike[str]) -> None:
@@ -57,33 +65,36 @@ def load_checkpoint(model: nn.Module, path: str | PathLike[str]) -> None:
         ValueError: the file is damaged, no weight file, or does not fit; the message names it.
         OSError: the file is missing or cannot be read.
     """
-    if load_into(model, Path(path), new_head=True, new_stem=False):
-        _logger.warning(
-            "%s: its head is for another number of classes; the model keeps its own, untouched",
-            path,
-        )
+    if load_into(model, Path(path), new_head=True, headless=False, new_stem=False):
+        _logger.warning("%s is for another number of classes: the model keeps its own head, untrained", path)
 
 
-def load_into(model: nn.Module, path: Path, *, new_head: bool, new_stem: bool) -> bool:
+def load_into(model: nn.Module, path: Path, *, new_head: bool, headless: bool, new_stem: bool) -> bool:
     """Load ``path`` into ``model``, whole or not at all; return whether the head was left out.
 
     Args:
         model: the net.
         path: the weight file.
         new_head: accept a file whose head tells another number of classes; leave the head alone.
+        headless: with ``new_head``, accept a file without a head too.
         new_stem: accept a file for three input channels where the net has another number, and
             adapt its first convolution as timm does.
     """
-    state = read_state_dict(path)
-    if any(tensor.is_meta for tensor in model.state_dict().values()):
-        raise ValueError(f"{path}: weights cannot be loaded into a model on the meta device")
-    if new_stem:
-        state = _with_adapted_stem(model, state)
-    head_left_out = new_head and _has_other_head(model, state)
     own = model.state_dict()
+    if any(tensor.is_meta for tensor in own.values()):
+        raise ValueError(f"{path}: weights cannot be loaded into a model on the meta device")
+    known = getattr(model, "pretrained_cfg", None) or {}
+    head = f"{known.get('classifier') or 'head.fc'}."
+    stem = f"{known.get('first_conv') or 'stem.conv'}.weight"
+    state = read_state_dict(path)
+    if new_stem and stem in own and stem in state:
+        state = {**state, stem: _adapted_to(own[stem].shape[1], state[stem])}
+    classes = _classes(state, head)
+    differs = classes is not None and classes != _classes(own, head)
+    head_left_out = new_head and differs and (classes != 0 or headless)
     if head_left_out:
-        state = {name: tensor for name, tensor in state.items() if not _in_head(name)}
-        own = {name: tensor for name, tensor in own.items() if not _in_head(name)}
+        state = {name: tensor for name, tensor in state.items() if not name.startswith(head)}
+        own = {name: tensor for name, tensor in own.items() if not name.startswith(head)}
     _check_fits(path, own, state)
     model.load_state_dict(state, strict=not head_left_out)
     return head_left_out
@@ -96,10 +107,7 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
         ValueError: the file holds no state dict that can be read safely; the message names it.
         OSError: the file is missing or cannot be read.
     """
-    if not path.exists():
-        raise FileNotFoundError(f"weight file not found: {path}")
-    if path.is_dir():
-        raise IsADirectoryError(f"{path} is a folder, not a weight file")
+    _check_is_file(path)
     if _looks_pickled(path):
         return _read_torch_file(path)
     try:
@@ -133,8 +141,7 @@ def verify_sha256(path: Path, expected: str) -> None:
         ValueError: it is another one.
         OSError: the file cannot be read.
     """
-    if not path.exists():
-        raise FileNotFoundError(f"weight file not found: {path}")
+    _check_is_file(path)
     found = hashlib.sha256(path.read_bytes()).hexdigest()
     if found != expected:
         raise ValueError(
@@ -143,23 +150,35 @@ def verify_sha256(path: Path, expected: str) -> None:
         )
 
 
+def _check_is_file(path: Path) -> None:
+    if not path.exists():
+        raise FileNotFoundError(f"weight file not found: {path}")
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder, not a weight file")
+    if not path.is_file():
+        raise OSError(f"{path} is not a regular file")
+
+
 def _looks_pickled(path: Path) -> bool:
     """Tell files by ``torch.save`` (a zip, or a bare pickle) from safetensors by their first bytes."""
     with path.open("rb") as file:
         start = file.read(9)
     # A safetensors file has a JSON object after an 8-byte length.
-    return start[:2] in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04") and start[8:9] != b"{"
+    return start[:1] in (b"P", b"\x80") and start[8:9] != b"{"
 
 
 def _read_torch_file(path: Path) -> dict[str, Tensor]:
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ValueError(
-            f"{path} ({path.stat().st_size:,} bytes) cannot be read as a torch.save file of plain "
-            f"tensors ({reason})"
-        ) from error
+    with path.open("rb") as file, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            content = torch.load(file, map_location="cpu", weights_only=True)
+        # What a damaged file makes the unpickler raise is anybody's guess: IndexError, struct.error, ...
+        except Exception as error:
+            raise ValueError(
+                f"{path} ({path.stat().st_size:,} bytes) cannot be read as a torch.save file of plain "
+                f"tensors ({type(error).__name__}): it is damaged, or holds other objects, which are "
+                "never loaded as they could run code"
+            ) from error
     if not isinstance(content, Mapping) or not all(
         isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in content.items()
     ):
@@ -167,80 +186,67 @@ def _read_torch_file(path: Path) -> dict[str, Tensor]:
     return dict(content)
 
 
-def _with_adapted_stem(model: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Fit the first convolution to the net's input channels, as timm's ``adapt_input_conv`` does.
+def _adapted_to(in_chans: int, weight: Tensor) -> Tensor:
+    """Fit a first convolution for three channels to others, as timm's ``adapt_input_conv`` does.
 
-    One channel takes the sum over the three; any other number repeats them, scaled by 3 / n.
+    One channel takes the sum over the three; any other number repeats them, scaled by 3 / n. What
+    is no such weight is returned as it is, to be refused by ``_check_fits``.
     """
-    name = "stem.conv.weight"
-    own, weight = model.state_dict().get(name), state.get(name)
-    if own is None or weight is None or weight.ndim != 4 or weight.shape[1] != 3:
-        return state
-    in_chans = own.shape[1]
-    if in_chans == 3:
-        return state
+    if in_chans == 3 or weight.ndim != 4 or weight.shape[1] != 3 or weight.dtype not in FLOATS:
+        return weight
     weight = weight.float()
     if in_chans == 1:
-        adapted = weight.sum(dim=1, keepdim=True)
-    else:
-        adapted = weight.repeat(1, -(-in_chans // 3), 1, 1)[:, :in_chans] * (3 / in_chans)
-    return {**state, name: adapted}
+        return weight.sum(dim=1, keepdim=True)
+    return weight.repeat(1, -(-in_chans // 3), 1, 1)[:, :in_chans] * (3 / in_chans)
 
 
-def _in_head(name: str) -> bool:
-    return name.startswith("head.fc.")
-
-
-def _has_other_head(model: nn.Module, state: Mapping[str, Tensor]) -> bool:
-    """Return whether the file's head is a whole one, for another number of classes than the net's."""
-    weight, bias = state.get("head.fc.weight"), state.get("head.fc.bias")
-    if weight is None or bias is None or weight.ndim != 2 or bias.shape != weight.shape[:1]:
-        return False
-    own = model.state_dict().get("head.fc.weight")
-    classes = 0 if own is None else own.shape[0]
-    return weight.shape[0] != classes
+def _classes(state: Mapping[str, Tensor], head: str) -> int | None:
+    """Return for how many classes a state dict has a head, 0 without one, None for part of one."""
+    parts = {name.removeprefix(head): tensor for name, tensor in state.items() if name.startswith(head)}
+    if not parts:
+        return 0
+    if parts.keys() != {"weight", "bias"} or parts["weight"].ndim != 2:
+        return None
+    classes = parts["weight"].shape[0]
+    return classes if parts["bias"].shape == (classes,) else None
 
 
 def _check_fits(path: Path, own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> None:
     """Raise a ValueError that names and counts every kind of misfit between file and net."""
-    problems = [
-        _named("missing", [name for name in own if name not in state]),
-        _named("unexpected", [name for name in state if name not in own]),
-    ]
     shared = [name for name in own if name in state]
-    problems.append(
-        _named(
-            "of another shape",
-            [
-                f"{name} (file {tuple(state[name].shape)}, model {tuple(own[name].shape)})"
-                for name in shared
-                if state[name].shape != own[name].shape
-            ],
-        )
-    )
-    problems.append(
-        _named(
-            "of another kind of number",
-            [
-                f"{name} (file {state[name].dtype}, model {own[name].dtype})"
-                for name in shared
-                if state[name].is_floating_point() != own[name].is_floating_point()
-            ],
-        )
-    )
-    problems.append(
-        _named(
-            "not finite",
-            [name for name in shared if state[name].is_floating_point() and not state[name].isfinite().all()],
-        )
-    )
-    found = [problem for problem in problems if problem]
+    misfits = {
+        "missing": [name for name in own if name not in state],
+        "unexpected": [name for name in state if name not in own],
+        "of another shape": [
+            f"{name} (file {tuple(state[name].shape)}, model {tuple(own[name].shape)})"
+            for name in shared
+            if state[name].shape != own[name].shape
+        ],
+        "of another kind of number": [
+            f"{name} (file {_kind(state[name])}, model {_kind(own[name])})"
+            for name in shared
+            if _kind(state[name]) != _kind(own[name])
+        ],
+        "not finite": [
+            name
+            for name in shared
+            if _kind(state[name]) == "float" and not state[name].to(own[name].dtype).isfinite().all()
+        ],
+    }
+    found = [_named(kind, names) for kind, names in misfits.items() if names]
     if found:
         raise ValueError(f"{path} does not fit the model: {'; '.join(found)}")
 
 
+def _kind(tensor: Tensor) -> str:
+    """Return "float" or "integer" for a plain tensor of numbers, else what is odd about it."""
+    if tensor.layout is not torch.strided or tensor.is_meta:
+        return "not a plain tensor"
+    if tensor.dtype in FLOATS:
+        return "float"
+    return "integer" if tensor.dtype in INTEGERS else str(tensor.dtype)
+
+
 def _named(kind: str, names: list[str]) -> str:
-    if not names:
-        return ""
     more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
     return f"{len(names)} {kind}: {', '.join(names[:MOST_NAMED])}{more}"

@@ -10,6 +10,7 @@ import fnmatch
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import TypeVar, overload
@@ -43,11 +44,12 @@ def register_model(entrypoint=None, *, pretrained_cfgs=None, override=False):
     Args:
         entrypoint: called with the keywords that ``create_model`` does not keep for itself
             (``num_classes`` and ``in_chans`` among them), returns the net.
-        pretrained_cfgs: configurations by tag, the default tag first.
+        pretrained_cfgs: configurations by tag, the default tag first; their ``architecture`` and
+            ``tag`` are filled in.
         override: replace a model of that name.
 
     Raises:
-        ValueError: the name is taken (without ``override``) or has a dot in it.
+        ValueError: the name is taken (without ``override``) or is no identifier.
     """
     if entrypoint is None:
         return lambda function: register_model_as(function, pretrained_cfgs, override)
@@ -58,18 +60,26 @@ def register_model_as(
     entrypoint: Entrypoint, pretrained_cfgs: Mapping[str, PretrainedCfg] | None, override: bool
 ) -> Entrypoint:
     """Register ``entrypoint`` under its own ``__name__``; see ``register_model``."""
-    name = entrypoint.__name__
-    if "." in name or not name:
-        raise ValueError(f"a model's name must have no dot, which starts a tag; got {name!r}")
+    name = getattr(entrypoint, "__name__", "")
+    if not name.isidentifier():
+        raise ValueError(
+            f"a model is registered under its function's name, an identifier; got {entrypoint!r}"
+        )
+    if not entrypoint.__module__.startswith(f"{__package__}.models"):
+        _load_library()
     if name in _entrypoints and not override:
         raise ValueError(f"a model named {name!r} is registered already; pass override=True to replace it")
     _entrypoints[name] = entrypoint
-    _tagged_cfgs[name] = {tag: _with_bundled_weights(cfg) for tag, cfg in (pretrained_cfgs or {}).items()}
+    _tagged_cfgs[name] = {
+        tag: replace(cfg, architecture=name, tag=tag) for tag, cfg in (pretrained_cfgs or {}).items()
+    }
     return entrypoint
 
 
 def split_model_name_tag(name: str) -> tuple[str, str]:
     """Split ``architecture.tag`` at the first dot; the tag is "" where there is none."""
+    if not isinstance(name, str):
+        raise TypeError(f"a model's name must be a string, got {name!r} ({type(name).__name__})")
     architecture, _, tag = name.partition(".")
     return architecture, tag
 
@@ -117,7 +127,7 @@ def get_pretrained_cfg(name: str) -> PretrainedCfg:
 def tags_with_weights(name: str) -> list[str]:
     """Return the ``architecture.tag`` names of one model that have weights, default tag first."""
     architecture, _ = split_model_name_tag(name)
-    return [cfg.name for cfg in _tagged_cfgs[architecture].values() if cfg.has_weights]
+    return [cfg.name for cfg in _tagged_cfgs.get(architecture, {}).values() if cfg.has_weights]
 
 
 def list_models(
@@ -160,24 +170,20 @@ def list_pretrained(filter: str | Sequence[str] = "", exclude_filters: str | Seq
 
 
 def _all_entrypoints() -> dict[str, Callable[..., nn.Module]]:
-    from . import models  # noqa: F401  registers the library's own, once
-
+    _load_library()
     return _entrypoints
 
 
 @cache
-def _bundled_fields() -> dict[str, dict]:
-    """Return what the card files beside the bundled weights say, by ``architecture.tag``."""
-    return {
-        path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(WEIGHTS_DIR.glob("*.json"))
-    }
+def _load_library() -> None:
+    """Register the library's own models, and what the cards say of the bundled weights."""
+    from . import models  # noqa: F401
 
-
-def _with_bundled_weights(cfg: PretrainedCfg) -> PretrainedCfg:
-    fields = _bundled_fields().get(cfg.name)
-    if fields is None:
-        return cfg
-    return cfg.overlaid({**fields, "file": str(WEIGHTS_DIR / fields["file"])})
+    for card in sorted(WEIGHTS_DIR.glob("*.json")):
+        architecture, tag = split_model_name_tag(card.stem)
+        fields = json.loads(card.read_text(encoding="utf-8"))
+        cfg = _tagged_cfgs[architecture][tag]
+        _tagged_cfgs[architecture][tag] = cfg.overlaid({**fields, "file": str(WEIGHTS_DIR / fields["file"])})
 
 
 def _patterns(filters: str | Sequence[str]) -> list[str]:

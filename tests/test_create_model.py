@@ -5,6 +5,7 @@ import inspect
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -183,6 +184,12 @@ def test_a_count_out_of_range_or_of_the_wrong_type_is_refused(argument, value, k
     with pytest.raises(kind) as caught:
         create_model(NAME, **{argument: value})
     assert str(caught.value) == reason
+
+
+def test_a_count_may_be_an_integer_of_numpys():
+    net = create_model(NAME, num_classes=np.int64(5), in_chans=np.uint8(2), device="meta")
+    assert (net.num_classes, net.in_chans) == (5, 2)
+    assert type(net.pretrained_cfg["num_classes"]) is int
 
 
 @pytest.mark.parametrize(

@@ -290,8 +290,8 @@ def test_tensors_of_another_kind_of_number_are_named_with_both(tmp_path, write):
     write(state, tmp_path / "weights")
     message = refusal(small_net(), tmp_path / "weights")
     assert "2 of another kind of number: " in message
-    assert f"{STEM} (file torch.int32, model torch.float32)" in message
-    assert "norm.num_batches_tracked (file torch.float32, model torch.int64)" in message
+    assert f"{STEM} (file integer, model float)" in message
+    assert "norm.num_batches_tracked (file float, model integer)" in message
 
 
 @every_format

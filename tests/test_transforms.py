@@ -352,10 +352,18 @@ def test_an_image_too_large_for_pillow_is_named(tmp_path):
         ("crop_pct", 1.5, "crop_pct must be in (0, 1], got 1.5"),
         ("crop_pct", -0.5, "crop_pct must be in (0, 1], got -0.5"),
         ("crop_pct", math.nan, "crop_pct must be in (0, 1], got nan"),
-        ("input_size", (3, 0, 32), "input_size must be (channels, height, width), got (3, 0, 32)"),
-        ("input_size", (0, 32, 32), "input_size must be (channels, height, width), got (0, 32, 32)"),
-        ("input_size", (32, 32), "input_size must be (channels, height, width), got (32, 32)"),
-        ("input_size", (1, 3, 32, 32), "input_size must be (channels, height, width), got (1, 3, 32, 32)"),
+        ("input_size", (3, 0, 32), "input_size must be (channels, height, width) in pixels, got (3, 0, 32)"),
+        (
+            "input_size",
+            (0, 32, 32),
+            "input_size must be (channels, height, width) in pixels, got (0, 32, 32)",
+        ),
+        ("input_size", (32, 32), "input_size must be (channels, height, width) in pixels, got (32, 32)"),
+        (
+            "input_size",
+            (1, 3, 32, 32),
+            "input_size must be (channels, height, width) in pixels, got (1, 3, 32, 32)",
+        ),
     ],
 )
 @pytest.mark.parametrize("is_training", [False, True])
