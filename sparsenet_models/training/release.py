@@ -105,6 +105,8 @@ def _card(
     accuracy = f"**{100 - score.top1:.2f}%** (accuracy {score.top1:.2f}%)"
     stored = "half precision (matrices and kernels), single (the rest)" if in_half else "single precision"
     recipe = json.loads(fields["recipe"])
+    every = recipe["eval_every"]
+    looks = f"the test images were looked at {f'every {every} epochs' if every else 'once, at the end'}"
     options = "\n".join(f"| {key} | {value} |" for key, value in recipe.items())
     return f"""# {name}
 
@@ -121,8 +123,8 @@ def _card(
 | licence | {fields["license"]} |
 | sha256 | `{fields["sha256"]}` |
 
-Trained here from random initialisation on all training images; the test images were looked at once, at
-the end. Last epoch, nothing chosen on the test set. Reproduce the figure with
+Trained here from random initialisation on all training images. The weights are those of the last epoch;
+{looks}, and then once more, for the figure of the file as it is stored. Reproduce it with
 
     sparsenet validate {name} --data $SPARSENET_DATA/{fields["data"]}
 
