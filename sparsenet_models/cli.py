@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 from typing import Any
 
 import click
@@ -36,7 +37,7 @@ def main() -> None:
 @main.command()
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
 @click.option("--model", metavar="NAME.TAG", help="Default: the best bundled CIFAR-10 weight.")
-@click.option("--checkpoint", help="A weight file of your own for --model.")
+@click.option("--checkpoint", help="A weight file of your own; one by `train` tells its --model.")
 @click.option("--top-k", type=int, default=5, show_default=True, help="How many classes to tell.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or mps.")
@@ -51,10 +52,9 @@ def predict(
     **options: Any,
 ) -> None:
     """Tell what is on each IMAGE."""
-    from .predict import best_cifar10_model
     from .predict import predict as run
 
-    net = _pretrained(model or best_cifar10_model(), **options)
+    net = _model_with_weights(model, **options)
     answered, failed = [], False
     for prediction in run(net, images, top_k):
         if prediction.error is not None:
@@ -116,10 +116,16 @@ def validate(model: str, data: str, batch_size: int, **options: Any) -> None:
     from .evaluate import evaluate, with_classes
     from .transforms import resolve_data_config
 
-    net = _pretrained(model, **options)
+    net = _model_with_weights(model, **options)
     config = resolve_data_config(net)
     image_set = load_image_set(data, "test", config)
-    image_set = with_classes(image_set, net.pretrained_cfg["label_names"])
+    names = net.pretrained_cfg["label_names"]
+    if names is not None:
+        image_set = with_classes(image_set, names)
+    elif len(image_set.class_names) != net.num_classes:
+        raise click.ClickException(
+            f"{image_set.name} has {len(image_set.class_names)} classes, {model} has {net.num_classes}"
+        )
     score = evaluate(net, image_set, mean=config["mean"], std=config["std"], batch_size=batch_size)
     click.echo(f"{model} on {score.count:,} images of {image_set.name}")
     click.echo(f"top-1  {score.top1:.2f}%  (error {100 - score.top1:.2f}%)")
@@ -165,20 +171,24 @@ def train(resume: bool, resolution: str, epochs: int | None, **options: Any) -> 
         raise click.ClickException(f"interrupted; go on with: --resume --out {options['out']}") from None
 
 
-def _pretrained(model: str, checkpoint: str | None, device: str, precision: str) -> Any:
-    """Return MODEL with the tag's weights, or those of a file, where and how to compute."""
+def _model_with_weights(model: str | None, checkpoint: str | None, device: str, precision: str) -> Any:
+    """Return MODEL with the tag's weights, or with those of a file and the classes that it names."""
     import torch
 
     from .devices import select_device
     from .factory import create_model
+    from .predict import best_cifar10_model
+    from .weight_file import described_in
 
-    return create_model(
-        model,
-        pretrained=checkpoint is None,
-        checkpoint_path=checkpoint,
-        device=select_device(device),
-        dtype=getattr(torch, precision),
-    )
+    where = {"device": select_device(device), "dtype": getattr(torch, precision)}
+    if checkpoint is None:
+        return create_model(model or best_cifar10_model(), pretrained=True, **where)
+    told, class_names = described_in(Path(checkpoint))
+    name = model or told
+    if name is None:
+        raise click.ClickException(f"{checkpoint} does not say of which net it is: name it with --model")
+    overlay = {"num_classes": len(class_names), "label_names": class_names} if class_names else None
+    return create_model(name, checkpoint_path=checkpoint, pretrained_cfg_overlay=overlay, **where)
 
 
 def _show(image: str, labels: tuple[tuple[str, float], ...]) -> None:

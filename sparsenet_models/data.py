@@ -16,7 +16,6 @@ from torch import Tensor
 
 from .transforms import create_crop, open_image, to_channels
 
-DOWNLOADS = Path.home() / ".cache" / "sparsenet_models"
 SPLIT_NAMES = {"train": ("train",), "test": ("test", "val", "validation")}
 
 
@@ -57,11 +56,8 @@ def load_image_set(source: str | PathLike[str], split: str, data_config: dict[st
         )
     class_folders = _class_folders(path, split)
     if class_folders is not None:
-        return _read_class_folders(class_folders, path.name, data_config)
-    if any(path.rglob("*.parquet")) or any(path.rglob("*.arrow")):
-        return _read_with_datasets(path, split, data_config)
-    wanted = " or ".join(f"{name}/" for name in SPLIT_NAMES[split])
-    raise ValueError(f"{path} holds neither Parquet files nor class folders under {wanted}")
+        return _read_class_folders(class_folders, path.resolve().name, data_config)
+    return _read_with_datasets(path, split, data_config)
 
 
 def _class_folders(path: Path, split: str) -> Path | None:
@@ -87,6 +83,10 @@ def _read_class_folders(folder: Path, name: str, data_config: dict[str, Any]) ->
 
 
 def _read_with_datasets(path: Path, split: str, data_config: dict[str, Any]) -> ImageSet:
+    folders = " or ".join(f"{name}/" for name in SPLIT_NAMES[split])
+    refusal = f"{path} holds neither class folders under {folders} nor data that datasets can read"
+    if not any(child.is_file() for child in path.rglob("*")):
+        raise ValueError(f"{refusal}: it has no file")
     try:
         import datasets
     except ImportError as error:
@@ -94,8 +94,12 @@ def _read_with_datasets(path: Path, split: str, data_config: dict[str, Any]) -> 
             f"reading {path} needs the package datasets: pip install 'sparsenet-models[training]'"
         ) from error
 
-    datasets.disable_progress_bars()
-    found = datasets.load_dataset(str(path))
+    try:
+        found = datasets.load_dataset(str(path))
+    # Its own exceptions and those of every reader beneath: pyarrow's, json's, ...
+    except Exception as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise ValueError(f"{refusal}: {reason}") from error
     names = [name for name in SPLIT_NAMES[split] if name in found]
     if not names:
         raise ValueError(f"{path} has no split named {' or '.join(SPLIT_NAMES[split])}: {list(found)}")
@@ -103,9 +107,9 @@ def _read_with_datasets(path: Path, split: str, data_config: dict[str, Any]) -> 
     image_column = _first_column(rows, datasets.Image, path)
     label_column = _first_column(rows, datasets.ClassLabel, path)
     channels = data_config["input_size"][0]
-    images = (to_channels(image, channels) for image in rows[image_column])
+    images = (to_channels(row[image_column], channels) for row in rows)
     class_names = tuple(rows.features[label_column].names)
-    return _gathered(images, list(rows[label_column]), class_names, path.name, data_config)
+    return _gathered(images, list(rows[label_column]), class_names, path.resolve().name, data_config)
 
 
 def _first_column(rows: Any, kind: type, path: Path) -> str:
@@ -119,11 +123,12 @@ def _download_cifar(name: str, split: str, data_config: dict[str, Any]) -> Image
     from torchvision.datasets import CIFAR10, CIFAR100
 
     kind = CIFAR10 if name == "cifar10" else CIFAR100
+    downloads = Path.home() / ".cache" / "sparsenet_models"
     try:
-        rows = kind(str(DOWNLOADS), train=split == "train", download=True)
+        rows = kind(str(downloads), train=split == "train", download=True)
     except (urllib.error.URLError, RuntimeError) as error:
         raise OSError(
-            f"{name} could not be downloaded into {DOWNLOADS} ({error}); give a folder instead"
+            f"{name} could not be downloaded into {downloads} ({error}); give a folder instead"
         ) from error
     channels = data_config["input_size"][0]
     images = (to_channels(Image.fromarray(pixels), channels) for pixels in rows.data)
@@ -137,8 +142,17 @@ def _gathered(
     name: str,
     data_config: dict[str, Any],
 ) -> ImageSet:
+    if not labels:
+        raise ValueError(f"{name} holds no image")
+    if not 0 <= min(labels) <= max(labels) < len(class_names):
+        raise ValueError(f"{name} has labels outside its {len(class_names)} classes (hidden ones, perhaps)")
     channels, height, width = data_config["input_size"]
-    crop = create_crop(**data_config)
+    crop = create_crop(
+        data_config["input_size"],
+        interpolation=data_config["interpolation"],
+        crop_pct=data_config["crop_pct"],
+        crop_mode=data_config["crop_mode"],
+    )
     # Written in place: a list of arrays beside their stack would need the memory twice.
     pixels = np.empty((len(labels), height, width, channels), dtype=np.uint8)
     for index, image in enumerate(images):

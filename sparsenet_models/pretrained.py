@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import logging
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -95,7 +97,7 @@ def load_into(model: nn.Module, path: Path, *, new_head: bool, headless: bool, n
     if head_left_out:
         state = {name: tensor for name, tensor in state.items() if not name.startswith(head)}
         own = {name: tensor for name, tensor in own.items() if not name.startswith(head)}
-    _check_fits(path, own, state)
+    _check_fits(path, own, state, stem)
     model.load_state_dict(state, strict=not head_left_out)
     return head_left_out
 
@@ -110,9 +112,16 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     _check_is_file(path)
     if _looks_pickled(path):
         return _read_torch_file(path)
+    with _opened(path) as file:
+        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """Open a safetensors file, with its errors told in our words."""
     try:
         with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            yield file
     except SafetensorError as error:
         raise ValueError(
             f"{path} ({path.stat().st_size:,} bytes) is no readable safetensors or torch.save file "
@@ -121,17 +130,17 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
 
 
 def read_metadata(path: Path) -> dict[str, str]:
-    """Return the metadata of a safetensors file, empty where it has none.
+    """Return the metadata of a safetensors file, empty where it has none; a torch.save file has none.
 
     Raises:
-        ValueError: the file is no readable safetensors file.
+        ValueError: the file is no readable weight file.
         OSError: the file is missing or cannot be read.
     """
-    try:
-        with safe_open(path, framework="pt") as file:
-            return file.metadata() or {}
-    except SafetensorError as error:
-        raise ValueError(f"{path} is no readable safetensors file ({error})") from error
+    _check_is_file(path)
+    if _looks_pickled(path):
+        return {}
+    with _opened(path) as file:
+        return file.metadata() or {}
 
 
 def verify_sha256(path: Path, expected: str) -> None:
@@ -146,7 +155,7 @@ def verify_sha256(path: Path, expected: str) -> None:
     if found != expected:
         raise ValueError(
             f"{path} is not the file that its configuration names (sha256 {found}, expected "
-            f"{expected}); it was changed or damaged: install the package again"
+            f"{expected}); it was changed or damaged"
         )
 
 
@@ -211,7 +220,7 @@ def _classes(state: Mapping[str, Tensor], head: str) -> int | None:
     return classes if parts["bias"].shape == (classes,) else None
 
 
-def _check_fits(path: Path, own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> None:
+def _check_fits(path: Path, own: Mapping[str, Tensor], state: Mapping[str, Tensor], stem: str) -> None:
     """Raise a ValueError that names and counts every kind of misfit between file and net."""
     shared = [name for name in own if name in state]
     misfits = {
@@ -235,7 +244,17 @@ def _check_fits(path: Path, own: Mapping[str, Tensor], state: Mapping[str, Tenso
     }
     found = [_named(kind, names) for kind, names in misfits.items() if names]
     if found:
-        raise ValueError(f"{path} does not fit the model: {'; '.join(found)}")
+        hint = _stem_hint(own.get(stem), state.get(stem))
+        raise ValueError(f"{path} does not fit the model: {'; '.join(found)}{hint}")
+
+
+def _stem_hint(own: Tensor | None, other: Tensor | None) -> str:
+    """Name the argument that cures a stem of another width: the course project's files need it."""
+    if own is None or other is None or own.ndim != other.ndim or own.shape[:1] == other.shape[:1]:
+        return ""
+    return (
+        f"; the file's stem has {other.shape[0]} channels, not {own.shape[0]}: stem_channels={other.shape[0]}"
+    )
 
 
 def _kind(tensor: Tensor) -> str:

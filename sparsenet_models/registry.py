@@ -52,11 +52,11 @@ def register_model(entrypoint=None, *, pretrained_cfgs=None, override=False):
         ValueError: the name is taken (without ``override``) or is no identifier.
     """
     if entrypoint is None:
-        return lambda function: register_model_as(function, pretrained_cfgs, override)
-    return register_model_as(entrypoint, pretrained_cfgs, override)
+        return lambda function: _register(function, pretrained_cfgs, override)
+    return _register(entrypoint, pretrained_cfgs, override)
 
 
-def register_model_as(
+def _register(
     entrypoint: Entrypoint, pretrained_cfgs: Mapping[str, PretrainedCfg] | None, override: bool
 ) -> Entrypoint:
     """Register ``entrypoint`` under its own ``__name__``; see ``register_model``."""
@@ -65,6 +65,7 @@ def register_model_as(
         raise ValueError(
             f"a model is registered under its function's name, an identifier; got {entrypoint!r}"
         )
+    # The library's own names come first, so that a user's clash with them is told where it arises.
     if not entrypoint.__module__.startswith(f"{__package__}.models"):
         _load_library()
     if name in _entrypoints and not override:

@@ -102,7 +102,6 @@ def create_crop(
     interpolation: str = "bicubic",
     crop_pct: float = 1.0,
     crop_mode: str = "center",
-    **_normalisation: Any,
 ) -> v2.Compose:
     """Return the part of the evaluation transform that takes a PIL image to a cropped PIL image."""
     return _geometry(input_size, False, interpolation, crop_pct, crop_mode)
@@ -137,6 +136,8 @@ def to_channels(image: Image.Image, channels: int = 3) -> Image.Image:
     """Convert a PIL image of any mode to RGB, or with ``channels=1`` to grey."""
     if image.mode.startswith("I;16"):
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    elif image.mode == "I" and np.asarray(image).max() > 255:  # 16-bit grey, as older Pillow opens it
+        image = Image.fromarray((np.asarray(image).clip(0, 65535) >> 8).astype(np.uint8))
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, (255, 255, 255, 255))
@@ -160,6 +161,11 @@ def _geometry(
         raise ValueError(f"crop_mode must be 'center', got {crop_mode!r}")
     if len(input_size) != 3 or not all(is_integer(side) and side >= 1 for side in input_size):
         raise ValueError(f"input_size must be (channels, height, width) in pixels, got {input_size!r}")
+    if input_size[0] not in (1, 3):
+        raise ValueError(
+            f"images have 1 (grey) or 3 (colour) channels, input_size asks for {input_size[0]}; write a "
+            "transform of your own for such data"
+        )
     if not 0.0 < crop_pct <= 1.0:
         raise ValueError(f"crop_pct must be in (0, 1], got {crop_pct!r}")
     _, height, width = input_size

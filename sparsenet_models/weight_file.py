@@ -11,6 +11,7 @@ from safetensors.torch import save
 from torch import nn
 
 from . import __version__
+from .pretrained import read_metadata
 from .registry import split_model_name_tag
 
 
@@ -23,6 +24,7 @@ def weight_metadata(
     seed: int,
     top1: float,
     class_names: Sequence[str],
+    git_commit: str,
 ) -> dict[str, str]:
     """Return the metadata of a weight file, as safetensors wants it: texts by name.
 
@@ -34,6 +36,7 @@ def weight_metadata(
         seed: the run's seed.
         top1: accuracy on the test images in percent.
         class_names: the classes, in the order of the logits.
+        git_commit: of the library, as ``git_commit()`` told when the run began.
     """
     architecture, tag = split_model_name_tag(name)
     return {
@@ -47,8 +50,21 @@ def weight_metadata(
         "class_names": json.dumps(list(class_names)),
         "license": "Apache-2.0",
         "library_version": __version__,
-        "git_commit": _git_commit(),
+        "git_commit": git_commit,
     }
+
+
+def described_in(path: Path) -> tuple[str | None, tuple[str, ...] | None]:
+    """Return the ``architecture.tag`` and the class names in a weight file's metadata, None for none.
+
+    Raises:
+        ValueError: the file is a damaged safetensors file.
+        OSError: the file is missing or cannot be read.
+    """
+    metadata = read_metadata(path)
+    name = ".".join(part for key in ("architecture", "tag") if (part := metadata.get(key)))
+    class_names = metadata.get("class_names")
+    return name or None, tuple(json.loads(class_names)) if class_names else None
 
 
 def save_weights(model: nn.Module, path: Path, metadata: dict[str, str]) -> None:
@@ -57,16 +73,23 @@ def save_weights(model: nn.Module, path: Path, metadata: dict[str, str]) -> None
     path.write_bytes(save(state, metadata={"format": "pt", **metadata}))
 
 
-def _git_commit() -> str:
-    """Return the commit of the checkout that the library runs from, "" outside one."""
+def git_commit() -> str:
+    """Return the commit of the checkout that the library runs from, "" where it is installed.
+
+    "-dirty" is appended where tracked files differ from that commit.
+    """
+    checkout = Path(__file__).parent.parent
+    # An environment inside somebody's repository would else tell that repository's commit.
+    if not (checkout / ".git").exists():
+        return ""
     try:
-        found = subprocess.run(
-            ["git", "rev-parse", "HEAD"],
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
+        commit = _git(checkout, "rev-parse", "HEAD")
+        changed = _git(checkout, "status", "--porcelain", "--untracked-files=no")
     except (OSError, subprocess.CalledProcessError):
         return ""
+    return f"{commit}-dirty" if changed else commit
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    found = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=True)
     return found.stdout.strip()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import pty
 import subprocess
 import sys
 from pathlib import Path
@@ -92,19 +91,52 @@ def test_predict_takes_images_of_any_mode_and_size(tmp_path, untrained, mode, si
     assert (result.exit_code, result.stderr) == (0, "")
 
 
-def test_predict_draws_bars_on_a_terminal(untrained):
-    photo = PHOTOS / "cat_chelsea.jpg"
+def shown_on_a_terminal(*arguments: object) -> str:
+    pty = pytest.importorskip("pty", reason="pseudo-terminals are a Unix thing")
     leader, follower = pty.openpty()
-    weights = ("--model", MODEL, "--checkpoint", untrained)
-    subprocess.run(
-        [sys.executable, "-m", "sparsenet_models", "predict", photo, *weights],
-        cwd=REPOSITORY,
-        stdout=follower,
-        check=True,
+    process = subprocess.Popen(
+        [sys.executable, "-m", "sparsenet_models", *map(str, arguments)], cwd=REPOSITORY, stdout=follower
     )
     os.close(follower)
-    shown = os.read(leader, 100_000).decode()
+    shown = b""
+    while True:
+        try:
+            shown += os.read(leader, 100_000)
+        except OSError:  # Linux's way to say that the other end is closed
+            break
     os.close(leader)
+    assert process.wait() == 0
+    return shown.decode()
+
+
+def test_training_shows_a_bar_with_its_speed_on_a_terminal(colour_folder, tmp_path):
+    options = "--resolution 8:1 --batch-size 16 --no-compile --precision float32 --device cpu".split()
+    shown = shown_on_a_terminal(
+        "train", "sparsenet_bc_40_k12", "--data", colour_folder, "--out", tmp_path / "run", *options
+    )
+    assert "epoch 1/1" in shown
+    assert "images/s" in shown
+    assert "━" in shown
+
+
+def test_a_weight_by_train_tells_its_net_and_classes(colour_folder, tmp_path):
+    options = "--resolution 8:4 --batch-size 16 --lr 0.1 --no-compile --precision float32 --device cpu"
+    weights = tmp_path / "run" / "model.safetensors"
+    made = run(
+        "train", "sparsenet_bc_40_k12", "--data", colour_folder, "--out", weights.parent, *options.split()
+    )
+    assert made.exit_code == 0, made.stderr
+    image = next((colour_folder / "test" / "red").iterdir())
+    (answer,) = json.loads(run("predict", image, "--checkpoint", weights, "--json").stdout)
+    assert {entry["label"] for entry in answer["predictions"]} == {"blue", "red"}
+    checked = run("validate", "sparsenet_bc_40_k12", "--checkpoint", weights, "--data", colour_folder)
+    last_row = (weights.parent / "metrics.csv").read_text().splitlines()[-1]
+    assert f"top-1  {last_row.split(',')[-1]}%" in checked.stdout
+
+
+def test_predict_draws_bars_on_a_terminal(untrained):
+    photo = PHOTOS / "cat_chelsea.jpg"
+    shown = shown_on_a_terminal("predict", photo, "--model", MODEL, "--checkpoint", untrained)
     assert "█" in shown
     assert len(shown.splitlines()) == 6
 
@@ -228,7 +260,7 @@ def test_a_misspelt_option_or_verb_gets_the_nearest():
 def test_a_network_that_is_not_there_is_one_line(tmp_path, monkeypatch):
     for name in ("http_proxy", "https_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
-    monkeypatch.setattr("sparsenet_models.data.DOWNLOADS", tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
     result = run("train", "sparsenet_bc_40_k12", "--data", "cifar10", "--out", tmp_path / "run")
     assert result.exit_code == 1
     assert "cifar10 could not be downloaded" in result.stderr

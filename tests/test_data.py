@@ -6,6 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
+from sparsenet_models.cifar import CIFAR100_CLASSES
 from sparsenet_models.data import load_image_set
 from sparsenet_models.evaluate import evaluate, normalised, with_classes
 
@@ -42,6 +43,23 @@ def test_parquet_folders_are_read_by_their_image_and_class_label_columns(cifar10
     assert image_set.labels.bincount().tolist() == [1000] * 10
     assert image_set.class_names[:2] == ("airplane", "automobile")
     assert image_set.name == "cifar10"
+
+
+def test_the_first_class_label_column_of_cifar100_is_its_fine_one(cifar10_folder):
+    image_set = load_image_set(cifar10_folder.parent / "cifar100", "test", CONFIG)
+    assert image_set.labels.bincount().tolist() == [100] * 100
+    assert image_set.class_names == CIFAR100_CLASSES
+
+
+@pytest.mark.parametrize("name", ["train.parquet", "notes.txt"])
+def test_files_that_are_no_images_are_refused_in_one_sentence(tmp_path, name):
+    (tmp_path / name).write_bytes(b"no such thing")
+    with pytest.raises(
+        ValueError, match=r"nor data that datasets can read|has no split named test"
+    ) as caught:
+        load_image_set(tmp_path, "test", CONFIG)
+    assert str(tmp_path) in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_other_sizes_are_resized_and_cropped_and_grey_nets_get_one_channel(tmp_path):

@@ -164,6 +164,7 @@ def test_metadata_is_optional_and_read_back_as_written(tmp_path):
         seed=5,
         top1=91.0,
         class_names=["cat", "dög"],
+        git_commit="0" * 40,
     )
     save_weights(source, tmp_path / "with", written)
     save_file(source.state_dict(), tmp_path / "without")
@@ -184,7 +185,7 @@ def test_metadata_is_optional_and_read_back_as_written(tmp_path):
 def test_metadata_of_a_file_that_is_none_name_the_file(tmp_path):
     path = tmp_path / "weights"
     path.write_bytes(b"no safetensors file")
-    with pytest.raises(ValueError, match=r"no readable safetensors file") as caught:
+    with pytest.raises(ValueError, match=r"no readable safetensors") as caught:
         read_metadata(path)
     assert str(path) in str(caught.value)
 
@@ -604,3 +605,12 @@ def test_the_bundled_weights_fit_into_32_mib():
 def test_the_numbers_of_a_bundled_weight_reach_the_net(name):
     net = create_model(name, pretrained=True)
     assert net.pretrained_cfg == dataclasses.asdict(get_pretrained_cfg(name))
+
+
+def test_a_stem_of_another_width_is_told_with_the_argument_that_fits(tmp_path):
+    """The course project behind this library fed its 16_32_64 nets from a stem of 24 channels."""
+    theirs = create_model("sparsenet_bc_100_k16_32_64", stem_channels=24)
+    save_file(theirs.state_dict(), tmp_path / "theirs")
+    with pytest.raises(ValueError, match=r"stem has 24 channels, not 16: stem_channels=24"):
+        create_model("sparsenet_bc_100_k16_32_64", checkpoint_path=tmp_path / "theirs")
+    create_model("sparsenet_bc_100_k16_32_64", stem_channels=24, checkpoint_path=tmp_path / "theirs")

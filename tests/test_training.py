@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -101,6 +102,7 @@ def test_a_resolution_of_another_form_is_refused_with_an_example(text):
         ("weight_decay", -1.0),
         ("label_smoothing", 1.0),
         ("ema_decay", 1.0),
+        ("ema_start", 1.0),
         ("eval_every", -1),
         ("device", "tpu"),
         ("precision", "float16"),
@@ -190,6 +192,26 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path):
         write_atomically(target, fail)
     assert target.read_text() == "old"
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_the_last_row_has_the_accuracy_of_the_weights_even_if_no_other_has(colour_folder, tmp_path):
+    weights = train(config(colour_folder, tmp_path / "run", eval_every=0))
+    assert [row["top1"] for row in metrics(tmp_path / "run")] == ["", "", read_metadata(weights)["top1"]]
+
+
+def test_a_tag_for_other_classes_than_the_datas_is_refused(colour_folder, tmp_path):
+    options = replace(config(colour_folder, tmp_path / "run"), model=f"{MODEL}.cifar10")
+    with pytest.raises(ValueError, match="stands for other classes"):
+        train(options)
+    assert not (tmp_path / "run").exists()
+
+
+def test_before_averaging_starts_the_net_itself_is_measured(colour_folder, tmp_path):
+    options = {"epochs": 4, "resolution": ((8, 4),)}
+    train(config(colour_folder, tmp_path / "plain", **options))
+    train(config(colour_folder, tmp_path / "averaged", ema_decay=0.9, ema_start=0.6, **options))
+    plain, averaged = metrics(tmp_path / "plain"), metrics(tmp_path / "averaged")
+    assert [row["top1"] for row in averaged[:2]] == [row["top1"] for row in plain[:2]]
 
 
 def test_a_damaged_checkpoint_is_named_and_kept(colour_folder, tmp_path):

@@ -7,6 +7,7 @@ fan-out.
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -30,7 +31,7 @@ class AggregationNet(nn.Module):
 
     Args:
         depth: convolutions and linear layers on the way, L in the papers: three stages of
-            ``(depth - 4) // 3`` layers, half as many with bottleneck. Give it or ``layers``.
+            ``(depth - 4) // 3`` layers, half as many (rounded down) with bottleneck. Give it or ``layers``.
         growth_rate: channels that a layer makes (k in the papers), one number or one per stage.
         bottleneck: 1x1 convolution to 4k channels before each 3x3 one.
         aggregation: "sparse", "dense", or a function from a layer (1 ... N + 1) to the distinct
@@ -82,8 +83,8 @@ class AggregationNet(nn.Module):
         if stem not in STEMS:
             raise ValueError(f"stem must be one of {tuple(STEMS)}, got {stem!r}")
         in_chans = integer("in_chans", in_chans, minimum=1)
-        share("drop_rate", drop_rate)
-        share("proj_drop_rate", proj_drop_rate)
+        drop_rate = share("drop_rate", drop_rate)
+        proj_drop_rate = share("proj_drop_rate", proj_drop_rate)
         if stem_channels is None:
             doubled = merge == "concat" and (aggregation == "dense" or stem == "imagenet")
             stem_channels = growth_rates[0] * (2 if doubled else 1)
@@ -164,6 +165,8 @@ class AggregationNet(nn.Module):
         """
         like = self.stem.conv.weight
         self.head.reset(num_classes, global_pool, like.device, like.dtype)
+        if self.pretrained_cfg.get("num_classes") not in (None, num_classes):
+            self.pretrained_cfg |= {"num_classes": num_classes, "label_names": None}
 
     def forward_features(self, x: Tensor) -> Tensor:
         """Return the normalised last feature map, ``(N, num_features, H / r, W / r)``.
@@ -224,11 +227,11 @@ def _compression(compression: float | None, merge: str, bottleneck: bool) -> flo
             "compression does not go with merge='sum', whose transitions map to the next "
             f"stage's growth_rate; got compression={compression!r}"
         )
-    if isinstance(compression, bool) or not isinstance(compression, float | int):
+    if isinstance(compression, bool) or not isinstance(compression, numbers.Real):
         raise TypeError(f"compression must be a number, got {compression!r} ({type(compression).__name__})")
     if not 0.0 < compression <= 1.0:
         raise ValueError(f"compression must be in (0, 1], got {compression!r}")
-    return compression
+    return float(compression)
 
 
 def _layer_maker(width: int, bottleneck: bool, proj_drop_rate: float):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import os
-import pickle
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -50,7 +49,8 @@ def load_checkpoint_state(folder: Path) -> dict[str, Any] | None:
         return None
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+    # What a damaged file makes the unpickler raise is anybody's guess.
+    except Exception as error:
         raise ValueError(
             f"{path} is damaged and cannot be resumed from; remove it to start afresh"
         ) from error

@@ -11,8 +11,8 @@ from ..devices import DEVICES
 
 PRECISIONS = ("auto", "float32", "bfloat16")
 
-MAY_CHANGE_ON_RESUME = ("device", "precision", "compile", "out", "data")
-"""What does not change which net is being trained on what, and how."""
+MAY_CHANGE_ON_RESUME = ("device", "precision", "compile", "out")
+"""What does not change which net is being trained on what, and how; ``out`` may be written otherwise."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class TrainConfig:
         self._check("weight_decay", self.weight_decay >= 0, "at least 0")
         self._check("label_smoothing", 0 <= self.label_smoothing < 1, "in [0, 1)")
         self._check("ema_decay", 0 <= self.ema_decay < 1, "in [0, 1)")
-        self._check("ema_start", 0 <= self.ema_start <= 1, "in [0, 1]")
+        self._check("ema_start", 0 <= self.ema_start < 1, "in [0, 1)")
         self._check("eval_every", self.eval_every >= 0, "at least 0")
         self._check("device", self.device in DEVICES, f"one of {DEVICES}")
         self._check("precision", self.precision in PRECISIONS, f"one of {PRECISIONS}")
@@ -95,11 +95,6 @@ class TrainConfig:
     def to_dict(self) -> dict[str, Any]:
         """Return the options as a JSON-ready dict."""
         return dataclasses.asdict(self) | {"resolution": [list(part) for part in self.resolution]}
-
-    @classmethod
-    def from_dict(cls, options: dict[str, Any]) -> TrainConfig:
-        """Return the config that ``to_dict`` told."""
-        return cls(**options | {"resolution": tuple(tuple(part) for part in options["resolution"])})
 
 
 def parse_resolution(text: str) -> tuple[tuple[int, int], ...]:

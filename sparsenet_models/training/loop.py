@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shutil
 import time
 from contextlib import AbstractContextManager
@@ -21,7 +22,7 @@ from ..devices import select_device
 from ..evaluate import Score, evaluate
 from ..factory import create_model
 from ..transforms import resolve_data_config
-from ..weight_file import save_weights, weight_metadata
+from ..weight_file import git_commit, save_weights, weight_metadata
 from .batches import TrainingBatches
 from .checkpoint import (
     CONFIG,
@@ -33,7 +34,7 @@ from .checkpoint import (
 )
 from .config import MAY_CHANGE_ON_RESUME, TrainConfig
 from .precision import autocast, fastest_precision
-from .progress import say, tracked
+from .progress import duration, say, tracked
 from .schedule import learning_rate
 
 RECALIBRATION_BATCHES = 50
@@ -75,6 +76,7 @@ def train(config: TrainConfig, resume: bool = False) -> Path:
         save_checkpoint(folder, run.state())
         write_metrics(folder, run.rows)
     score = run.final_score()
+    write_metrics(folder, run.rows)
     metadata = run.metadata(score)
     write_atomically(weights, lambda path: save_weights(run.final_model(), path, metadata))
     say(f"top-1 {score.top1:.2f}% (error {100 - score.top1:.2f}%) of {score.count:,} test images")
@@ -89,14 +91,16 @@ def _saved_state(folder: Path, config: TrainConfig, resume: bool) -> dict[str, A
             raise ValueError(f"out is not empty: {folder}; pass --resume to go on with the run in it")
         return None
     saved = load_checkpoint_state(folder)
+    if saved is None and (folder / WEIGHTS).exists():
+        return None
     if saved is None:
         say(f"no checkpoint in {folder}: starting afresh")
         return None
     old, new = saved["config"], config.to_dict()
     for key, value in new.items():
-        if key not in MAY_CHANGE_ON_RESUME and old[key] != value:
+        if key not in MAY_CHANGE_ON_RESUME and old.get(key) != value:
             raise ValueError(
-                f"{key} was {old[key]!r} when the run in {folder} began, now it is {value!r}; "
+                f"{key} was {old.get(key)!r} when the run in {folder} began, now it is {value!r}; "
                 "a resumed run keeps its options"
             )
     return saved
@@ -119,6 +123,7 @@ class _Run:
                 f"for testing {self.test_set.class_names}"
             )
         self.model_name = _name_with_tag(config.model, self.train_set)
+        self.git_commit = git_commit() if saved is None else saved["git_commit"]
         model = create_model(self.model_name, num_classes=len(self.train_set.class_names))
         self.data_config = resolve_data_config(model)
         self.mean, self.std = self.data_config["mean"], self.data_config["std"]
@@ -134,7 +139,6 @@ class _Run:
         )
         self.average = _average(self.model, config)
         self.rows: list[dict[str, Any]] = []
-        self.last_score: tuple[int, Score] | None = None
         self.precision = self._chosen_precision(saved)
         if saved is not None:
             self._restore(saved)
@@ -178,7 +182,9 @@ class _Run:
         speed = steps * self.batches.batch_size / seconds
         say(
             f"epoch {epoch}/{self.config.epochs}  loss {loss:.4f}  lr {rate:.4f}  "
-            f"{seconds:.0f} s  {speed:,.0f} images/s" + (f"  top-1 {top1:.2f}%" if top1 is not None else "")
+            f"{seconds:.0f} s  {speed:,.0f} images/s"
+            + (f"  top-1 {top1:.2f}%" if top1 is not None else "")
+            + f"  ETA {duration(seconds * (self.config.epochs - epoch))}"
         )
         row = {
             "epoch": epoch,
@@ -191,16 +197,16 @@ class _Run:
         self.rows.append(row)
 
     def final_model(self) -> nn.Module:
-        """Return the net whose weights the run ends with: the averaged one, or the last."""
-        if self.average is None:
+        """Return the net whose weights the run ends with: the averaged one once there is one."""
+        if self.average is None or not self.average.n_averaged:
             return self.model
         return self.average.module
 
     def final_score(self) -> Score:
-        """Score the final net on the test images, unless its last epoch did."""
-        if self.last_score is not None and self.last_score[0] == self.config.epochs:
-            return self.last_score[1]
-        return self._score()
+        """Score the final net on the test images, and add it to the last epoch's row."""
+        score = self._score()
+        self.rows[-1]["top1"] = f"{score.top1:.2f}"
+        return score
 
     def metadata(self, score: Score) -> dict[str, str]:
         """Return what the weight file tells of the run."""
@@ -214,6 +220,7 @@ class _Run:
             seed=self.config.seed,
             top1=score.top1,
             class_names=self.train_set.class_names,
+            git_commit=self.git_commit,
         )
 
     def state(self) -> dict[str, Any]:
@@ -225,7 +232,7 @@ class _Run:
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "average": None if self.average is None else self.average.state_dict(),
-            "torch_rng": torch.get_rng_state(),
+            "git_commit": self.git_commit,
         }
 
     def _restore(self, saved: dict[str, Any]) -> None:
@@ -233,7 +240,6 @@ class _Run:
         self.optimizer.load_state_dict(saved["optimizer"])
         if self.average is not None:
             self.average.load_state_dict(saved["average"])
-        torch.set_rng_state(saved["torch_rng"])
         self.rows = saved["metrics"]
         say(f"resuming after epoch {self.epochs_done}")
 
@@ -256,16 +262,15 @@ class _Run:
 
     def _top1_after(self, epoch: int) -> float | None:
         every = self.config.eval_every
-        if not every or epoch % every:
-            return None
-        score = self._score()
-        self.last_score = (epoch, score)
-        return score.top1
+        if not every or epoch % every or epoch == self.config.epochs:
+            return None  # the last epoch's is final_score's
+        return self._score().top1
 
     def _score(self) -> Score:
-        if self.average is not None:
-            self._recalibrate(self.average.module)
-        return evaluate(self.final_model(), self.test_set, mean=self.mean, std=self.std)
+        model = self.final_model()
+        if model is not self.model:
+            self._recalibrate(model)
+        return evaluate(model, self.test_set, mean=self.mean, std=self.std)
 
     @torch.no_grad()
     def _recalibrate(self, model: nn.Module) -> None:
@@ -297,13 +302,21 @@ class _Run:
 
 
 def _name_with_tag(name: str, image_set: ImageSet) -> str:
-    """Return ``name`` with the tag whose classes are those of the data, where it names no tag."""
+    """Return ``name`` with the tag whose classes are those of the data, where it names no tag.
+
+    Raises:
+        ValueError: ``name`` has a tag whose classes are others.
+    """
     architecture, tag = registry.split_model_name_tag(name)
-    if tag:
-        return name
-    for candidate in registry.list_models(f"{architecture}.*", include_tags=True):
-        if registry.get_pretrained_cfg(candidate).label_names == image_set.class_names:
-            return candidate
+    tagged = registry.list_models(f"{architecture}.*", include_tags=True)
+    by_classes = {registry.get_pretrained_cfg(other).label_names: other for other in reversed(tagged)}
+    if not tag:
+        return by_classes.get(image_set.class_names, name)
+    if registry.get_pretrained_cfg(name).label_names not in (None, image_set.class_names):
+        raise ValueError(
+            f"the tag of {name!r} stands for other classes than those of {image_set.name}; "
+            f"train {architecture!r} without a tag"
+        )
     return name
 
 
@@ -326,7 +339,14 @@ def _average(model: nn.Module, config: TrainConfig) -> AveragedModel | None:
 def _compiled(model: nn.Module, wanted: bool) -> Any:
     if not wanted:
         return model
-    if not any(shutil.which(compiler) for compiler in ("c++", "g++", "clang++", "cl")):
+    compilers = (os.environ.get("CXX", "c++"), "c++", "g++", "clang++", "cl")
+    if not any(shutil.which(compiler) for compiler in compilers):
         say("no C++ compiler found: running without torch.compile")
+        return model
+    try:
+        torch.compile(torch.sin)(torch.zeros(8, device=next(model.parameters()).device))
+    # Missing Python headers, no triton, a Python too new: each torch has its own way to fail.
+    except Exception as error:
+        say(f"torch.compile does not work here ({type(error).__name__}): running without it")
         return model
     return torch.compile(model, dynamic=False)

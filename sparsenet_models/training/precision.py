@@ -44,8 +44,11 @@ def _seconds_per_step(model: nn.Module, images: torch.Tensor, precision: str) ->
     fastest = float("inf")
     for _ in range(TIMED_STEPS):
         start = time.perf_counter()
-        with autocast(images.device, precision):
-            loss = F.cross_entropy(model(images), targets)
+        try:
+            with autocast(images.device, precision):
+                loss = F.cross_entropy(model(images), targets)
+        except RuntimeError:  # a device of which this torch knows no such autocast
+            return float("inf")
         loss.backward()
         loss.item()  # waits for the device
         fastest = min(fastest, time.perf_counter() - start)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
@@ -28,11 +29,20 @@ def tracked(steps: Iterable[Item], total: int, batch_size: int, description: str
         TextColumn(description),
         BarColumn(),
         TextColumn("{task.percentage:3.0f}%"),
-        TextColumn("{task.speed:,.0f} images/s"),
+        TextColumn("{task.fields[speed]:,.0f} images/s"),
         TimeRemainingColumn(),
     )
+    start = time.perf_counter()
     with Progress(*columns, transient=True) as progress:
-        task = progress.add_task(description, total=total * batch_size)
-        for step in steps:
+        task = progress.add_task(description, total=total * batch_size, speed=0.0)
+        for number, step in enumerate(steps, 1):
             yield step
-            progress.advance(task, batch_size)
+            seen = number * batch_size
+            progress.update(task, completed=seen, speed=seen / (time.perf_counter() - start))
+
+
+def duration(seconds: float) -> str:
+    """Return seconds as "4 s", "12 min" or "3.4 h"."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"

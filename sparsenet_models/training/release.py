@@ -12,6 +12,7 @@ import hashlib
 import json
 from copy import deepcopy
 from pathlib import Path
+from typing import Any
 
 import click
 from torch import nn
@@ -105,9 +106,9 @@ def _card(
     accuracy = f"**{100 - score.top1:.2f}%** (accuracy {score.top1:.2f}%)"
     stored = "half precision (matrices and kernels), single (the rest)" if in_half else "single precision"
     recipe = json.loads(fields["recipe"])
+    averaged = "The weights are the running mean" if recipe["ema_decay"] else "The weights are those"
     every = recipe["eval_every"]
-    looks = f"the test images were looked at {f'every {every} epochs' if every else 'once, at the end'}"
-    options = "\n".join(f"| {key} | {value} |" for key, value in recipe.items())
+    looks = f"the test images were looked at {f'each {every} epochs' if every else 'once, at the end'}"
     return f"""# {name}
 
 | | |
@@ -123,17 +124,38 @@ def _card(
 | licence | {fields["license"]} |
 | sha256 | `{fields["sha256"]}` |
 
-Trained here from random initialisation on all training images. The weights are those of the last epoch;
+Trained here from random initialisation on all training images. {averaged} of the last epoch;
 {looks}, and then once more, for the figure of the file as it is stored. Reproduce it with
 
     sparsenet validate {name} --data $SPARSENET_DATA/{fields["data"]}
 
-and the training with `sparsenet train {name.partition(".")[0]}` and these options:
+and the training with
 
-| option | value |
-| --- | --- |
-{options}
+    {_command(name, fields["data"], recipe)}
 """
+
+
+def _command(name: str, data: str, recipe: dict[str, Any]) -> str:
+    """Return the command line whose options are those of ``recipe``."""
+    words = [
+        "sparsenet",
+        "train",
+        name.partition(".")[0],
+        "--data",
+        f"$SPARSENET_DATA/{data}",
+        "--out",
+        "runs/again",
+    ]
+    for key, value in recipe.items():
+        option = f"--{key.replace('_', '-')}"
+        if key == "resolution":
+            if value:
+                words += [option, ",".join(f"{side}:{epochs}" for side, epochs in value)]
+        elif key == "compile":
+            words.append(option if value else "--no-compile")
+        else:
+            words += [option, str(value)]
+    return " ".join(words)
 
 
 if __name__ == "__main__":
