@@ -7,7 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from torch import nn
 
 REPOSITORY = Path(__file__).parent.parent
 
@@ -41,3 +43,14 @@ def colour_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             pixels[..., 0 if class_name == "red" else 2] += 100
             Image.fromarray(pixels).save(target / f"{index:03}.png")
     return folder
+
+
+def scrambled(net: nn.Module) -> nn.Module:
+    """Give every tensor values that no new net has."""
+    with torch.no_grad():
+        for tensor in net.state_dict().values():
+            if tensor.is_floating_point():
+                tensor.uniform_(0.5, 1.5)
+            else:
+                tensor.fill_(7)
+    return net

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conftest import scrambled
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
@@ -56,16 +57,6 @@ def weights(trained: nn.Module, tmp_path_factory: pytest.TempPathFactory) -> Pat
     path = tmp_path_factory.mktemp("weights") / "trained.safetensors"
     save_weights(trained, path, {"architecture": NAME})
     return path
-
-
-def scrambled(net: nn.Module) -> nn.Module:
-    with torch.no_grad():
-        for tensor in net.state_dict().values():
-            if tensor.is_floating_point():
-                tensor.uniform_(0.5, 1.5)
-            else:
-                tensor.fill_(7)
-    return net
 
 
 def load(weights: Path, way: str, **kwargs) -> nn.Module:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import scrambled
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save, save_file
@@ -34,17 +35,6 @@ STEM, HEAD = "stem.conv.weight", ("head.fc.weight", "head.fc.bias")
 
 def small_net(**kwargs) -> SparseNet:
     return SparseNet(**{"depth": 7, "growth_rate": 2, **kwargs})
-
-
-def scrambled(net: nn.Module) -> nn.Module:
-    """Give every tensor values that no new net has."""
-    with torch.no_grad():
-        for tensor in net.state_dict().values():
-            if tensor.is_floating_point():
-                tensor.uniform_(0.5, 1.5)
-            else:
-                tensor.fill_(7)
-    return net
 
 
 def bytes_of(net: nn.Module) -> dict[str, tuple[torch.dtype, bytes]]:

@@ -7,8 +7,6 @@ the aggregation rule and the stem (2k channels) alone. Code and weights: Apache-
 
 from __future__ import annotations
 
-from typing import Any
-
 from .aggregation_net import AggregationNet
 from .entrypoints import register_cifar_models
 
@@ -24,24 +22,9 @@ class DenseNet(AggregationNet):
     family_aggregation = "dense"
 
 
-_CIFAR: dict[str, dict[str, Any]] = {
-    "densenet_40_k12": dict(depth=40, growth_rate=12),
-    "densenet_40_k24": dict(depth=40, growth_rate=24),
-    "densenet_100_k12": dict(depth=100, growth_rate=12),
-    "densenet_100_k24": dict(depth=100, growth_rate=24),
-    "densenet_100_k36": dict(depth=100, growth_rate=36),
-    "densenet_bc_40_k12": dict(depth=40, growth_rate=12, bottleneck=True),
-    "densenet_bc_100_k12": dict(depth=100, growth_rate=12, bottleneck=True),
-    "densenet_bc_100_k24": dict(depth=100, growth_rate=24, bottleneck=True),
-    "densenet_bc_100_k36": dict(depth=100, growth_rate=36, bottleneck=True),
-    "densenet_bc_100_k64": dict(depth=100, growth_rate=64, bottleneck=True),
-    "densenet_bc_100_k16_32_64": dict(depth=100, growth_rate=(16, 32, 64), bottleneck=True),
-    "densenet_bc_100_k32_64_128": dict(depth=100, growth_rate=(32, 64, 128), bottleneck=True),
-}
-
 register_cifar_models(
     DenseNet,
-    _CIFAR,
+    "densenet",
     paper_name="Densely Connected Convolutional Networks",
     paper_ids="arXiv:1608.06993",
 )

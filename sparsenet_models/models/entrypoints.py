@@ -19,10 +19,27 @@ from ..cifar import (
 from ..pretrained_cfg import PretrainedCfg
 from ..registry import register_model
 
+CIFAR_SIZES: dict[str, dict[str, Any]] = {
+    "40_k12": dict(depth=40, growth_rate=12),
+    "40_k24": dict(depth=40, growth_rate=24),
+    "100_k12": dict(depth=100, growth_rate=12),
+    "100_k24": dict(depth=100, growth_rate=24),
+    "100_k36": dict(depth=100, growth_rate=36),
+    "bc_40_k12": dict(depth=40, growth_rate=12, bottleneck=True),
+    "bc_100_k12": dict(depth=100, growth_rate=12, bottleneck=True),
+    "bc_100_k24": dict(depth=100, growth_rate=24, bottleneck=True),
+    "bc_100_k36": dict(depth=100, growth_rate=36, bottleneck=True),
+    "bc_100_k64": dict(depth=100, growth_rate=64, bottleneck=True),
+    "bc_100_k16_32_64": dict(depth=100, growth_rate=(16, 32, 64), bottleneck=True),
+    "bc_100_k32_64_128": dict(depth=100, growth_rate=(32, 64, 128), bottleneck=True),
+}
+"""The CIFAR nets' arguments. SparseNets and their dense twins share them, so that twins they stay."""
 
-def register_cifar_models(net: type[nn.Module], table: Mapping[str, dict[str, Any]], **paper: str) -> None:
-    """Register every net of ``table`` (name -> arguments) with the tags cifar10 and cifar100."""
-    for name, arguments in table.items():
+
+def register_cifar_models(net: type[nn.Module], family: str, **paper: str) -> None:
+    """Register ``family`` in every size, with the tags cifar10 and cifar100."""
+    for size, arguments in CIFAR_SIZES.items():
+        name = f"{family}_{size}"
         common: dict[str, Any] = dict(
             architecture=name,
             input_size=(3, 32, 32),

@@ -30,21 +30,6 @@ class SparseNet(AggregationNet):
     family_aggregation = "sparse"
 
 
-_CIFAR: dict[str, dict[str, Any]] = {
-    "sparsenet_40_k12": dict(depth=40, growth_rate=12),
-    "sparsenet_40_k24": dict(depth=40, growth_rate=24),
-    "sparsenet_100_k12": dict(depth=100, growth_rate=12),
-    "sparsenet_100_k24": dict(depth=100, growth_rate=24),
-    "sparsenet_100_k36": dict(depth=100, growth_rate=36),
-    "sparsenet_bc_40_k12": dict(depth=40, growth_rate=12, bottleneck=True),
-    "sparsenet_bc_100_k12": dict(depth=100, growth_rate=12, bottleneck=True),
-    "sparsenet_bc_100_k24": dict(depth=100, growth_rate=24, bottleneck=True),
-    "sparsenet_bc_100_k36": dict(depth=100, growth_rate=36, bottleneck=True),
-    "sparsenet_bc_100_k64": dict(depth=100, growth_rate=64, bottleneck=True),
-    "sparsenet_bc_100_k16_32_64": dict(depth=100, growth_rate=(16, 32, 64), bottleneck=True),
-    "sparsenet_bc_100_k32_64_128": dict(depth=100, growth_rate=(32, 64, 128), bottleneck=True),
-}
-
 _IMAGENET: dict[str, dict[str, Any]] = {
     name: dict(layers=layers, growth_rate=growth, bottleneck=True, stem="imagenet", num_classes=1000)
     for name, layers, growth in (
@@ -59,5 +44,5 @@ _IMAGENET: dict[str, dict[str, Any]] = {
 
 _PAPER = dict(paper_name="Sparsely Aggregated Convolutional Networks", paper_ids="arXiv:1801.05895")
 
-register_cifar_models(SparseNet, _CIFAR, **_PAPER)
+register_cifar_models(SparseNet, "sparsenet", **_PAPER)
 register_imagenet_models(SparseNet, _IMAGENET, **_PAPER)

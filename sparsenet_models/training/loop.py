@@ -91,10 +91,9 @@ def _saved_state(folder: Path, config: TrainConfig, resume: bool) -> dict[str, A
             raise ValueError(f"out is not empty: {folder}; pass --resume to go on with the run in it")
         return None
     saved = load_checkpoint_state(folder)
-    if saved is None and (folder / WEIGHTS).exists():
-        return None
     if saved is None:
-        say(f"no checkpoint in {folder}: starting afresh")
+        if not (folder / WEIGHTS).exists():
+            say(f"no checkpoint in {folder}: starting afresh")
         return None
     old, new = saved["config"], config.to_dict()
     for key, value in new.items():
@@ -292,10 +291,8 @@ class _Run:
             return self.config.precision
         if saved is not None:
             return saved["precision"]
-        rng = torch.get_rng_state()
         images, _ = next(self.batches.epoch(1))
         chosen, seconds = fastest_precision(self.model, images)
-        torch.set_rng_state(rng)
         timed = ", ".join(f"{name} {value:.2f} s" for name, value in seconds.items())
         say(f"precision: {chosen} (a step uncompiled: {timed})")
         return chosen
