@@ -107,7 +107,7 @@ def info(model: str) -> None:
 @click.argument("model", metavar="NAME.TAG")
 @click.option("--data", required=True, help="Folder of images, or cifar10 or cifar100 to download.")
 @click.option("--checkpoint", help="A weight file of your own for NAME.TAG.")
-@click.option("--batch-size", type=click.IntRange(min=1), default=500, show_default=True)
+@click.option("--batch-size", type=click.IntRange(min=1), default=64, show_default=True)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or mps.")
 @click.option("--precision", type=click.Choice(PRECISIONS), default="float32", show_default=True)
 def validate(model: str, data: str, batch_size: int, **options: Any) -> None:

@@ -33,7 +33,7 @@ def evaluate(
     *,
     mean: tuple[float, ...],
     std: tuple[float, ...],
-    batch_size: int = 500,
+    batch_size: int = 64,
 ) -> Score:
     """Score ``model`` in eval mode, single view, and leave it in the mode it was in.
 
