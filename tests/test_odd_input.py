@@ -53,19 +53,12 @@ def _registry_kept():
         now.update(before)
 
 
-@settings(max_examples=60, deadline=None)
-@given(length=st.integers(0, len(ZIP) - 1))
-def test_a_torch_file_truncated_anywhere_is_refused(tmp_path_factory, length):
-    path = tmp_path_factory.mktemp("cut") / "weights.pt"
-    path.write_bytes(ZIP[:length])
-    refused(path)
-
-
+@pytest.mark.parametrize("whole", [ZIP, OLD], ids=["zip", "old"])
 @settings(max_examples=200, deadline=None)
-@given(length=st.integers(0, len(OLD) - 1))
-def test_an_old_torch_file_truncated_anywhere_is_refused(tmp_path_factory, length):
+@given(data=st.data())
+def test_a_torch_file_truncated_anywhere_is_refused(tmp_path_factory, whole, data):
     path = tmp_path_factory.mktemp("cut") / "weights.pt"
-    path.write_bytes(OLD[:length])
+    path.write_bytes(whole[: data.draw(st.integers(0, len(whole) - 1))])
     refused(path)
 
 
