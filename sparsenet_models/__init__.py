@@ -15,7 +15,14 @@ if TYPE_CHECKING:
     from .aggregation import dense_aggregation_indices as dense_aggregation_indices
     from .aggregation import sparse_aggregation_indices as sparse_aggregation_indices
     from .factory import create_model as create_model
+    from .features import FeatureNet as FeatureNet
+    from .folder import save_pretrained as save_pretrained
+    from .freezing import freeze as freeze
+    from .freezing import unfreeze as unfreeze
+    from .hub import push_to_hub as push_to_hub
     from .models import DenseNet as DenseNet
+    from .models import FractalNet as FractalNet
+    from .models import ResNet as ResNet
     from .models import SparseNet as SparseNet
     from .pretrained import load_checkpoint as load_checkpoint
     from .pretrained_cfg import PretrainedCfg as PretrainedCfg
@@ -31,22 +38,29 @@ if TYPE_CHECKING:
 
 _HOME = {
     "DenseNet": "models",
+    "FractalNet": "models",
+    "FeatureNet": "features",
     "PretrainedCfg": "pretrained_cfg",
+    "ResNet": "models",
     "SparseNet": "models",
     "StageGraph": "aggregation",
     "create_model": "factory",
     "create_transform": "transforms",
     "dense_aggregation_indices": "aggregation",
+    "freeze": "freezing",
     "get_pretrained_cfg": "registry",
     "is_model": "registry",
     "list_models": "registry",
     "list_pretrained": "registry",
     "load_checkpoint": "pretrained",
     "model_entrypoint": "registry",
+    "push_to_hub": "hub",
     "register_model": "registry",
     "resolve_data_config": "transforms",
+    "save_pretrained": "folder",
     "sparse_aggregation_indices": "aggregation",
     "split_model_name_tag": "registry",
+    "unfreeze": "freezing",
 }
 
 __all__ = ["__version__", *_HOME]

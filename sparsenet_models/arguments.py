@@ -25,8 +25,8 @@ def integer(name: str, value: Any, minimum: int) -> int:
     return int(value)
 
 
-def share(name: str, value: Any) -> float:
-    """Return ``value`` as a float in [0, 1).
+def share(name: str, value: Any, *, whole: bool = False) -> float:
+    """Return ``value`` as a float in [0, 1), with ``whole`` in [0, 1].
 
     Raises:
         TypeError: it is not a number (a bool is not).
@@ -35,6 +35,6 @@ def share(name: str, value: Any) -> float:
     if not isinstance(value, numbers.Real) or isinstance(value, bool):
         raise TypeError(f"{name} must be a number, got {value!r} ({type(value).__name__})")
     number = float(value)
-    if not 0.0 <= number < 1.0:
-        raise ValueError(f"{name} must be in [0, 1), got {value!r}")
+    if not (0.0 <= number < 1.0 or (whole and number == 1.0)):
+        raise ValueError(f"{name} must be in [0, 1{']' if whole else ')'}, got {value!r}")
     return number

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import sys
+from dataclasses import fields
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +40,9 @@ def main() -> None:
 
 @main.command()
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
-@click.option("--model", metavar="NAME.TAG", help="Default: the best bundled CIFAR-10 weight.")
+@click.option(
+    "--model", metavar="NAME.TAG|DIR", help="Or the folder of a run. Default: the best CIFAR-10 weight."
+)
 @click.option("--checkpoint", help="A weight file of your own; one by `train` tells its --model.")
 @click.option("--top-k", type=int, default=5, show_default=True, help="How many classes to tell.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list.")
@@ -76,14 +82,20 @@ def predict(
 
 @main.command("list")
 @click.argument("pattern", default="", metavar="[PATTERN]")
-@click.option("--pretrained", is_flag=True, help="Only name.tag with weights, and their top-1.")
+@click.option("--pretrained", is_flag=True, help="Only name.tag with weights, and what their cards tell.")
 def list_(pattern: str, pretrained: bool) -> None:
     """List the models whose name matches PATTERN (with * and ?)."""
-    from .registry import get_pretrained_cfg, list_models
+    from .registry import list_models, list_pretrained
 
-    for name in list_models(pattern, pretrained=pretrained):
-        cfg = get_pretrained_cfg(name)
-        click.echo(f"{name}  top-1 {cfg.top1:.2f}% on {cfg.data}" if pretrained else name)
+    if not pretrained:
+        click.echo("".join(f"{name}\n" for name in list_models(pattern)), nl=False)
+        return
+    for row in list_pretrained(pattern, as_table=True):
+        millions, macs = row["num_params"] / 1e6, row["macs"] / 1e6
+        click.echo(
+            f"{row['name']:36} {millions:6.3f}M parameters {macs:7.1f}M multiply-adds  "
+            f"{row['data']:8}  top-1 {row['top1']:.2f}%  (error {100 - row['top1']:.2f}%)"
+        )
 
 
 @main.command()
@@ -104,13 +116,55 @@ def info(model: str) -> None:
 
 
 @main.command()
-@click.argument("model", metavar="NAME.TAG")
+@click.argument("names", nargs=-1, metavar="[NAME...]")
+@click.option("--cache-dir", help="Where fetched weights are kept; default the Hub's own cache.")
+@click.pass_context
+def verify(context: click.Context, names: tuple[str, ...], cache_dir: str | None) -> None:
+    """Check the sha256 of the weights of each NAME (default: all), fetched where they are not here."""
+    from .factory import create_model
+    from .pretrained_cfg import cfg_of
+    from .registry import list_pretrained
+
+    failed = False
+    for name in names or list_pretrained():
+        try:
+            net = create_model(name, pretrained=True, cache_dir=cache_dir)
+        except (ValueError, OSError) as error:
+            click.echo(f"sparsenet: {name}: {error}", err=True)
+            failed = True
+        else:
+            cfg = cfg_of(net)
+            click.echo(f"{name}  {cfg['sha256'] or 'no sha256 is on record'}  {cfg['file']}")
+    context.exit(1 if failed else 0)
+
+
+@main.command()
+@click.argument("source", metavar="SRC", type=click.Path(path_type=Path))
+@click.argument("target", metavar="DEST", type=click.Path(path_type=Path))
+@click.option("--model", required=True, metavar="NAME", help="The architecture, or NAME.TAG.")
+@click.option("--stem-channels", type=int, help="Of a stem that is not as wide as NAME's own.")
+def convert(source: Path, target: Path, model: str, stem_channels: int | None) -> None:
+    """Write checkpoint SRC of another code base as DEST: a file NAME.safetensors, or a folder.
+
+    Knows the layouts of the original SparseNet code, of a course project's and of pytorchcv, with or without
+    wrappers. A folder is for `local-dir:` and the Hub.
+    """
+    from .convert import convert_checkpoint
+
+    net = convert_checkpoint(source, target, model, stem_channels)
+    count = sum(parameter.numel() for parameter in net.parameters())
+    click.echo(f"{target}: {model}, {count:,} parameters, {net.num_classes} classes")
+
+
+@main.command()
+@click.argument("model", metavar="NAME.TAG|DIR")
 @click.option("--data", required=True, help="Folder of images, or cifar10 or cifar100 to download.")
 @click.option("--checkpoint", help="A weight file of your own for NAME.TAG.")
+@click.option("--tta", is_flag=True, help="Also measure with the logits of each mirror image averaged in.")
 @click.option("--batch-size", type=click.IntRange(min=1), default=64, show_default=True)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or mps.")
 @click.option("--precision", type=click.Choice(PRECISIONS), default="float32", show_default=True)
-def validate(model: str, data: str, batch_size: int, **options: Any) -> None:
+def validate(model: str, data: str, tta: bool, batch_size: int, **options: Any) -> None:
     """Measure NAME.TAG on the test images of a set: top-1, top-5, loss, images/s."""
     from .data import load_image_set
     from .evaluate import evaluate, with_classes
@@ -126,49 +180,227 @@ def validate(model: str, data: str, batch_size: int, **options: Any) -> None:
         raise click.ClickException(
             f"{image_set.name} has {len(image_set.class_names)} classes, {model} has {net.num_classes}"
         )
-    score = evaluate(net, image_set, mean=config["mean"], std=config["std"], batch_size=batch_size)
+    how = {"mean": config["mean"], "std": config["std"], "batch_size": batch_size}
+    score = evaluate(net, image_set, **how)
     click.echo(f"{model} on {score.count:,} images of {image_set.name}")
     click.echo(f"top-1  {score.top1:.2f}%  (error {100 - score.top1:.2f}%)")
     click.echo(f"top-5  {score.top5:.2f}%")
     click.echo(f"loss   {score.loss:.4f}")
     click.echo(f"speed  {score.images_per_second:,.0f} images/s")
+    if tta:
+        flipped = evaluate(net, image_set, flip=True, **how)
+        click.echo(f"top-1 with flips  {flipped.top1:.2f}%  (error {100 - flipped.top1:.2f}%)")
 
 
-@main.command()
+class TrainCommand(click.Command):
+    """A command with an option for every field of ``TrainConfig``, made when it is first asked for.
+
+    Importing the fields imports torch, for which ``sparsenet --help`` need not wait.
+    """
+
+    def get_params(self, context: click.Context) -> list[click.Parameter]:
+        return [*super().get_params(context), *_train_options()]
+
+
+@cache
+def _train_options() -> list[click.Parameter]:
+    from .training.config import TrainConfig
+
+    options: list[click.Parameter] = []
+    for field in fields(TrainConfig):
+        if "help" not in field.metadata:
+            continue  # model, data and out: no defaults
+        name = field.name.replace("_", "-")
+        switch = isinstance(field.default, bool)
+        kind = str if field.name == "resolution" else type(field.default)
+        told = "" if field.default in ("", ()) else f"  [default: {field.default}]"
+        # None says that it was not given: a recipe's value then stands.
+        options.append(
+            click.Option(
+                [f"--{name}/--no-{name}" if switch else f"--{name}", field.name],
+                type=None if switch else kind,
+                default=None,
+                help=field.metadata["help"] + told,
+            )
+        )
+    return options
+
+
+@main.command(cls=TrainCommand)
 @click.argument("model", metavar="MODEL")
 @click.option("--data", required=True, help="Folder of images, or cifar10 or cifar100 to download.")
 @click.option("--out", required=True, type=click.Path(file_okay=False), help="Folder of the run.")
-@click.option("--epochs", type=int, help="Default 40, or what --resolution tells.")
-@click.option("--batch-size", type=int, default=128, show_default=True)
-@click.option("--lr", type=float, default=0.3, show_default=True, help="Highest learning rate.")
-@click.option("--warmup", type=float, default=0.1, show_default=True, help="Share of the steps.")
-@click.option("--momentum", type=float, default=0.9, show_default=True)
-@click.option("--weight-decay", type=float, default=1e-4, show_default=True)
-@click.option("--label-smoothing", type=float, default=0.0, show_default=True)
-@click.option("--resolution", default="", help="Epochs at each side in pixels: 16:18,24:7,32:4.")
-@click.option("--ema-decay", type=float, default=0.0, show_default=True, help="0: no averaging.")
-@click.option("--ema-start", type=float, default=0.5, show_default=True, help="Share of the steps.")
-@click.option("--eval-every", type=int, default=1, show_default=True, help="0: at the end only.")
-@click.option("--seed", type=int, default=0, show_default=True)
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or mps.")
-@click.option("--precision", default="auto", show_default=True, help="auto, float32 or bfloat16.")
-@click.option("--compile/--no-compile", "compile", default=True, show_default=True)
+@click.option("--recipe", help="Options by name, which those given replace; `sparsenet recipes` lists them.")
 @click.option("--resume", is_flag=True, help="Go on from the last checkpoint in --out.")
-def train(resume: bool, resolution: str, epochs: int | None, **options: Any) -> None:
+def train(recipe: str | None, resume: bool, **options: Any) -> None:
     """Train MODEL (a name, or name.tag) and write its weights, metrics and checkpoints."""
     from .training.config import TrainConfig, parse_resolution
     from .training.loop import TrainingStopped
     from .training.loop import train as run
+    from .training.recipes import recipe_options
 
-    sides = parse_resolution(resolution)
-    if epochs is None:
-        epochs = sum(count for _, count in sides) or 40
+    given = {key: value for key, value in options.items() if value is not None}
+    chosen = recipe_options(recipe) if recipe else {}
+    if "resolution" in given:
+        given["resolution"] = parse_resolution(given["resolution"])
+        chosen.pop("epochs", None)
     try:
-        run(TrainConfig(**options, epochs=epochs, resolution=sides), resume=resume)
+        run(TrainConfig.from_options(chosen | given), resume=resume)
     except TrainingStopped as error:
         raise click.ClickException(str(error)) from error
-    except KeyboardInterrupt:
-        raise click.ClickException(f"interrupted; go on with: --resume --out {options['out']}") from None
+
+
+@main.command()
+def recipes() -> None:
+    """List the recipes that `train --recipe` takes."""
+    from .training.recipes import recipe_summaries
+
+    for name, summary in recipe_summaries().items():
+        click.echo(f"{name:12} {summary}")
+
+
+@main.command()
+@click.argument("model", metavar="NAME.TAG")
+@click.option("--format", "file_format", required=True, type=click.Choice(("onnx", "pt2")))
+@click.option("--out", required=True, type=click.Path(dir_okay=False), help="The file to write.")
+@click.option("--size", type=int, help="Pixels a side of the images to compare on; default the net's own.")
+@click.option("--checkpoint", help="A weight file of your own for NAME.TAG.")
+def export(model: str, file_format: str, out: str, size: int | None, checkpoint: str | None) -> None:
+    """Write NAME.TAG as a file that runs without this library, once it has given the net's own logits."""
+    from .export import ExportFailed, export_model
+
+    net = _model_with_weights(model, checkpoint, device="cpu", precision="float32")
+    try:
+        export_model(net, out, file_format, None if size is None else (size, size))
+    except ExportFailed as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(f"{out}: {Path(out).stat().st_size:,} bytes, compared with {model} on four batches")
+
+
+@main.command()
+@click.argument("names", nargs=-1, metavar="RULE-or-MODEL...")
+@click.option("--depths", default="16,128,1024", show_default=True, help="Layers of the stage, for a rule.")
+@click.option("--csv", "output", flag_value="csv", help="Print comma-separated values.")
+@click.option("--json", "output", flag_value="json", help="Print a JSON list.")
+@click.option("--growth", is_flag=True, help="Print the laws fitted over N = 16 ... 4096 instead.")
+def analyze(names: tuple[str, ...], depths: str, output: str | None, growth: bool) -> None:
+    """Count links, paths, parameters and arithmetic of rules (sparse, dense, resnet) and of models."""
+    from .analysis import analyze as run
+    from .analysis import growth_curves, parse_depths
+
+    if growth == bool(names):
+        raise click.ClickException("give rules or models to analyse, or --growth alone")
+    if growth:
+        rows: list[dict[str, Any]] = [curve.row() for curve in growth_curves()]
+    else:
+        parsed = parse_depths(depths)
+        rows = [analysis.row() for name in names for analysis in run(name, parsed)]
+    if output == "json":
+        click.echo(json.dumps(rows, indent=2))
+    elif output == "csv":
+        text = io.StringIO()
+        writer = csv.DictWriter(text, rows[0], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        click.echo(text.getvalue(), nl=False)
+    else:
+        click.echo(_table(rows))
+
+
+@main.group()
+def plot() -> None:
+    """Draw a picture; needs the extra "docs"."""
+
+
+def _out(default: str) -> Any:
+    path = click.Path(dir_okay=False, path_type=Path)
+    return click.option("--out", type=path, default=default, show_default=True, help="The picture to write.")
+
+
+@plot.command()
+@click.argument("rules", nargs=-1, required=True, metavar="RULE...")
+@click.option("--depth", type=click.IntRange(min=1), default=16, show_default=True, help="Layers.")
+@click.option("--base", type=click.IntRange(min=2), default=2, show_default=True, help="Of the sparse rule.")
+@_out("pattern.png")
+def pattern(rules: tuple[str, ...], depth: int, base: int, out: Path) -> None:
+    """Draw who reads whom under RULE (sparse, dense): arcs and a matrix."""
+    from .aggregation import StageGraph
+    from .plot import plot_pattern
+
+    plot_pattern({rule: StageGraph(depth, rule, base) for rule in rules}, out)
+
+
+@plot.command()
+@_out("growth.png")
+def growth(out: Path) -> None:
+    """Draw how links, parameters and gradient path grow in the families; `analyze --growth` has the fits."""
+    from .plot import plot_growth
+
+    plot_growth(out)
+
+
+@plot.command()
+@_out("accuracy.png")
+def accuracy(out: Path) -> None:
+    """Draw error against parameters and multiply-adds: our weights and what others published."""
+    from .plot import plot_accuracy
+
+    plot_accuracy(out)
+
+
+@plot.command()
+@click.argument("metrics", metavar="METRICS.CSV", type=click.Path(dir_okay=False, path_type=Path))
+@_out("curves.png")
+def curves(metrics: Path, out: Path) -> None:
+    """Draw the loss, the learning rate and the error of a training run."""
+    from .plot import plot_curves
+
+    plot_curves(metrics, out)
+
+
+@plot.command()
+@click.argument("models", nargs=-1, required=True, metavar="NAME.TAG-or-FILE...")
+@_out("weights.png")
+def weights(models: tuple[str, ...], out: Path) -> None:
+    """Draw which sources a trained net's layers weigh most; FILE is a weight file by `train`."""
+    from .plot import plot_weights
+
+    plot_weights({_title(model): _net_of(model) for model in models}, out)
+
+
+def _net_of(model: str) -> Any:
+    """Return the net NAME.TAG with its weights, or that of a weight file."""
+    file = model if model.endswith(".safetensors") else None
+    return _model_with_weights(None if file else model, file, device="cpu", precision="float32")
+
+
+def _title(model: str) -> str:
+    from .weight_file import described_in
+
+    return described_in(Path(model))[0] or model if model.endswith(".safetensors") else model
+
+
+def _table(rows: list[dict[str, Any]]) -> str:
+    """Return rows with the same keys as columns of text, numbers to the right."""
+    cells = [[_cell(value) for value in row.values()] for row in rows]
+    heads = [key.replace("_", " ") for key in rows[0]]
+    widths = [max(map(len, column)) for column in zip(heads, *cells)]
+    right = [not isinstance(value, str) for value in rows[0].values()]
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if to_right else cell.ljust(width)
+            for cell, width, to_right in zip(line, widths, right)
+        ).rstrip()
+        for line in (heads, *cells)
+    )
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        return f"{value:.2f}" if abs(value) >= 1 else f"{value:.4f}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def _model_with_weights(model: str | None, checkpoint: str | None, device: str, precision: str) -> Any:
@@ -181,13 +413,14 @@ def _model_with_weights(model: str | None, checkpoint: str | None, device: str, 
     from .weight_file import described_in
 
     where = {"device": select_device(device), "dtype": getattr(torch, precision)}
+    if checkpoint is None and model and Path(model).is_dir():
+        model, checkpoint = None, f"{model}/model.safetensors"
     if checkpoint is None:
         return create_model(model or best_cifar10_model(), pretrained=True, **where)
-    told, class_names = described_in(Path(checkpoint))
+    told, overlay = described_in(Path(checkpoint))
     name = model or told
     if name is None:
         raise click.ClickException(f"{checkpoint} does not say of which net it is: name it with --model")
-    overlay = {"num_classes": len(class_names), "label_names": class_names} if class_names else None
     return create_model(name, checkpoint_path=checkpoint, pretrained_cfg_overlay=overlay, **where)
 
 

@@ -1,63 +1,81 @@
-"""Labelled image sets, held in memory as uint8: Parquet folders, class folders, CIFAR by download."""
+"""Labelled image sets from Parquet folders, class folders, and CIFAR by download."""
 
 from __future__ import annotations
 
+import math
 import urllib.error
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
 
+from .image_set import AnyImageSet, StreamedImageSet
 from .transforms import create_crop, open_image, to_channels
 
 SPLIT_NAMES = {"train": ("train",), "test": ("test", "val", "validation")}
 
-
-@dataclass(frozen=True)
-class ImageSet:
-    """Images ``(N, C, H, W)`` uint8, labels ``(N,)`` int64, the name of each class, the set's name."""
-
-    images: Tensor
-    labels: Tensor
-    class_names: tuple[str, ...]
-    name: str
-
-    def __len__(self) -> int:
-        return len(self.labels)
+IN_MEMORY_BYTES = 2 * 2**30
+"""Sets of up to so many bytes of pixels are read into memory, larger ones are streamed."""
 
 
-def load_image_set(source: str | PathLike[str], split: str, data_config: dict[str, Any]) -> ImageSet:
-    """Load one split of a labelled set, cropped to the size of ``data_config``.
+def load_image_set(
+    source: str | PathLike[str],
+    split: str,
+    data_config: dict[str, Any],
+    loader: str = "auto",
+    workers: int = 0,
+) -> AnyImageSet:
+    """Open one split of a labelled set, cropped to the size of ``data_config``.
 
     Args:
         source: a folder that ``datasets.load_dataset`` reads (its first Image and first ClassLabel
-            column are taken), a folder with ``train/`` and ``test/`` or ``val/`` of class folders,
-            or "cifar10" or "cifar100" for torchvision's download.
+            column are taken), a folder with ``train/`` and ``test/`` or ``val/`` of class folders, a
+            folder of class folders (all for training), or "cifar10" or "cifar100" for torchvision's
+            download.
         split: "train" or "test".
         data_config: what ``resolve_data_config`` returns.
+        loader: "memory" reads all images now, "stream" each when it is wanted; "auto" reads what takes
+            up to ``IN_MEMORY_BYTES``.
+        workers: processes that read a streamed set, 0 for none but this one.
 
     Raises:
         ValueError: the folder is none of these, or holds no image.
         OSError: the folder is missing, an image damaged, or the download fails.
         ImportError: reading it needs a package that is not installed.
     """
+    rows = _open(source, split, data_config, workers)
+    pixels = len(rows) * math.prod(rows.size)
+    if loader == "memory" or (loader == "auto" and pixels <= IN_MEMORY_BYTES):
+        return rows.in_memory()
+    return rows
+
+
+def has_split(source: str | PathLike[str], split: str) -> bool:
+    """Return whether a folder of class folders has that split; other sources are taken to have both."""
+    path = Path(source)
+    return (
+        not path.is_dir() or _class_folders(path, "train") is None or _class_folders(path, split) is not None
+    )
+
+
+def _open(
+    source: str | PathLike[str], split: str, data_config: dict[str, Any], workers: int
+) -> StreamedImageSet:
     path = Path(source)
     if not path.is_dir():
         if str(source) in ("cifar10", "cifar100"):
-            return _download_cifar(str(source), split, data_config)
+            return _download_cifar(str(source), split, data_config, workers)
         raise FileNotFoundError(
             f"data folder not found: {source} (a folder, or 'cifar10' or 'cifar100' to download)"
         )
     class_folders = _class_folders(path, split)
     if class_folders is not None:
-        return _read_class_folders(class_folders, path.resolve().name, data_config)
-    return _read_with_datasets(path, split, data_config)
+        return _read_class_folders(class_folders, path.resolve().name, data_config, workers)
+    return _read_with_datasets(path, split, data_config, workers)
 
 
 def _class_folders(path: Path, split: str) -> Path | None:
@@ -65,10 +83,16 @@ def _class_folders(path: Path, split: str) -> Path | None:
         folder = path / name
         if folder.is_dir() and any(child.is_dir() for child in folder.iterdir()):
             return folder
+    splits = {name for names in SPLIT_NAMES.values() for name in names}
+    folders = [child.name for child in path.iterdir() if child.is_dir()]
+    if split == "train" and folders and splits.isdisjoint(folders) and not list(path.glob("**/*.parquet")):
+        return path
     return None
 
 
-def _read_class_folders(folder: Path, name: str, data_config: dict[str, Any]) -> ImageSet:
+def _read_class_folders(
+    folder: Path, name: str, data_config: dict[str, Any], workers: int
+) -> StreamedImageSet:
     from torchvision.datasets import ImageFolder
 
     try:
@@ -77,12 +101,18 @@ def _read_class_folders(folder: Path, name: str, data_config: dict[str, Any]) ->
         raise ValueError(f"{folder} holds no class folders of images ({error})") from error
     if not files.samples:
         raise ValueError(f"{folder} holds class folders but no image in any of them")
-    channels = data_config["input_size"][0]
-    images = (open_image(path, channels) for path, _ in files.samples)
-    return _gathered(images, files.targets, tuple(files.classes), name, data_config)
+    paths = [path for path, _ in files.samples]
+    open_row = partial(_open_file, paths, data_config["input_size"][0])
+    return _rows(open_row, files.targets, files.classes, name, data_config, workers)
 
 
-def _read_with_datasets(path: Path, split: str, data_config: dict[str, Any]) -> ImageSet:
+def _open_file(paths: Sequence[str], channels: int, index: int) -> Image.Image:
+    return open_image(paths[index], channels)
+
+
+def _read_with_datasets(
+    path: Path, split: str, data_config: dict[str, Any], workers: int
+) -> StreamedImageSet:
     folders = " or ".join(f"{name}/" for name in SPLIT_NAMES[split])
     refusal = f"{path} holds neither class folders under {folders} nor data that datasets can read"
     if not any(child.is_file() for child in path.rglob("*")):
@@ -106,10 +136,14 @@ def _read_with_datasets(path: Path, split: str, data_config: dict[str, Any]) -> 
     rows = found[names[0]]
     image_column = _first_column(rows, datasets.Image, path)
     label_column = _first_column(rows, datasets.ClassLabel, path)
-    channels = data_config["input_size"][0]
-    images = (to_channels(row[image_column], channels) for row in rows)
-    class_names = tuple(rows.features[label_column].names)
-    return _gathered(images, list(rows[label_column]), class_names, path.resolve().name, data_config)
+    open_row = partial(_open_column, rows, image_column, data_config["input_size"][0])
+    class_names = rows.features[label_column].names
+    name = path.resolve().name
+    return _rows(open_row, list(rows[label_column]), class_names, name, data_config, workers)
+
+
+def _open_column(rows: Any, column: str, channels: int, index: int) -> Image.Image:
+    return to_channels(rows[index][column], channels)
 
 
 def _first_column(rows: Any, kind: type, path: Path) -> str:
@@ -119,7 +153,7 @@ def _first_column(rows: Any, kind: type, path: Path) -> str:
     raise ValueError(f"{path} has no {kind.__name__} column: {dict(rows.features)}")
 
 
-def _download_cifar(name: str, split: str, data_config: dict[str, Any]) -> ImageSet:
+def _download_cifar(name: str, split: str, data_config: dict[str, Any], workers: int) -> StreamedImageSet:
     from torchvision.datasets import CIFAR10, CIFAR100
 
     kind = CIFAR10 if name == "cifar10" else CIFAR100
@@ -130,34 +164,31 @@ def _download_cifar(name: str, split: str, data_config: dict[str, Any]) -> Image
         raise OSError(
             f"{name} could not be downloaded into {downloads} ({error}); give a folder instead"
         ) from error
-    channels = data_config["input_size"][0]
-    images = (to_channels(Image.fromarray(pixels), channels) for pixels in rows.data)
-    return _gathered(images, rows.targets, tuple(rows.classes), name, data_config)
+    open_row = partial(_open_pixels, rows.data, data_config["input_size"][0])
+    return _rows(open_row, rows.targets, rows.classes, name, data_config, workers)
 
 
-def _gathered(
-    images: Iterable[Image.Image],
+def _open_pixels(pixels: Any, channels: int, index: int) -> Image.Image:
+    return to_channels(Image.fromarray(pixels[index]), channels)
+
+
+def _rows(
+    open_row: Callable[[int], Image.Image],
     labels: list[int],
-    class_names: tuple[str, ...],
+    class_names: Sequence[str],
     name: str,
     data_config: dict[str, Any],
-) -> ImageSet:
+    workers: int,
+) -> StreamedImageSet:
     if not labels:
         raise ValueError(f"{name} holds no image")
     if not 0 <= min(labels) <= max(labels) < len(class_names):
         raise ValueError(f"{name} has labels outside its {len(class_names)} classes (hidden ones, perhaps)")
-    channels, height, width = data_config["input_size"]
     crop = create_crop(
         data_config["input_size"],
         interpolation=data_config["interpolation"],
         crop_pct=data_config["crop_pct"],
         crop_mode=data_config["crop_mode"],
     )
-    # Written in place: a list of arrays beside their stack would need the memory twice.
-    pixels = np.empty((len(labels), height, width, channels), dtype=np.uint8)
-    for index, image in enumerate(images):
-        if image.size != (width, height):
-            image = crop(image)
-        pixels[index] = np.asarray(image).reshape(height, width, channels)
-    tensor = torch.from_numpy(pixels).permute(0, 3, 1, 2)
-    return ImageSet(tensor, torch.tensor(labels), class_names, name)
+    size = data_config["input_size"]
+    return StreamedImageSet(open_row, crop, size, torch.tensor(labels), tuple(class_names), name, workers)

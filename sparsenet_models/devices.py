@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-import torch
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
@@ -13,6 +16,8 @@ def select_device(name: str = "auto") -> torch.device:
     Raises:
         ValueError: the name is none of ``DEVICES``, or this machine has no such device.
     """
+    import torch  # here, as the names of the devices are asked for without it
+
     if name not in DEVICES:
         raise ValueError(f"device must be one of {DEVICES}, got {name!r}")
     available = {

@@ -5,35 +5,40 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .data import ImageSet
+from .image_set import AnyImageSet
 from .suggest import did_you_mean
 
 
 @dataclass(frozen=True)
 class Score:
-    """``top1`` and ``top5`` in percent of ``count`` images, mean cross-entropy ``loss`` in nats."""
+    """``top1`` and ``top5`` in percent of ``count`` images, mean cross-entropy ``loss`` in nats.
+
+    ``confusion`` counts the images of each class (row) by what the net said (column).
+    """
 
     top1: float
     top5: float
     loss: float
     count: int
     images_per_second: float
+    confusion: Tensor = field(compare=False, repr=False)
 
 
 @torch.inference_mode()
 def evaluate(
     model: nn.Module,
-    image_set: ImageSet,
+    image_set: AnyImageSet,
     *,
     mean: tuple[float, ...],
     std: tuple[float, ...],
     batch_size: int = 64,
+    flip: bool = False,
 ) -> Score:
     """Score ``model`` in eval mode, single view, and leave it in the mode it was in.
 
@@ -43,28 +48,40 @@ def evaluate(
         mean: of each channel, pixels in [0, 1].
         std: of each channel, likewise.
         batch_size: images in a batch.
+        flip: two views: average the logits of each image and of its mirror image.
     """
     parameter = next(model.parameters())
     was_training = model.training
     model.eval()
-    top1 = top5 = 0
+    top5 = 0
     loss = 0.0
+    confusion: Tensor | None = None
     start = time.perf_counter()
-    for images, labels in zip(image_set.images.split(batch_size), image_set.labels.split(batch_size)):
+    order = torch.arange(len(image_set)).split(batch_size)
+    for images, labels in zip(image_set.batches(order), image_set.labels.split(batch_size)):
         labels = labels.to(parameter.device)
         inputs = normalised(images.to(parameter.device), mean, std).to(parameter.dtype)
-        logits = model(inputs.contiguous(memory_format=torch.channels_last)).float()
+        inputs = inputs.contiguous(memory_format=torch.channels_last)
+        logits = model(inputs).float()
+        if flip:
+            logits = (logits + model(inputs.flip(-1)).float()) / 2
         loss += F.cross_entropy(logits, labels, reduction="sum").item()
-        hits = logits.topk(min(5, logits.shape[1]), dim=1).indices == labels[:, None]
-        top1 += int(hits[:, 0].sum())
-        top5 += int(hits.any(dim=1).sum())
+        classes = logits.shape[1]
+        top = logits.topk(min(5, classes), dim=1).indices
+        top5 += int((top == labels[:, None]).any(dim=1).sum())
+        counts = (labels * classes + top[:, 0]).bincount(minlength=classes**2).view(classes, classes)
+        confusion = counts if confusion is None else confusion + counts
     seconds = time.perf_counter() - start
     model.train(was_training)
     count = len(image_set)
-    return Score(100 * top1 / count, 100 * top5 / count, loss / count, count, count / seconds)
+    assert confusion is not None, "an image set has an image"
+    top1 = int(confusion.trace())
+    return Score(
+        100 * top1 / count, 100 * top5 / count, loss / count, count, count / seconds, confusion.cpu()
+    )
 
 
-def with_classes(image_set: ImageSet, class_names: Sequence[str]) -> ImageSet:
+def with_classes(image_set: AnyImageSet, class_names: Sequence[str]) -> AnyImageSet:
     """Return the set with its labels in the order of ``class_names``, of which it may lack some.
 
     Raises:

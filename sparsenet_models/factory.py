@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from os import PathLike
 from pathlib import Path
@@ -13,9 +13,12 @@ import torch
 from torch import nn
 
 from .arguments import integer
+from .features import FeatureNet
+from .models.classifier_net import ClassifierNet
 from .pretrained import load_into, load_pretrained
-from .pretrained_cfg import PretrainedCfg
+from .pretrained_cfg import PretrainedCfg, cfg_of
 from .registry import get_pretrained_cfg, model_entrypoint
+from .source import described_elsewhere
 from .suggest import did_you_mean
 
 
@@ -30,6 +33,8 @@ def create_model(
     cache_dir: str | PathLike[str] | None = None,
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
+    features_only: bool = False,
+    out_indices: int | Sequence[int] | None = None,
     **model_kwargs: Any,
 ) -> nn.Module:
     """Build a net by name, in train mode and float32, with or without weights.
@@ -38,30 +43,45 @@ def create_model(
     >>> logits = model(images)  # (N, 3, 32, 32) -> (N, 10)
 
     Args:
-        model_name: ``architecture`` or ``architecture.tag``; ``list_models()`` names them.
-        pretrained: load the tag's weights.
+        model_name: ``architecture`` or ``architecture.tag``; ``list_models()`` names them. Or
+            ``hf-hub:org/name[@revision]``, a repository of the Hub, or ``local-dir:path``, a folder:
+            their config.json tells architecture and arguments, which arguments here replace.
+        pretrained: load the weights of the tag, the repository or the folder.
         num_classes: classes of the head, 0 for none; default the tag's. With weights for another
             number the head is new and untrained, everything else is loaded.
         in_chans: input channels, default 3. Weights for three are adapted, as timm does.
-        checkpoint_path: a weight file of your own, in place of ``pretrained``. Its head must fit,
-            unless ``num_classes`` says otherwise.
+        checkpoint_path: a weight file of your own, in place of ``pretrained``, of any layout that
+            ``load_checkpoint`` reads. Its head must fit, unless ``num_classes`` says otherwise.
         pretrained_cfg_overlay: keys of the pretrained configuration to replace, for instance
             ``dict(file="my.safetensors")``.
-        cache_dir: where fetched weights are kept; bundled ones are read where they are.
+        cache_dir: where fetched weights are kept, default the Hub's own cache (``HF_HUB_CACHE``); bundled
+            ones are read where they are.
         device: where the net is built.
         dtype: floating-point type of the net, after loading.
+        features_only: return a ``FeatureNet``, which returns feature maps in place of logits.
+        out_indices: with ``features_only``, which maps, in which order; the last so many for a positive
+            number; None for all.
         **model_kwargs: arguments of the net's class; those that are None are left out.
 
     Raises:
         ValueError: unknown name or tag, no weights under the tag, a file that does not fit, an
-            argument out of range. The message names the nearest right one.
+            argument out of range, a configuration that is refused. The message names the nearest right
+            one.
         TypeError: an argument that the net does not take, or of the wrong type.
-        OSError: a weight file is missing or cannot be read.
+        OSError: a weight file is missing, or cannot be fetched or read. Hub errors keep their class, such
+            as ``huggingface_hub.errors.RepositoryNotFoundError``.
     """
-    entrypoint = model_entrypoint(model_name)
-    cfg = get_pretrained_cfg(model_name)
+    described = described_elsewhere(model_name, cache_dir)
+    if described is None:
+        entrypoint, cfg = model_entrypoint(model_name), get_pretrained_cfg(model_name)
+    else:
+        entrypoint, cfg = model_entrypoint(described.architecture), described.cfg
+        given = {key: value for key, value in model_kwargs.items() if value is not None}
+        model_kwargs = {**described.model_args, **given}
     if pretrained_cfg_overlay:
         cfg = cfg.overlaid(pretrained_cfg_overlay)
+    if out_indices is not None and not features_only:
+        raise ValueError(f"out_indices={out_indices!r} goes with features_only=True")
     if pretrained and checkpoint_path is not None:
         raise ValueError("give one of pretrained=True and checkpoint_path, not both")
     if num_classes is not None:
@@ -79,11 +99,17 @@ def create_model(
     with nullcontext() if device is None else torch.device(device):
         model = entrypoint(**kwargs)
     model.pretrained_cfg = _cfg_dict(model, cfg)  # type: ignore[assignment]
+    model.model_args = kwargs  # type: ignore[assignment]
     new_head = num_classes is not None
     if pretrained:
-        load_pretrained(model, cfg, new_head=new_head)
+        path = load_pretrained(model, cfg, new_head=new_head, cache_dir=cache_dir)
+        cfg_of(model)["file"] = str(path)
     elif checkpoint_path is not None:
         load_into(model, Path(checkpoint_path), new_head=new_head, headless=True, new_stem=True)
+    if features_only:
+        if not isinstance(model, ClassifierNet):
+            raise ValueError(f"features_only needs a net of this library's families, {model_name!r} is none")
+        model = FeatureNet(model, out_indices)
     return model.to(device=device, dtype=dtype)
 
 

@@ -6,14 +6,40 @@ have no bias; batch norm precedes its convolution (He et al. 2016, arXiv 1603.05
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .arguments import integer
+from .norms import NormLayer
+
+ActLayer = Callable[[], nn.Module]
 
 BOTTLENECK_WIDTH = 4
 """A bottleneck's 1x1 convolution makes this many times the growth rate (arXiv 1608.06993, section 3)."""
+
+
+class DropPath(nn.Module):
+    """Drop the whole tensor of some samples in training, scale up the others (arXiv 1603.09382).
+
+    Args:
+        rate: share of the samples dropped.
+    """
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.rate == 0.0 or not self.training:
+            return x
+        kept = torch.rand(len(x), 1, 1, 1, device=x.device) >= self.rate
+        return x * (kept.to(x.dtype) / (1 - self.rate))
+
+    def extra_repr(self) -> str:
+        return f"rate={self.rate}"
 
 
 class PreActivationLayer(nn.Module):
@@ -26,48 +52,73 @@ class PreActivationLayer(nn.Module):
         growth_rate: channels that it makes (k in the paper).
         bottleneck: put a 1x1 convolution to ``4 * growth_rate`` channels before the 3x3 one.
         proj_drop_rate: share of the new features dropped in training.
+        drop_path_rate: share of the samples whose new features are dropped, all of them, in training.
+        norm_layer: from channels to the normalisation, in place of batch norm.
+        act_layer: makes the activation, in place of ReLU.
     """
 
     def __init__(
-        self, in_channels: int, growth_rate: int, bottleneck: bool, proj_drop_rate: float = 0.0
+        self,
+        in_channels: int,
+        growth_rate: int,
+        bottleneck: bool,
+        proj_drop_rate: float = 0.0,
+        drop_path_rate: float = 0.0,
+        norm_layer: NormLayer = nn.BatchNorm2d,
+        act_layer: ActLayer = nn.ReLU,
     ) -> None:
         super().__init__()
         self.bottleneck = bottleneck
-        self.norm1 = nn.BatchNorm2d(in_channels)
+        self.norm1 = norm_layer(in_channels)
+        self.act = act_layer()
         if bottleneck:
             width = BOTTLENECK_WIDTH * growth_rate
             self.conv1 = nn.Conv2d(in_channels, width, kernel_size=1, bias=False)
-            self.norm2 = nn.BatchNorm2d(width)
+            self.norm2 = norm_layer(width)
             self.conv2 = nn.Conv2d(width, growth_rate, kernel_size=3, padding=1, bias=False)
         else:
             self.conv1 = nn.Conv2d(in_channels, growth_rate, kernel_size=3, padding=1, bias=False)
         self.drop = nn.Dropout(proj_drop_rate)
+        self.drop_path = DropPath(drop_path_rate)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.conv1(F.relu(self.norm1(x)))
+        x = self.conv1(self.act(self.norm1(x)))
         if self.bottleneck:
-            x = self.conv2(F.relu(self.norm2(x)))
-        return self.drop(x)
+            x = self.conv2(self.act(self.norm2(x)))
+        return self.drop_path(self.drop(x))
 
 
 class Transition(nn.Module):
     """BN-ReLU-conv1x1-average pool 2: ``(N, in_channels, H, W) -> (N, out_channels, H // 2, W // 2)``."""
 
-    def __init__(self, in_channels: int, out_channels: int) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        norm_layer: NormLayer = nn.BatchNorm2d,
+        act_layer: ActLayer = nn.ReLU,
+    ) -> None:
         super().__init__()
-        self.norm = nn.BatchNorm2d(in_channels)
+        self.norm = norm_layer(in_channels)
+        self.act = act_layer()
         self.conv = nn.Conv2d(in_channels, out_channels, kernel_size=1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.avg_pool2d(self.conv(F.relu(self.norm(x))), kernel_size=2)
+        return F.avg_pool2d(self.conv(self.act(self.norm(x))), kernel_size=2)
 
 
 class CifarStem(nn.Module):
-    """One 3x3 convolution: ``(N, in_chans, H, W) -> (N, out_channels, H, W)``."""
+    """One 3x3 convolution: ``(N, in_chans, H, W) -> (N, out_channels, H, W)``; no norm, no activation."""
 
     reduction = 1
 
-    def __init__(self, in_chans: int, out_channels: int) -> None:
+    def __init__(
+        self,
+        in_chans: int,
+        out_channels: int,
+        norm_layer: NormLayer = nn.BatchNorm2d,
+        act_layer: ActLayer = nn.ReLU,
+    ) -> None:
         super().__init__()
         self.conv = nn.Conv2d(in_chans, out_channels, kernel_size=3, padding=1, bias=False)
 
@@ -80,13 +131,20 @@ class ImageNetStem(nn.Module):
 
     reduction = 4
 
-    def __init__(self, in_chans: int, out_channels: int) -> None:
+    def __init__(
+        self,
+        in_chans: int,
+        out_channels: int,
+        norm_layer: NormLayer = nn.BatchNorm2d,
+        act_layer: ActLayer = nn.ReLU,
+    ) -> None:
         super().__init__()
         self.conv = nn.Conv2d(in_chans, out_channels, 7, stride=2, padding=3, bias=False)
-        self.norm = nn.BatchNorm2d(out_channels)
+        self.norm = norm_layer(out_channels)
+        self.act = act_layer()
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.max_pool2d(F.relu(self.norm(self.conv(x))), kernel_size=3, stride=2, padding=1)
+        return F.max_pool2d(self.act(self.norm(self.conv(x))), kernel_size=3, stride=2, padding=1)
 
 
 POOL_TYPES = ("avg", "max", "avgmax", "catavgmax", "")

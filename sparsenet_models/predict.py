@@ -51,7 +51,7 @@ def predict(model: nn.Module, images: Sequence[str], top_k: int = 5) -> Iterator
     """
     top_k = integer("top_k", top_k, minimum=1)
     config = resolve_data_config(model)
-    names: tuple[str, ...] | None = model.pretrained_cfg["label_names"]  # type: ignore[index, assignment]
+    names: tuple[str, ...] | None = model.pretrained_cfg.get("label_names")  # type: ignore[union-attr, operator]
     if names is None or len(names) != model.num_classes:
         raise ValueError(f"{type(model).__name__} has no names for its {model.num_classes} classes")
     transform = create_transform(**config)

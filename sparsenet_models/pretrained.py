@@ -15,7 +15,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from .fitting import fitting_call
+from .layouts import Layout, in_our_names, unwrapped
 from .pretrained_cfg import PretrainedCfg
+from .readable import readable
 from .registry import tags_with_weights
 
 _logger = logging.getLogger(__name__)
@@ -27,33 +30,56 @@ MOST_NAMED = 5
 """An error names this many tensors of a kind and counts the rest."""
 
 
-def load_pretrained(model: nn.Module, cfg: PretrainedCfg, *, new_head: bool) -> None:
-    """Load the weights of ``cfg`` into ``model``.
+def load_pretrained(
+    model: nn.Module, cfg: PretrainedCfg, *, new_head: bool, cache_dir: str | PathLike[str] | None = None
+) -> Path:
+    """Load the weights of ``cfg`` into ``model``; return the file that they were in.
 
     Args:
         model: the net.
-        cfg: names the file and its sha256.
+        cfg: names the file, here or on the Hub, and its sha256.
         new_head: the model's head may be for another number of classes; it then stays untrained.
+        cache_dir: where fetched weights are kept; None for the Hub's own folder.
 
     Raises:
         ValueError: the tag has no weights, or the file does not fit, or is not the one that the
             configuration's sha256 names.
-        OSError: the file cannot be read.
+        OSError: the file cannot be fetched or read.
     """
-    if cfg.file is None:
-        others = tags_with_weights(cfg.architecture)
-        known = f"tags with weights: {', '.join(others)}" if others else "no tag of it has any"
-        raise ValueError(
-            f"{cfg.name!r} has no pretrained weights; {known}. list_pretrained() names all that there are"
-        )
-    path = Path(cfg.file)
-    if cfg.sha256 is not None:
-        verify_sha256(path, cfg.sha256)
+    path = verified_file(cfg, cache_dir)
     load_into(model, path, new_head=new_head, headless=False, new_stem=True)
+    return path
+
+
+def verified_file(cfg: PretrainedCfg, cache_dir: str | PathLike[str] | None = None) -> Path:
+    """Return the weight file of ``cfg``, fetched where it is not here, with its sha256 checked.
+
+    Raises:
+        ValueError: the tag has no weights, or the file is not the one that the sha256 names.
+        OSError: the file cannot be fetched or read.
+    """
+    if cfg.file is not None:
+        path = Path(cfg.file)
+        if cfg.sha256 is not None:
+            verify_sha256(path, cfg.sha256)
+        return path
+    if cfg.hf_hub_id is not None:
+        from .hub import fetch
+
+        name = cfg.hf_hub_filename or "model.safetensors"
+        return fetch(cfg.hf_hub_id, name, cfg.revision, cache_dir, sha256=cfg.sha256)
+    others = tags_with_weights(cfg.architecture)
+    known = f"tags with weights: {', '.join(others)}" if others else "no tag of it has any"
+    raise ValueError(
+        f"{cfg.name!r} has no pretrained weights; {known}. list_pretrained() names all that there are"
+    )
 
 
 def load_checkpoint(model: nn.Module, path: str | PathLike[str]) -> None:
     """Load a weight file into ``model``: every tensor, or on any error none.
+
+    Files of the original SparseNet code, of a course project's and of pytorchcv are told by their names, as
+    are the prefixes and dicts that training scripts wrap weights in; averaged weights come first.
 
     Every name and shape must match. The head alone may differ, where the file tells another number
     of classes than ``model`` has: then the model's own head is kept, and a warning logged.
@@ -80,26 +106,49 @@ def load_into(model: nn.Module, path: Path, *, new_head: bool, headless: bool, n
         new_head: accept a file whose head tells another number of classes; leave the head alone.
         headless: with ``new_head``, accept a file without a head too.
         new_stem: accept a file for three input channels where the net has another number, and
-            adapt its first convolution as timm does.
+            adapt its first convolutions as timm does.
     """
     own = model.state_dict()
     if any(tensor.is_meta for tensor in own.values()):
         raise ValueError(f"{path}: weights cannot be loaded into a model on the meta device")
     known = getattr(model, "pretrained_cfg", None) or {}
     head = f"{known.get('classifier') or 'head.fc'}."
-    stem = f"{known.get('first_conv') or 'stem.conv'}.weight"
-    state = read_state_dict(path)
-    if new_stem and stem in own and stem in state:
-        state = {**state, stem: _adapted_to(own[stem].shape[1], state[stem])}
+    first = known.get("first_conv") or "stem.conv"
+    stems = [f"{name}.weight" for name in ([first] if isinstance(first, str) else first)]
+    stored, layout = _named_by_us(path)
+    state = stored
+    if new_stem:
+        found = [stem for stem in stems if stem in own and stem in state]
+        state = {**state, **{stem: _adapted_to(own[stem], state[stem]) for stem in found}}
     classes = _classes(state, head)
     differs = classes is not None and classes != _classes(own, head)
     head_left_out = new_head and differs and (classes != 0 or headless)
     if head_left_out:
         state = {name: tensor for name, tensor in state.items() if not name.startswith(head)}
         own = {name: tensor for name, tensor in own.items() if not name.startswith(head)}
-    _check_fits(path, own, state, stem)
+    if misfits := _misfits(own, state):
+        file = path if layout is None else f"{path} (in the layout of {layout.name})"
+        raise ValueError(f"{file} does not fit the model: {misfits}{_hint(own, stored, stems[0])}")
     model.load_state_dict(state, strict=not head_left_out)
     return head_left_out
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Read a weight file of any known layout, under our names.
+
+    Raises:
+        ValueError: the file holds no state dict that can be read safely; the message names it.
+        OSError: the file is missing or cannot be read.
+    """
+    return _named_by_us(path)[0]
+
+
+def _named_by_us(path: Path) -> tuple[dict[str, Tensor], Layout | None]:
+    state = read_state_dict(path)
+    try:
+        return in_our_names(state)
+    except ValueError as error:
+        raise ValueError(f"{path}: {readable(str(error), 300)}") from error
 
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:
@@ -125,7 +174,7 @@ def _opened(path: Path) -> Iterator[Any]:
     except SafetensorError as error:
         raise ValueError(
             f"{path} ({path.stat().st_size:,} bytes) is no readable safetensors or torch.save file "
-            f"({error}); it may be truncated: delete it and fetch or write it again"
+            f"({readable(str(error), 300)}); it may be truncated: delete it and fetch or write it again"
         ) from error
 
 
@@ -151,12 +200,20 @@ def verify_sha256(path: Path, expected: str) -> None:
         OSError: the file cannot be read.
     """
     _check_is_file(path)
-    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    found = digest(path, hashlib.sha256())
     if found != expected:
         raise ValueError(
             f"{path} is not the file that its configuration names (sha256 {found}, expected "
             f"{expected}); it was changed or damaged"
         )
+
+
+def digest(path: Path, hasher: Any) -> str:
+    """Return the hexadecimal digest of a file, read in pieces, by a hasher of ``hashlib``."""
+    with path.open("rb") as file:
+        while chunk := file.read(2**20):
+            hasher.update(chunk)
+    return hasher.hexdigest()
 
 
 def _check_is_file(path: Path) -> None:
@@ -188,20 +245,21 @@ def _read_torch_file(path: Path) -> dict[str, Tensor]:
                 f"tensors ({type(error).__name__}): it is damaged, or holds other objects, which are "
                 "never loaded as they could run code"
             ) from error
-    if not isinstance(content, Mapping) or not all(
-        isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in content.items()
-    ):
+    state = unwrapped(content)
+    if state is None:
         raise ValueError(f"{path} holds {type(content).__name__}, not a state dict of tensors")
-    return dict(content)
+    return state
 
 
-def _adapted_to(in_chans: int, weight: Tensor) -> Tensor:
+def _adapted_to(own: Tensor, weight: Tensor) -> Tensor:
     """Fit a first convolution for three channels to others, as timm's ``adapt_input_conv`` does.
 
     One channel takes the sum over the three; any other number repeats them, scaled by 3 / n. What
-    is no such weight is returned as it is, to be refused by ``_check_fits``.
+    is no such weight is returned as it is, to be refused as a misfit.
     """
-    if in_chans == 3 or weight.ndim != 4 or weight.shape[1] != 3 or weight.dtype not in FLOATS:
+    in_chans = own.shape[1]
+    fits_else = weight.shape == (own.shape[0], 3, *own.shape[2:])
+    if in_chans == 3 or not fits_else or _kind(weight) != "float":
         return weight
     weight = weight.float()
     if in_chans == 1:
@@ -220,8 +278,8 @@ def _classes(state: Mapping[str, Tensor], head: str) -> int | None:
     return classes if parts["bias"].shape == (classes,) else None
 
 
-def _check_fits(path: Path, own: Mapping[str, Tensor], state: Mapping[str, Tensor], stem: str) -> None:
-    """Raise a ValueError that names and counts every kind of misfit between file and net."""
+def _misfits(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str:
+    """Name and count every kind of misfit between a net's tensors and a file's; "" where they fit."""
     shared = [name for name in own if name in state]
     misfits = {
         "missing": [name for name in own if name not in state],
@@ -239,21 +297,28 @@ def _check_fits(path: Path, own: Mapping[str, Tensor], state: Mapping[str, Tenso
         "not finite": [
             name
             for name in shared
-            if _kind(state[name]) == "float" and not state[name].to(own[name].dtype).isfinite().all()
+            # A file may claim any shape for one number, which would then fill the memory.
+            if state[name].shape == own[name].shape
+            and _kind(state[name]) == "float"
+            and not state[name].to(own[name].dtype).isfinite().all()
         ],
     }
-    found = [_named(kind, names) for kind, names in misfits.items() if names]
-    if found:
-        hint = _stem_hint(own.get(stem), state.get(stem))
-        raise ValueError(f"{path} does not fit the model: {'; '.join(found)}{hint}")
+    return "; ".join(_named(kind, names) for kind, names in misfits.items() if names)
 
 
-def _stem_hint(own: Tensor | None, other: Tensor | None) -> str:
-    """Name the argument that cures a stem of another width: the course project's files need it."""
-    if own is None or other is None or own.ndim != other.ndim or own.shape[:1] == other.shape[:1]:
+def _hint(own: Mapping[str, Tensor], stored: Mapping[str, Tensor], stem: str) -> str:
+    """Name the net that a file would fit, or at least the argument that cures a stem of another width."""
+    if {name: tensor.shape for name, tensor in own.items()} == {n: t.shape for n, t in stored.items()}:
+        return ""
+    call = fitting_call(stored)
+    if call is not None:
+        return f"; it would fit {call}"
+    theirs, ours = stored.get(stem), own.get(stem)
+    if ours is None or theirs is None or ours.ndim != theirs.ndim or ours.shape[:1] == theirs.shape[:1]:
         return ""
     return (
-        f"; the file's stem has {other.shape[0]} channels, not {own.shape[0]}: stem_channels={other.shape[0]}"
+        f"; the file's stem has {theirs.shape[0]} channels, not {ours.shape[0]}: "
+        f"stem_channels={theirs.shape[0]}"
     )
 
 
@@ -268,4 +333,4 @@ def _kind(tensor: Tensor) -> str:
 
 def _named(kind: str, names: list[str]) -> str:
     more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
-    return f"{len(names)} {kind}: {', '.join(names[:MOST_NAMED])}{more}"
+    return f"{len(names)} {kind}: {', '.join(map(readable, names[:MOST_NAMED]))}{more}"

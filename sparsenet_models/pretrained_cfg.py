@@ -5,23 +5,35 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .suggest import did_you_mean
+
+if TYPE_CHECKING:
+    from torch import nn
+
+PLACE = {"file", "hf_hub_id", "hf_hub_filename", "revision"}
 
 
 @dataclass(frozen=True)
 class PretrainedCfg:
     """The configuration of one ``architecture.tag``. Field names are timm's where timm has one.
 
-    ``file`` is a local weight file; without it there are no weights under this tag. Sizes are
+    ``file`` is a local weight file. Without one, ``hf_hub_filename`` (default ``model.safetensors``) of the
+    Hub repository ``hf_hub_id`` is fetched, at ``revision``. With neither there are no weights under this
+    tag. Sizes are
     ``(channels, height, width)`` or ``(height, width)`` in pixels, ``mean`` and ``std`` are per
-    channel with pixels in [0, 1], ``top1`` is accuracy in percent on the set's test images.
+    channel with pixels in [0, 1], ``macs`` the multiply-adds of one image of ``input_size``,
+    ``first_conv`` the name of the convolution that reads the image, or the names of all that do, ``top1``
+    and ``top5`` accuracies in percent and ``loss`` the mean cross-entropy in nats on the set's test images.
     """
 
     architecture: str = ""
     tag: str = ""
     file: str | None = None
+    hf_hub_id: str | None = None
+    hf_hub_filename: str | None = None
+    revision: str | None = None
     sha256: str | None = None
     file_size: int | None = None
     input_size: tuple[int, int, int] = (3, 224, 224)
@@ -35,14 +47,19 @@ class PretrainedCfg:
     std: tuple[float, ...] = (0.229, 0.224, 0.225)
     num_classes: int | None = None
     label_names: tuple[str, ...] | None = None
-    first_conv: str | None = None
+    first_conv: str | tuple[str, ...] | None = None
     classifier: str | None = None
     num_params: int | None = None
+    macs: int | None = None
     data: str | None = None
     top1: float | None = None
+    top5: float | None = None
+    loss: float | None = None
     recipe: str | None = None
     epochs: int | None = None
     seed: int | None = None
+    train_seconds: float | None = None
+    machine: str | None = None
     library_version: str | None = None
     git_commit: str | None = None
     license: str | None = None
@@ -56,8 +73,8 @@ class PretrainedCfg:
 
     @property
     def has_weights(self) -> bool:
-        """Whether there is a file to load."""
-        return self.file is not None
+        """Whether there is a file to load, here or on the Hub."""
+        return self.file is not None or self.hf_hub_id is not None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as a new dict."""
@@ -66,7 +83,8 @@ class PretrainedCfg:
     def overlaid(self, overlay: Mapping[str, Any]) -> PretrainedCfg:
         """Return a copy with the keys of ``overlay`` in place of its own.
 
-        A new ``file`` without a ``sha256`` is not checked against the old one's.
+        A new place (``file``, or what names one on the Hub) takes that of the old one, and without a
+        ``sha256`` is not checked against the old one's.
 
         Raises:
             ValueError: a key is not a field.
@@ -77,8 +95,15 @@ class PretrainedCfg:
                 hint = did_you_mean(key, names)
                 raise ValueError(f"unknown key {key!r} in pretrained_cfg_overlay{hint}")
         changes = dict(overlay)
-        if "file" in changes:
-            changes["file"] = None if changes["file"] is None else str(changes["file"])
+        if changes.get("file") is not None:
+            changes["file"] = str(changes["file"])
+        if PLACE & changes.keys():
+            changes.setdefault("file", None)
             changes.setdefault("sha256", None)
             changes.setdefault("file_size", None)
         return dataclasses.replace(self, **changes)
+
+
+def cfg_of(model: nn.Module) -> dict[str, Any]:
+    """Return the ``pretrained_cfg`` that ``create_model`` gave a net; {} for a net of another origin."""
+    return getattr(model, "pretrained_cfg", None) or {}

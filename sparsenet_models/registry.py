@@ -13,12 +13,25 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import TypeVar, overload
+from typing import Any, Literal, TypeVar, overload
 
 from torch import nn
 
 from .pretrained_cfg import PretrainedCfg
 from .suggest import did_you_mean
+
+TABLE_COLUMNS = (
+    "name",
+    "num_params",
+    "macs",
+    "data",
+    "top1",
+    "top5",
+    "epochs",
+    "seed",
+    "train_seconds",
+    "machine",
+)
 
 WEIGHTS_DIR = Path(__file__).parent / "weights"
 
@@ -49,7 +62,8 @@ def register_model(entrypoint=None, *, pretrained_cfgs=None, override=False):
         override: replace a model of that name.
 
     Raises:
-        ValueError: the name is taken (without ``override``) or is no identifier.
+        ValueError: the name is taken (without ``override``) or is no identifier, or a configuration names
+            a Hub repository without the full commit and the sha256.
     """
     if entrypoint is None:
         return lambda function: _register(function, pretrained_cfgs, override)
@@ -66,15 +80,37 @@ def _register(
             f"a model is registered under its function's name, an identifier; got {entrypoint!r}"
         )
     # The library's own names come first, so that a user's clash with them is told where it arises.
-    if not entrypoint.__module__.startswith(f"{__package__}.models"):
+    if not _is_ours(entrypoint):
         _load_library()
     if name in _entrypoints and not override:
         raise ValueError(f"a model named {name!r} is registered already; pass override=True to replace it")
+    cfgs = {tag: replace(cfg, architecture=name, tag=tag) for tag, cfg in (pretrained_cfgs or {}).items()}
+    for cfg in cfgs.values():
+        _check_pinned(cfg)
     _entrypoints[name] = entrypoint
-    _tagged_cfgs[name] = {
-        tag: replace(cfg, architecture=name, tag=tag) for tag, cfg in (pretrained_cfgs or {}).items()
-    }
+    _tagged_cfgs[name] = cfgs
     return entrypoint
+
+
+def _check_pinned(cfg: PretrainedCfg) -> None:
+    """Raise unless a weight on the Hub is pinned: what has a name must never change."""
+    if cfg.hf_hub_id is None:
+        return
+    for key, digits in (("revision", 40), ("sha256", 64)):
+        if not re.fullmatch(rf"[0-9a-f]{{{digits}}}", str(getattr(cfg, key))):
+            raise ValueError(
+                f"{cfg.name!r} is on the Hub ({cfg.hf_hub_id}), so its {key} must be given in full, "
+                f"{digits} hexadecimal digits; got {getattr(cfg, key)!r}"
+            )
+
+
+def _is_ours(entrypoint: Callable[..., nn.Module]) -> bool:
+    return entrypoint.__module__.startswith(f"{__package__}.models")
+
+
+def library_entrypoints() -> dict[str, Callable[..., nn.Module]]:
+    """Return the functions that build the library's own nets, by name."""
+    return {name: entrypoint for name, entrypoint in _all_entrypoints().items() if _is_ours(entrypoint)}
 
 
 def split_model_name_tag(name: str) -> tuple[str, str]:
@@ -99,6 +135,11 @@ def model_entrypoint(name: str) -> Callable[..., nn.Module]:
     architecture, _ = split_model_name_tag(name)
     entrypoints = _all_entrypoints()
     if architecture not in entrypoints:
+        if "/" in name or "\\" in name:
+            raise ValueError(
+                f"{name!r} is no name of a model but looks like a Hub repository or a folder: write "
+                f"'hf-hub:{name}' or 'local-dir:{name}'"
+            )
         hint = did_you_mean(architecture, entrypoints)
         raise ValueError(
             f"unknown model {architecture!r}{hint or ';'} list_models() names all {len(entrypoints)}"
@@ -165,9 +206,33 @@ def list_models(
     )
 
 
-def list_pretrained(filter: str | Sequence[str] = "", exclude_filters: str | Sequence[str] = "") -> list[str]:
-    """Return every ``architecture.tag`` that has weights; arguments as in ``list_models``."""
-    return list_models(filter, pretrained=True, exclude_filters=exclude_filters)
+@overload
+def list_pretrained(
+    filter: str | Sequence[str] = ...,
+    exclude_filters: str | Sequence[str] = ...,
+    as_table: Literal[False] = ...,
+) -> list[str]: ...
+@overload
+def list_pretrained(
+    filter: str | Sequence[str] = ...,
+    exclude_filters: str | Sequence[str] = ...,
+    *,
+    as_table: Literal[True],
+) -> list[dict[str, Any]]: ...
+def list_pretrained(filter="", exclude_filters="", as_table=False):
+    """Return every ``architecture.tag`` that has weights; filters as in ``list_models``.
+
+    Args:
+        filter: patterns of names.
+        exclude_filters: patterns of names to leave out.
+        as_table: return a dict for each instead, with the columns ``TABLE_COLUMNS``: what its card
+            tells. ``pandas.DataFrame(list_pretrained(as_table=True))`` makes a table of them.
+    """
+    names = list_models(filter, pretrained=True, exclude_filters=exclude_filters)
+    if not as_table:
+        return names
+    cfgs = [get_pretrained_cfg(name) for name in names]
+    return [{column: getattr(cfg, column) for column in TABLE_COLUMNS} for cfg in cfgs]
 
 
 def _all_entrypoints() -> dict[str, Callable[..., nn.Module]]:
@@ -177,14 +242,17 @@ def _all_entrypoints() -> dict[str, Callable[..., nn.Module]]:
 
 @cache
 def _load_library() -> None:
-    """Register the library's own models, and what the cards say of the bundled weights."""
+    """Register the library's own models, and what the cards say of the weights, here or on the Hub."""
     from . import models  # noqa: F401
 
     for card in sorted(WEIGHTS_DIR.glob("*.json")):
         architecture, tag = split_model_name_tag(card.stem)
         fields = json.loads(card.read_text(encoding="utf-8"))
-        cfg = _tagged_cfgs[architecture][tag]
-        _tagged_cfgs[architecture][tag] = cfg.overlaid({**fields, "file": str(WEIGHTS_DIR / fields["file"])})
+        if "file" in fields:
+            fields["file"] = str(WEIGHTS_DIR / fields["file"])
+        cfg = _tagged_cfgs[architecture][tag].overlaid(fields)
+        _check_pinned(cfg)
+        _tagged_cfgs[architecture][tag] = cfg
 
 
 def _patterns(filters: str | Sequence[str]) -> list[str]:

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from .aggregation import StageGraph
+from .checkpointing import checkpointed
 
 MERGES = ("concat", "sum")
 
 
-class Stage(nn.Module):
+class Checkpointable(nn.Module):
+    """A module that can compute its inner activations anew in the backward pass."""
+
+    grad_checkpointing = False
+
+
+class Stage(Checkpointable):
     """N layers, each fed with the earlier outputs that the graph names, merged by concat or sum.
 
     ``(N, in_channels, H, W) -> (N, out_channels, H', W')``, where ``H', W'`` are what the layers leave.
@@ -21,10 +29,15 @@ class Stage(nn.Module):
         graph: which outputs each layer reads.
         merge: "concat" joins along channels, in the order of the graph; "sum" adds up and needs
             outputs of one width.
-        in_channels: channels of output 0, the stage's input.
+        in_channels: channels of output 0, by default the stage's input.
         width: channels that each layer makes.
         make_layer: called with a layer's input channels, returns the layer, which must make
             ``width`` channels.
+        first_layer: takes the place of layer 1 and maps the stage's input to output 0 and output 1, a
+            pair. For a stage whose outputs have another shape than what enters it.
+
+    With merge "sum" and the dense rule every sum is the one before it and one output more: a running
+    sum, as in a ResNet, whose floating-point result is that of adding up anew, oldest first.
 
     Raises:
         ValueError: ``merge`` is unknown, or it is "sum" and ``in_channels != width``.
@@ -37,6 +50,7 @@ class Stage(nn.Module):
         in_channels: int,
         width: int,
         make_layer: Callable[[int], nn.Module],
+        first_layer: nn.Module | None = None,
     ) -> None:
         super().__init__()
         if merge not in MERGES:
@@ -46,19 +60,38 @@ class Stage(nn.Module):
                 f"merge='sum' needs one width in a stage, got in_channels={in_channels}, width={width}"
             )
         self.merge = merge
+        self.runs_sum = merge == "sum" and graph.aggregation == "dense"
         self.sources = [graph.inputs(layer) for layer in range(1, graph.num_layers + 2)]
         widths = [in_channels] + [width] * graph.num_layers
         merged = [
             width if merge == "sum" else sum(widths[source] for source in sources) for sources in self.sources
         ]
-        self.layers = nn.ModuleList(make_layer(channels) for channels in merged[:-1])
+        self.makes_output_0 = first_layer is not None
+        made = [] if first_layer is None else [first_layer]
+        self.layers = nn.ModuleList(made + [make_layer(channels) for channels in merged[len(made) : -1]])
         self.out_channels = merged[-1]
 
     def forward(self, x: Tensor) -> Tensor:
-        outputs = [x]
-        for layer, sources in zip(self.layers, self.sources):
-            outputs.append(layer(self._merged(outputs, sources)))
+        outputs = list(self._run(self.layers[0], (0,), [x])) if self.makes_output_0 else [x]
+        remaining = list(zip(self.layers, self.sources))[len(outputs) - 1 :]
+        if self.runs_sum:
+            total = self._merged(outputs, tuple(range(len(outputs))))
+            for layer, _ in remaining:
+                total = total + self._run(layer, (0,), [total])
+            return total
+        for layer, sources in remaining:
+            outputs.append(self._run(layer, sources, outputs))
         return self._merged(outputs, self.sources[-1])
+
+    def _run(self, layer: nn.Module, sources: tuple[int, ...], outputs: list[Tensor]) -> Any:
+        if not (self.grad_checkpointing and self.training):
+            return layer(self._merged(outputs, sources))
+        read = [outputs[source] for source in sources]
+
+        def merged_and_run(*read: Tensor) -> Any:
+            return layer(self._merged(list(read), tuple(range(len(read)))))
+
+        return checkpointed(merged_and_run, layer, *read)
 
     def _merged(self, outputs: list[Tensor], sources: tuple[int, ...]) -> Tensor:
         if len(sources) == 1:

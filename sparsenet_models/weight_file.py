@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from safetensors.torch import save
 from torch import nn
@@ -24,6 +25,7 @@ def weight_metadata(
     seed: int,
     top1: float,
     class_names: Sequence[str],
+    data_config: Mapping[str, Any],
     git_commit: str,
 ) -> dict[str, str]:
     """Return the metadata of a weight file, as safetensors wants it: texts by name.
@@ -36,6 +38,7 @@ def weight_metadata(
         seed: the run's seed.
         top1: accuracy on the test images in percent.
         class_names: the classes, in the order of the logits.
+        data_config: how images reach the net, as ``resolve_data_config`` tells it.
         git_commit: of the library, as ``git_commit()`` told when the run began.
     """
     architecture, tag = split_model_name_tag(name)
@@ -48,14 +51,19 @@ def weight_metadata(
         "seed": str(seed),
         "top1": f"{top1:.2f}",
         "class_names": json.dumps(list(class_names)),
+        "data_config": json.dumps(dict(data_config)),
         "license": "Apache-2.0",
         "library_version": __version__,
         "git_commit": git_commit,
     }
 
 
-def described_in(path: Path) -> tuple[str | None, tuple[str, ...] | None]:
-    """Return the ``architecture.tag`` and the class names in a weight file's metadata, None for none.
+def described_in(path: Path) -> tuple[str | None, dict[str, Any]]:
+    """Return what a weight file tells of itself.
+
+    Returns:
+        ``architecture`` or ``architecture.tag``, None where it does not say; and what it tells of
+        classes and images, keys of ``PretrainedCfg``: an overlay for ``create_model``.
 
     Raises:
         ValueError: the file is a damaged safetensors file.
@@ -63,8 +71,12 @@ def described_in(path: Path) -> tuple[str | None, tuple[str, ...] | None]:
     """
     metadata = read_metadata(path)
     name = ".".join(part for key in ("architecture", "tag") if (part := metadata.get(key)))
-    class_names = metadata.get("class_names")
-    return name or None, tuple(json.loads(class_names)) if class_names else None
+    overlay = json.loads(metadata.get("data_config", "{}"))
+    overlay = {key: tuple(value) if isinstance(value, list) else value for key, value in overlay.items()}
+    if "class_names" in metadata:
+        class_names = tuple(json.loads(metadata["class_names"]))
+        overlay |= {"num_classes": len(class_names), "label_names": class_names}
+    return name or None, overlay
 
 
 def save_weights(model: nn.Module, path: Path, metadata: dict[str, str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -175,6 +176,19 @@ def test_validate_measures_what_it_is_given_whatever_the_order_of_the_classes(tm
     assert result.exit_code == 0, result.stderr
     assert f"top-1  {100 * right / 6:.2f}%" in result.stdout
     assert "6 images" in result.stdout
+
+
+def test_validate_tells_the_accuracy_with_flips_beside_the_one_without(colour_folder, untrained):
+    model = ("sparsenet_bc_40_k12.cifar10", "--checkpoint", untrained)
+    folder = colour_folder.parent / "two_of_ten"
+    if not folder.exists():
+        for name, colour in (("airplane", "blue"), ("truck", "red")):
+            shutil.copytree(colour_folder / "test" / colour, folder / "test" / name)
+    plain = run("validate", *model, "--data", folder).stdout.splitlines()
+    told = run("validate", *model, "--data", folder, "--tta").stdout.splitlines()
+    assert len(told) == len(plain) + 1
+    assert told[1:4] == plain[1:4]
+    assert told[-1].startswith("top-1 with flips  ")
 
 
 def test_validate_refuses_a_class_that_the_net_does_not_have(tmp_path, untrained):

@@ -9,6 +9,7 @@ from PIL import Image
 from sparsenet_models.cifar import CIFAR100_CLASSES
 from sparsenet_models.data import load_image_set
 from sparsenet_models.evaluate import evaluate, normalised, with_classes
+from sparsenet_models.image_set import ImageSet
 
 CONFIG = dict(
     input_size=(3, 32, 32),
@@ -121,3 +122,25 @@ def test_a_score_counts_hits_and_leaves_the_mode_alone(colour_folder):
     assert model.training
     swapped = with_classes(image_set, ("red", "green", "blue"))
     assert evaluate(model, swapped, **statistics).top1 == 0.0
+
+
+def test_flips_average_the_logits_of_both_views(colour_folder):
+    """A net that looks at the left edge alone answers for both edges."""
+
+    class LeftEdge(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = torch.nn.Parameter(torch.ones(()))
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            edge = images[..., 0].mean((1, 2)) * self.scale
+            return torch.stack([edge, torch.zeros_like(edge)], dim=1)
+
+    def top1(left: int, right: int, flip: bool) -> float:
+        images = torch.zeros(1, 3, 8, 8, dtype=torch.uint8)
+        images[..., 0], images[..., -1] = left, right
+        image_set = ImageSet(images, torch.tensor([0]), ("bright", "dark"), "edges")
+        return evaluate(LeftEdge(), image_set, mean=(0.5,) * 3, std=(1.0,) * 3, flip=flip).top1
+
+    assert [top1(100, 255, flip) for flip in (False, True)] == [0.0, 100.0]
+    assert [top1(100, 110, flip) for flip in (False, True)] == [0.0, 0.0]

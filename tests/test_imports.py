@@ -18,7 +18,7 @@ PUBLIC = {
     *("sparse_aggregation_indices", "dense_aggregation_indices", "create_model", "list_models"),
     *("list_pretrained", "register_model", "is_model", "model_entrypoint", "get_pretrained_cfg"),
     *("split_model_name_tag", "load_checkpoint", "resolve_data_config", "create_transform"),
-    *("SparseNet", "DenseNet", "__version__"),
+    *("SparseNet", "DenseNet", "__version__", "save_pretrained", "push_to_hub"),
 }
 
 

@@ -27,7 +27,7 @@ from sparsenet_models import (
     split_model_name_tag,
 )
 from sparsenet_models.pretrained import read_metadata
-from sparsenet_models.weight_file import save_weights, weight_metadata
+from sparsenet_models.weight_file import described_in, save_weights, weight_metadata
 
 NAME = "sparsenet_bc_40_k12"
 STEM, HEAD = "stem.conv.weight", ("head.fc.weight", "head.fc.bias")
@@ -154,6 +154,7 @@ def test_metadata_is_optional_and_read_back_as_written(tmp_path):
         seed=5,
         top1=91.0,
         class_names=["cat", "dög"],
+        data_config={"input_size": (3, 40, 40), "crop_pct": 0.9},
         git_commit="0" * 40,
     )
     save_weights(source, tmp_path / "with", written)
@@ -168,6 +169,14 @@ def test_metadata_is_optional_and_read_back_as_written(tmp_path):
     assert (found["architecture"], found["tag"]) == (NAME, "cifar10")
     assert (found["epochs"], found["seed"], found["top1"]) == ("3", "5", "91.00")
     assert json.loads(found["class_names"]) == ["cat", "dög"]
+    name, overlay = described_in(tmp_path / "with")
+    assert name == f"{NAME}.cifar10"
+    assert overlay == {
+        "input_size": (3, 40, 40),
+        "crop_pct": 0.9,
+        "num_classes": 2,
+        "label_names": ("cat", "dög"),
+    }
     assert found["license"] == "Apache-2.0"
     assert found["library_version"] == sparsenet_models.__version__
 
@@ -447,7 +456,8 @@ def test_a_truncated_torch_file_is_refused(tmp_path, length):
     ("content", "kind"),
     [
         ([torch.zeros(2)], "list"),
-        ({"state_dict": {STEM: torch.zeros(2)}}, "dict"),
+        ({"state_dict": {STEM: 1.5}}, "dict"),
+        ({"weights of": {STEM: torch.zeros(2)}}, "dict"),
         ({STEM: 1.5}, "dict"),
         ({1: torch.zeros(2)}, "dict"),
         (torch.zeros(2), "Tensor"),
@@ -601,6 +611,24 @@ def test_a_stem_of_another_width_is_told_with_the_argument_that_fits(tmp_path):
     """The course project behind this library fed its 16_32_64 nets from a stem of 24 channels."""
     theirs = create_model("sparsenet_bc_100_k16_32_64", stem_channels=24)
     save_file(theirs.state_dict(), tmp_path / "theirs")
-    with pytest.raises(ValueError, match=r"stem has 24 channels, not 16: stem_channels=24"):
+    with pytest.raises(
+        ValueError, match=r"it would fit create_model\('sparsenet_bc_100_k16_32_64', stem_channels=24\)"
+    ):
         create_model("sparsenet_bc_100_k16_32_64", checkpoint_path=tmp_path / "theirs")
     create_model("sparsenet_bc_100_k16_32_64", stem_channels=24, checkpoint_path=tmp_path / "theirs")
+
+
+@pytest.mark.parametrize("name", ["x" * 70_000, "a\nb\x1b[31m", "\ud800", "é" * 90])
+def test_an_odd_name_in_a_file_is_told_in_one_short_printable_line(tmp_path, name):
+    torch.save({**small_net().state_dict(), name: torch.zeros(1)}, tmp_path / "odd.pt")
+    message = refusal(small_net(), tmp_path / "odd.pt")
+    assert "1 unexpected: " in message
+    assert message.isprintable()
+    assert len(message) < 600
+
+
+def test_the_stem_that_a_net_of_ones_own_would_need_is_told_too(tmp_path):
+    save_file(small_net(stem_channels=5).state_dict(), tmp_path / "theirs")
+    assert refusal(small_net(), tmp_path / "theirs").endswith(
+        "; the file's stem has 5 channels, not 2: stem_channels=5"
+    )

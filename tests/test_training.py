@@ -1,33 +1,30 @@
-"""The trainer: schedule, batches, checkpoints, resuming, what a run leaves behind."""
+"""The trainer: what a run needs, says and leaves behind."""
 
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
-import os
-import signal
-import subprocess
+import math
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import REPOSITORY
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from sparsenet_models import PretrainedCfg, SparseNet, create_model, register_model, registry
-from sparsenet_models.data import ImageSet
 from sparsenet_models.pretrained import read_metadata, read_state_dict
-from sparsenet_models.training.batches import TrainingBatches
 from sparsenet_models.training.checkpoint import write_atomically
-from sparsenet_models.training.config import TrainConfig, parse_resolution
+from sparsenet_models.training.config import TrainConfig
+from sparsenet_models.training.distill import distillation_loss
 from sparsenet_models.training.loop import TrainingStopped, train
 from sparsenet_models.training.precision import fastest_precision
-from sparsenet_models.training.schedule import learning_rate
+from sparsenet_models.weight_file import save_weights
 
 MODEL = "sparsenet_bc_40_k12"
 TINY = "sparsenet_tiny_for_training"
@@ -61,123 +58,6 @@ def config(data: Path, out: Path, **changes) -> TrainConfig:
 def metrics(folder: Path) -> list[dict[str, str]]:
     with (folder / "metrics.csv").open(newline="") as file:
         return list(csv.DictReader(file))
-
-
-@given(st.integers(1, 2000), st.floats(0, 1), st.floats(1e-3, 10))
-def test_the_rate_never_exceeds_its_peak_and_ends_one_small_step_above_zero(total, warmup, peak):
-    rates = [learning_rate(step, total, peak, warmup) for step in range(total)]
-    rising = round(warmup * total)
-    assert all(0 < rate <= peak * (1 + 1e-12) for rate in rates)
-    assert max(rates) == pytest.approx(peak)
-    assert rates[:rising] == sorted(rates[:rising])
-    assert rates[rising:] == sorted(rates[rising:], reverse=True)
-    if rising < total:
-        assert rates[-1] == pytest.approx(peak / (total - rising))
-
-
-@given(st.lists(st.tuples(st.integers(8, 64), st.integers(1, 50)), min_size=1, max_size=5))
-def test_a_resolution_text_tells_the_side_of_every_epoch(parts):
-    text = ",".join(f"{side}:{epochs}" for side, epochs in parts)
-    sides = [side for side, epochs in parts for _ in range(epochs)]
-    options = TrainConfig("m", "d", "o", epochs=len(sides), resolution=parse_resolution(text))
-    assert [options.side_in(epoch) for epoch in range(1, len(sides) + 1)] == sides
-
-
-@pytest.mark.parametrize("text", ["16", "16:x", "16:1:2", "a,b"])
-def test_a_resolution_of_another_form_is_refused_with_an_example(text):
-    with pytest.raises(ValueError, match=r"16:18,24:7,32:4") as caught:
-        parse_resolution(text)
-    assert repr(text) in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("option", "value"),
-    [
-        ("epochs", 0),
-        ("batch_size", 0),
-        ("lr", 0.0),
-        ("lr", float("nan")),
-        ("warmup", 1.5),
-        ("momentum", 1.0),
-        ("weight_decay", -1.0),
-        ("label_smoothing", 1.0),
-        ("ema_decay", 1.0),
-        ("ema_start", 1.0),
-        ("eval_every", -1),
-        ("device", "tpu"),
-        ("precision", "float16"),
-    ],
-)
-def test_an_option_out_of_range_is_refused_by_name(option, value):
-    with pytest.raises(ValueError, match=option) as caught:
-        TrainConfig(**{"model": MODEL, "data": "d", "out": "o", option: value})
-    assert repr(value) in str(caught.value)
-
-
-def test_a_resolution_for_another_number_of_epochs_is_refused():
-    with pytest.raises(ValueError, match="resolution tells 5 epochs, epochs is 4"):
-        TrainConfig(MODEL, "d", "o", epochs=4, resolution=((16, 5),))
-
-
-def numbered_images(count: int, side: int = 16) -> ImageSet:
-    """Images whose left half is darker by 100 than their right half, and whose level is their label."""
-    images = torch.arange(count, dtype=torch.uint8).view(-1, 1, 1, 1).repeat(1, 3, side, side)
-    images[..., side // 2 :] += 100
-    return ImageSet(images, torch.arange(count), tuple(map(str, range(count))), "numbered")
-
-
-def batches_of(image_set: ImageSet, batch_size: int, seed: int = 0) -> TrainingBatches:
-    zero_mean = ((0.0,) * 3, (1.0,) * 3)
-    return TrainingBatches(image_set, batch_size, *zero_mean, seed, torch.device("cpu"))
-
-
-@given(st.integers(1, 50), st.integers(1, 60), st.integers(0, 5))
-def test_an_epoch_shows_no_image_twice_and_leaves_out_less_than_a_batch(count, batch_size, seed):
-    batches = batches_of(numbered_images(count), batch_size, seed)
-    labels = torch.cat([labels for _, labels in batches.epoch(1)]).tolist()
-    assert len(set(labels)) == len(labels)
-    assert 0 <= count - len(labels) < batches.batch_size
-    assert len(labels) == len(batches) * batches.batch_size
-
-
-def test_pixels_belong_to_their_label_and_two_epochs_show_every_image_both_ways():
-    batches = batches_of(numbered_images(20), 20)
-    flipped = {}
-    for epoch in (1, 2):
-        images, labels = next(batches.epoch(epoch))
-        levels = (images.amin((1, 2, 3)) * 255).round().long()
-        assert torch.equal(levels, labels)
-        left, right = images[..., 0].mean((1, 2)), images[..., -1].mean((1, 2))
-        flipped[epoch] = dict(zip(labels.tolist(), (left > right).tolist()))
-    assert all(flipped[1][label] != flipped[2][label] for label in range(20))
-    assert len(set(flipped[1].values())) == 2
-
-
-def test_an_epoch_is_the_same_again_and_another_seed_is_not():
-    first, again = (next(batches_of(numbered_images(20), 20).epoch(3)) for _ in range(2))
-    other = next(batches_of(numbered_images(20), 20, seed=1).epoch(3))
-    assert torch.equal(first[0], again[0])
-    assert torch.equal(first[1], again[1])
-    assert not torch.equal(first[1], other[1])
-
-
-def test_a_crop_shifts_by_at_most_the_padding():
-    side, pad = 16, 2
-    image = torch.zeros(1, 3, side, side, dtype=torch.uint8)
-    image[..., 8, 8] = 255
-    image_set = ImageSet(image, torch.zeros(1, dtype=torch.long), ("only",), "dot")
-    batches = batches_of(image_set, 1)
-    rows = set()
-    for epoch in range(1, 60):
-        images, _ = next(batches.epoch(epoch))
-        rows |= set(images[0, 0].nonzero()[:, 0].tolist())
-    assert rows == set(range(8 - pad, 8 + pad + 1))
-
-
-def test_images_come_at_the_side_asked_for_in_channels_last():
-    images, _ = next(batches_of(numbered_images(4, side=32), 4).epoch(1, side=24))
-    assert images.shape == (4, 3, 24, 24)
-    assert images.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path):
@@ -264,6 +144,29 @@ def test_averaged_weights_are_written_with_their_own_batch_norm_statistics(colou
     assert not torch.equal(averaged["norm.running_mean"], plain["norm.running_mean"])
 
 
+def test_a_run_can_start_from_the_weights_of_another(colour_folder, tmp_path):
+    first = train(config(colour_folder, tmp_path / "first"))
+    almost_still = {"lr": 1e-9, "epochs": 1, "resolution": ()}
+    second = train(config(colour_folder, tmp_path / "second", init_from=str(first), **almost_still))
+    before, after = read_state_dict(first), read_state_dict(second)
+    assert torch.allclose(before["stem.conv.weight"], after["stem.conv.weight"], atol=1e-6)
+    recipe = json.loads(read_metadata(second)["recipe"])
+    assert recipe["init_sha256"] == hashlib.sha256(first.read_bytes()).hexdigest()
+
+
+def test_weights_for_other_classes_start_a_run_with_a_new_head(colour_folder, tmp_path, capsys):
+    other = tmp_path / "other.safetensors"
+    save_weights(create_model(TINY, num_classes=7), other, {})
+    train(config(colour_folder, tmp_path / "run", init_from=str(other)))
+    assert "starting from other.safetensors, with a new head" in capsys.readouterr().out
+
+
+def test_weights_of_another_net_start_no_run(colour_folder, tmp_path):
+    with pytest.raises(ValueError, match="does not fit the model"):
+        train(config(colour_folder, tmp_path / "run", init_from=f"{MODEL}.cifar10"))
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_folder_in_use_is_refused_and_named(colour_folder, tmp_path):
     (tmp_path / "keep.txt").write_text("mine")
     with pytest.raises(ValueError, match="out is not empty") as caught:
@@ -292,7 +195,7 @@ def test_resume_with_other_options_is_refused_by_name(colour_folder, tmp_path):
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_checkpoint(colour_folder, tmp_path):
-    with pytest.raises(TrainingStopped, match="epoch 1 is nan"):
+    with pytest.raises(TrainingStopped, match=r"no longer finite in epoch 1 \(loss nan\).*no checkpoint yet"):
         train(config(colour_folder, tmp_path / "run", lr=1e30, warmup=0.0))
     assert not (tmp_path / "run" / "model.safetensors").exists()
     assert not (tmp_path / "run" / "checkpoint.pt").exists()
@@ -304,35 +207,54 @@ def test_without_a_compiler_a_run_says_so_and_goes_on(colour_folder, tmp_path, c
     assert "no C++ compiler found" in capsys.readouterr().out
 
 
-def command(data: Path, out: Path) -> list[str]:
-    options = "--resolution 8:6 --batch-size 32 --lr 0.1 --eval-every 0 --precision float32 --device cpu"
-    run = [sys.executable, "-m", "sparsenet_models", "train", MODEL, "--data", str(data)]
-    return [*run, "--out", str(out), *options.split(), "--no-compile"]
+def test_curves_are_drawn_beside_the_metrics(colour_folder, tmp_path):
+    train(config(colour_folder, tmp_path / "run"))
+    with Image.open(tmp_path / "run" / "curves.png") as picture:
+        assert min(picture.size) > 400
 
 
-def test_a_run_killed_and_resumed_ends_with_the_weights_of_one_left_alone(colour_folder, tmp_path):
-    straight = tmp_path / "straight"
-    subprocess.run(command(colour_folder, straight), check=True, cwd=REPOSITORY, capture_output=True)
-    killed = tmp_path / "killed"
-    process = subprocess.Popen(
-        command(colour_folder, killed), cwd=REPOSITORY, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+def test_without_matplotlib_a_run_says_what_draws_its_curves(colour_folder, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "sparsenet_models.plot", None)
+    train(config(colour_folder, tmp_path / "run", epochs=1, resolution=((8, 1),)))
+    assert "no curves.png and confusion.png: they need matplotlib (pip install" in capsys.readouterr().out
+    assert not (tmp_path / "run" / "curves.png").exists()
+
+
+def test_a_net_learns_from_a_teacher_alone(colour_folder, tmp_path):
+    """Without a share for the labels, what it learns of them is what the teacher knows."""
+    teacher = train(config(colour_folder, tmp_path / "teacher"))
+    cfg = PretrainedCfg(
+        TINY, file=str(teacher), input_size=(3, 32, 32), num_classes=2, label_names=("blue", "red")
     )
-    deadline = time.monotonic() + 120
-    while not (killed / "metrics.csv").exists() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert not (killed / "model.safetensors").exists()
-    resumed = subprocess.run(
-        [*command(colour_folder, killed), "--resume"],
-        check=True,
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-        env=os.environ,
-    )
-    assert "resuming after epoch" in resumed.stdout
-    assert [row["epoch"] for row in metrics(killed)] == list("123456")
-    expected = read_state_dict(straight / "model.safetensors")
-    found = read_state_dict(killed / "model.safetensors")
-    assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
+    registry._tagged_cfgs[TINY]["taught"] = replace(cfg, tag="taught")
+    options = {"distill": f"{TINY}.taught", "distill_weight": 1.0, "epochs": 6, "resolution": ((8, 6),)}
+    weights = train(config(colour_folder, tmp_path / "student", **options))
+    assert float(read_metadata(weights)["top1"]) >= 90
+
+
+def test_a_teacher_of_other_classes_is_refused(colour_folder, tmp_path):
+    with pytest.raises(ValueError, match=r"distill names .*k12.cifar10', which has other classes"):
+        train(config(colour_folder, tmp_path / "run", distill=f"{MODEL}.cifar10"))
+    assert not (tmp_path / "run").exists()
+
+
+@given(st.integers(2, 6), st.floats(0.5, 8), st.integers(0, 1000))
+def test_the_distillation_loss_is_hintons_and_zero_for_the_teacher_itself(classes, temperature, seed):
+    generator = torch.Generator().manual_seed(seed)
+    student, teacher = torch.randn(2, 5, classes, generator=generator, dtype=torch.float64)
+    p, q = ((logits / temperature).softmax(1) for logits in (teacher, student))
+    expected = temperature**2 * (p * (p / q).log()).sum(1).mean()
+    assert distillation_loss(student, teacher, temperature).item() == pytest.approx(expected.item())
+    assert distillation_loss(teacher, teacher, temperature).item() == pytest.approx(0, abs=1e-12)
+
+
+def test_weights_that_are_no_longer_finite_replace_no_checkpoint(colour_folder, tmp_path, monkeypatch):
+    def rate(step: int, *_: object) -> float:
+        return 0.1 if step < 3 else math.inf  # from the second epoch on
+
+    monkeypatch.setattr("sparsenet_models.training.loop.learning_rate", rate)
+    with pytest.raises(TrainingStopped, match=r"in epoch 2 .* checkpoint after epoch 1 is kept"):
+        train(config(colour_folder, tmp_path / "run", eval_every=0, checkpoint_minutes=1e-9))
+    saved = torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)
+    assert len(saved["metrics"]) == 1
+    assert all(tensor.isfinite().all() for tensor in saved["model"].values())

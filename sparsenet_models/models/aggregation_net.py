@@ -1,8 +1,7 @@
 """The net that SparseNet and DenseNet share: stem, stages with transitions between them, head.
 
 Layout after the official code of Zhu et al., ECCV 2018 (arXiv 1801.05895), which follows DenseNet
-(Huang et al., CVPR 2017, arXiv 1608.06993). Initialisation: He et al. 2015 (arXiv 1502.01852) on
-fan-out.
+(Huang et al., CVPR 2017, arXiv 1608.06993).
 """
 
 from __future__ import annotations
@@ -11,19 +10,20 @@ import numbers
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..aggregation import AggregationRule, StageGraph
 from ..arguments import integer, share
-from ..layers import CifarStem, ClassifierHead, ImageNetStem, PreActivationLayer, Transition
+from ..layers import ActLayer, CifarStem, ClassifierHead, ImageNetStem, PreActivationLayer, Transition
+from ..norms import NormLayer, norm_layer_of
 from ..stage import MERGES, Stage
+from .classifier_net import AFTER_EVERY_LAYER, ClassifierNet, initialise_convolution, rising
 
 CIFAR_STAGES = 3
 STEMS: dict[str, type[CifarStem | ImageNetStem]] = {"cifar": CifarStem, "imagenet": ImageNetStem}
 
 
-class AggregationNet(nn.Module):
+class AggregationNet(ClassifierNet):
     """A net of stages whose layers read the earlier outputs that an aggregation rule names.
 
     Input ``(N, in_chans, H, W)``, logits ``(N, num_classes)``. Any size from 8x8 up (32x32 with
@@ -47,6 +47,11 @@ class AggregationNet(nn.Module):
         global_pool: "avg", "max", "avgmax", "catavgmax", or "" (with ``num_classes=0``).
         drop_rate: dropout before the classifier.
         proj_drop_rate: dropout on the new features of every layer.
+        drop_path_rate: share of the samples whose new features the last layer drops in training; it
+            rises linearly from 0 at the first.
+        norm_layer: "batchnorm2d", "groupnorm", "frozenbatchnorm2d", "syncbatchnorm", or a function from
+            channels to a layer. Pretrained weights fit the batch norms alone.
+        act_layer: makes an activation.
         layers: layers of each stage, in place of ``depth``.
         stem: "cifar" (3x3 convolution) or "imagenet" (7x7/2 convolution, 3x3/2 max pool).
 
@@ -72,6 +77,9 @@ class AggregationNet(nn.Module):
         global_pool: str = "avg",
         drop_rate: float = 0.0,
         proj_drop_rate: float = 0.0,
+        drop_path_rate: float = 0.0,
+        norm_layer: str | NormLayer = "batchnorm2d",
+        act_layer: ActLayer = nn.ReLU,
         layers: Sequence[int] | None = None,
         stem: str = "cifar",
     ) -> None:
@@ -85,6 +93,8 @@ class AggregationNet(nn.Module):
         in_chans = integer("in_chans", in_chans, minimum=1)
         drop_rate = share("drop_rate", drop_rate)
         proj_drop_rate = share("proj_drop_rate", proj_drop_rate)
+        drop_path_rate = share("drop_path_rate", drop_path_rate)
+        norm_layer = norm_layer_of(norm_layer)
         if stem_channels is None:
             doubled = merge == "concat" and (aggregation == "dense" or stem == "imagenet")
             stem_channels = growth_rates[0] * (2 if doubled else 1)
@@ -96,11 +106,12 @@ class AggregationNet(nn.Module):
             )
 
         self.in_chans = in_chans
-        self.stem = STEMS[stem](in_chans, stem_channels)
+        self.stem = STEMS[stem](in_chans, stem_channels, norm_layer, act_layer)
         self.stages = nn.ModuleList()
         self.transitions = nn.ModuleList()
         self.feature_info: list[dict[str, Any]] = []
         channels, reduction = stem_channels, STEMS[stem].reduction
+        drop_path_rates = iter(rising(drop_path_rate, sum(stage_layers)))
         for index, (num_layers, width) in enumerate(zip(stage_layers, growth_rates)):
             if index > 0:
                 mapped = width if merge == "sum" else int(channels * theta)
@@ -109,14 +120,22 @@ class AggregationNet(nn.Module):
                         f"compression={theta} leaves no channel of the {channels} of stage {index - 1}; "
                         "a larger growth_rate or compression does"
                     )
-                self.transitions.append(Transition(channels, mapped))
+                self.transitions.append(Transition(channels, mapped, norm_layer, act_layer))
                 channels, reduction = mapped, 2 * reduction
             stage = Stage(
                 StageGraph(num_layers, aggregation, base),
                 merge,
                 in_channels=channels,
                 width=width,
-                make_layer=_layer_maker(width, bottleneck, proj_drop_rate),
+                make_layer=lambda in_channels, width=width: PreActivationLayer(  # type: ignore[misc]
+                    in_channels,
+                    width,
+                    bottleneck,
+                    proj_drop_rate,
+                    next(drop_path_rates),
+                    norm_layer,
+                    act_layer,
+                ),
             )
             self.stages.append(stage)
             channels = stage.out_channels
@@ -124,66 +143,51 @@ class AggregationNet(nn.Module):
                 {"num_chs": channels, "reduction": reduction, "module": f"stages.{index}"}
             )
         self.num_features = channels
-        self.norm = nn.BatchNorm2d(channels)
+        self.norm = norm_layer(channels)
+        self.act = act_layer()
         self.head = ClassifierHead(channels, num_classes, global_pool, drop_rate)
-        self.apply(_initialise_convolution)
+        self.apply(initialise_convolution)
         self.pretrained_cfg: dict[str, Any] = {}
 
-    @property
-    def num_classes(self) -> int:
-        """Classes of the head; 0 where there is none."""
-        return self.head.num_classes
+    def parts(self) -> list[str]:
+        """Return ``stem, stages.0, transitions.0, stages.1, ..., norm, head``."""
+        stages = [f"stages.{index}" for index in range(len(self.stages))]
+        transitions = [f"transitions.{index}" for index in range(len(self.transitions))]
+        inner = [part for pair in zip(transitions, stages[1:]) for part in pair]
+        return ["stem", stages[0], *inner, "norm", "head"]
 
-    @property
-    def global_pool(self) -> str:
-        """The head's pooling, one of timm's words."""
-        return self.head.global_pool
+    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
+        """Return regular expressions that put every parameter in one group, as timm's layer decay wants.
 
-    @property
-    def head_hidden_size(self) -> int:
-        """Width of what ``forward_head(x, pre_logits=True)`` returns."""
-        return self.head.hidden_size
-
-    @property
-    def default_cfg(self) -> dict[str, Any]:
-        """timm's older name of ``pretrained_cfg``."""
-        return self.pretrained_cfg
-
-    def get_classifier(self) -> nn.Module:
-        """Return the linear layer, or an ``nn.Identity`` where there are no classes."""
-        return self.head.fc
-
-    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """Put a new, untrained head in place.
+        A transition counts with the stage before it, after its layers.
 
         Args:
-            num_classes: classes of the new head; 0 for none.
-            global_pool: the new pooling; None keeps what there is.
-
-        Raises:
-            ValueError: ``num_classes`` is negative, ``global_pool`` unknown, or "" with classes.
+            coarse: a group for each stage instead of one for each layer.
         """
-        like = self.stem.conv.weight
-        self.head.reset(num_classes, global_pool, like.device, like.dtype)
-        if self.pretrained_cfg.get("num_classes") not in (None, num_classes):
-            self.pretrained_cfg |= {"num_classes": num_classes, "label_names": None}
+        blocks: Any = r"^(?:stages|transitions)\.(\d+)"
+        if not coarse:
+            blocks = [
+                (r"^stages\.(\d+)\.layers\.(\d+)", None),
+                (r"^transitions\.(\d+)", (AFTER_EVERY_LAYER,)),
+                (r"^norm", (AFTER_EVERY_LAYER,)),
+            ]
+        return {"stem": r"^stem", "blocks": blocks}
 
-    def forward_features(self, x: Tensor) -> Tensor:
-        """Return the normalised last feature map, ``(N, num_features, H / r, W / r)``.
+    def forward_stem(self, x: Tensor) -> Tensor:
+        """Return what the first stage receives, ``(N, C, H / r, W / r)``: r is 1, or 4 (ImageNet)."""
+        return self.stem(x)
 
-        ``r`` is 4 for three stages on the CIFAR stem, 32 for four on the ImageNet stem.
+    def forward_stage(self, index: int, x: Tensor) -> Tensor:
+        """Return the feature map of stage ``index``, of the map before it."""
+        return self.stages[index](self.transitions[index - 1](x) if index > 0 else x)
+
+    def forward_final(self, x: Tensor) -> Tensor:
+        """Return the last feature map after the final norm and ReLU.
+
+        ``(N, num_features, H / r, W / r)``: r is 4 for three stages on the CIFAR stem, 32 for four on the
+        ImageNet stem.
         """
-        x = self.stages[0](self.stem(x))
-        for transition, stage in zip(self.transitions, self.stages[1:]):
-            x = stage(transition(x))
-        return F.relu(self.norm(x))
-
-    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        """Return logits ``(N, num_classes)`` of a feature map, or the pooled features before them."""
-        return self.head(x, pre_logits=pre_logits)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.forward_head(self.forward_features(x))
+        return self.act(self.norm(x))
 
 
 def _stage_layers(depth: int | None, layers: Sequence[int] | None, bottleneck: bool) -> tuple[int, ...]:
@@ -232,15 +236,3 @@ def _compression(compression: float | None, merge: str, bottleneck: bool) -> flo
     if not 0.0 < compression <= 1.0:
         raise ValueError(f"compression must be in (0, 1], got {compression!r}")
     return float(compression)
-
-
-def _layer_maker(width: int, bottleneck: bool, proj_drop_rate: float):
-    def make(in_channels: int) -> nn.Module:
-        return PreActivationLayer(in_channels, width, bottleneck, proj_drop_rate)
-
-    return make
-
-
-def _initialise_convolution(module: nn.Module) -> None:
-    if isinstance(module, nn.Conv2d):
-        nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

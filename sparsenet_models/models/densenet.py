@@ -8,7 +8,7 @@ the aggregation rule and the stem (2k channels) alone. Code and weights: Apache-
 from __future__ import annotations
 
 from .aggregation_net import AggregationNet
-from .entrypoints import register_cifar_models
+from .entrypoints import cifar_table, register_cifar_models
 
 
 class DenseNet(AggregationNet):
@@ -24,7 +24,7 @@ class DenseNet(AggregationNet):
 
 register_cifar_models(
     DenseNet,
-    "densenet",
+    cifar_table("densenet"),
     paper_name="Densely Connected Convolutional Networks",
     paper_ids="arXiv:1608.06993",
 )

@@ -36,17 +36,38 @@ CIFAR_SIZES: dict[str, dict[str, Any]] = {
 """The CIFAR nets' arguments. SparseNets and their dense twins share them, so that twins they stay."""
 
 
-def register_cifar_models(net: type[nn.Module], family: str, **paper: str) -> None:
-    """Register ``family`` in every size, with the tags cifar10 and cifar100."""
-    for size, arguments in CIFAR_SIZES.items():
-        name = f"{family}_{size}"
+def cifar_table(family: str) -> dict[str, dict[str, Any]]:
+    """Return the arguments of ``family`` in every CIFAR size, by name."""
+    return {f"{family}_{size}": arguments for size, arguments in CIFAR_SIZES.items()}
+
+
+def register_cifar_models(
+    net: type[nn.Module],
+    table: Mapping[str, dict[str, Any]],
+    *,
+    min_side: int = 8,
+    pool_side: int = 8,
+    first_conv: str | tuple[str, ...] = "stem.conv",
+    **paper: str,
+) -> None:
+    """Register every net of ``table`` (name -> arguments) with the tags cifar10 and cifar100.
+
+    Args:
+        net: the family's class.
+        table: the arguments of each net.
+        min_side: the smallest height and width in pixels that the nets take.
+        pool_side: height and width in pixels of the last map of a 32x32 image.
+        first_conv: name of the convolution that reads the image, or the names of all that do.
+        **paper: ``paper_name`` and ``paper_ids``.
+    """
+    for name, arguments in table.items():
         common: dict[str, Any] = dict(
             architecture=name,
             input_size=(3, 32, 32),
-            min_input_size=(3, 8, 8),
-            pool_size=(8, 8),
+            min_input_size=(3, min_side, min_side),
+            pool_size=(pool_side, pool_side),
             crop_pct=1.0,
-            first_conv="stem.conv",
+            first_conv=first_conv,
             classifier="head.fc",
             **paper,
         )

@@ -15,7 +15,7 @@ from __future__ import annotations
 from typing import Any
 
 from .aggregation_net import AggregationNet
-from .entrypoints import register_cifar_models, register_imagenet_models
+from .entrypoints import cifar_table, register_cifar_models, register_imagenet_models
 
 
 class SparseNet(AggregationNet):
@@ -42,7 +42,9 @@ _IMAGENET: dict[str, dict[str, Any]] = {
     )
 }
 
-_PAPER = dict(paper_name="Sparsely Aggregated Convolutional Networks", paper_ids="arXiv:1801.05895")
+_PAPER: dict[str, Any] = dict(
+    paper_name="Sparsely Aggregated Convolutional Networks", paper_ids="arXiv:1801.05895"
+)
 
-register_cifar_models(SparseNet, "sparsenet", **_PAPER)
+register_cifar_models(SparseNet, cifar_table("sparsenet"), **_PAPER)
 register_imagenet_models(SparseNet, _IMAGENET, **_PAPER)

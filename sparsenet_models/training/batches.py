@@ -1,8 +1,8 @@
-"""Augmented batches from images in memory: alternating flip, reflect-padded crop, resize.
+"""Augmented batches of a set: alternating flip, reflect-padded crop, and what else the options ask for.
 
 The flip alternates from epoch to epoch, so that two epochs show every image both ways (Jordan, "94% on
-CIFAR-10 in 3.29 seconds on a single GPU", arXiv 2404.00498, section 3.6). What an epoch draws depends
-on the seed and the epoch alone, so a resumed run goes on with the same batches.
+CIFAR-10 in 3.29 seconds on a single GPU", arXiv 2404.00498, section 3.6). What a step draws depends on
+the seed, the epoch and the step alone, so a resumed run goes on with the same batches, from any step.
 """
 
 from __future__ import annotations
@@ -10,68 +10,99 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from ..data import ImageSet
 from ..evaluate import normalised
+from ..image_set import AnyImageSet
+from .augment import cut_out, mixed, padded_crop, padding_of, trivially_augmented
+from .config import TrainConfig
+from .distributed import Processes
 
 
 class TrainingBatches:
-    """Batches of normalised images ``(B, C, side, side)`` and labels ``(B,)`` on a device.
+    """Batches of normalised images ``(B, C, H, W)`` and labels on a device.
 
     Args:
-        image_set: images ``(N, C, H, W)`` uint8, kept on ``device``.
-        batch_size: images in a batch, at most N; what does not fill one is left out.
+        image_set: the training images; those in memory are moved to ``device``.
+        config: tells batch size (at most N; what does not fill a batch is left out), seed, augmentation.
         mean: of each channel, pixels in [0, 1].
         std: of each channel, likewise.
-        seed: of order, crops and flips.
-        device: where the images are kept and the batches made.
+        device: where the batches are made.
+        processes: of a distributed run; each gets its own part of every batch.
+
+    Raises:
+        ValueError: the batch size is no multiple of the number of processes.
     """
 
     def __init__(
         self,
-        image_set: ImageSet,
-        batch_size: int,
+        image_set: AnyImageSet,
+        config: TrainConfig,
         mean: tuple[float, ...],
         std: tuple[float, ...],
-        seed: int,
         device: torch.device,
+        processes: Processes,
     ) -> None:
-        self.batch_size = min(batch_size, len(image_set))
-        self.mean, self.std, self.seed, self.device = mean, std, seed, device
-        self.height, self.width = image_set.images.shape[2:]
-        self.pad = min(self.height, self.width) // 8
-        padded = F.pad(image_set.images.to(device), (self.pad,) * 4, mode="reflect")
-        # Channels last, as one gather then makes a batch that convolutions want.
-        self.padded = padded.permute(0, 2, 3, 1).contiguous()
-        self.labels = image_set.labels.to(device)
+        self.image_set = image_set.to(device)
+        self.config, self.mean, self.std, self.device = config, mean, std, device
+        self.batch_size = min(config.batch_size, len(image_set))
+        if self.batch_size % processes.count:
+            nearest = max(1, round(self.batch_size / processes.count)) * processes.count
+            raise ValueError(
+                f"batch_size {self.batch_size} cannot be split among {processes.count} processes; "
+                f"the nearest that can is {nearest}"
+            )
+        part = self.batch_size // processes.count
+        self.own = slice(processes.rank * part, (processes.rank + 1) * part)
+        self.rank = processes.rank
         self.flipped_first = torch.rand(len(image_set), generator=self._generator(0)) < 0.5
 
     def __len__(self) -> int:
-        return len(self.labels) // self.batch_size
+        return len(self.image_set) // self.batch_size
 
-    def epoch(self, epoch: int, side: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield the batches of ``epoch`` (from 1), resized to ``side`` pixels where one is given."""
-        generator = self._generator(epoch)
-        order = torch.randperm(len(self.labels), generator=generator)
-        shifts = torch.randint(2 * self.pad + 1, (2, len(order)), generator=generator)
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the batches of ``epoch`` (from 1), from step ``start`` on.
+
+        Labels are ``(B,)`` int64, or ``(B, classes)`` where CutMix mixed the batch.
+        """
+        order = torch.randperm(len(self.image_set), generator=self._generator(epoch))
         flipped = self.flipped_first ^ (epoch % 2 == 0)
-        for start in range(0, len(self) * self.batch_size, self.batch_size):
-            chosen = order[start : start + self.batch_size]
-            batch = self._cropped(chosen, shifts[:, chosen], flipped[chosen])
-            images = normalised(batch, self.mean, self.std)
-            if side is not None and (side, side) != (self.height, self.width):
-                images = F.interpolate(images, (side, side), mode="bilinear", antialias=True)
-            yield images.contiguous(memory_format=torch.channels_last), self.labels[chosen]
+        steps = order[: len(self) * self.batch_size].split(self.batch_size)[start:]
+        chosen = [step[self.own] for step in steps]
+        for step, (indices, images) in enumerate(zip(chosen, self.image_set.batches(chosen)), start):
+            labels = self.image_set.labels[indices].to(self.device)
+            yield self._augmented(images.to(self.device), labels, flipped[indices], epoch, step)
 
-    def _cropped(self, chosen: Tensor, shifts: Tensor, flipped: Tensor) -> Tensor:
-        rows = shifts[0][:, None] + torch.arange(self.height)
-        columns = torch.arange(self.width).expand(len(chosen), -1)
-        columns = torch.where(flipped[:, None], columns.flip(1), columns) + shifts[1][:, None]
-        chosen, rows, columns = (t.to(self.device) for t in (chosen, rows, columns))
-        pixels = self.padded[chosen[:, None, None], rows[:, :, None], columns[:, None, :]]
-        return pixels.permute(0, 3, 1, 2)
+    def _augmented(
+        self, images: Tensor, labels: Tensor, flipped: Tensor, epoch: int, step: int
+    ) -> tuple[Tensor, Tensor]:
+        options, on = self.config, self.config.augments_in(epoch)
+        height, width = images.shape[2:]
+        generator = self._generator(epoch, step)
+        # Drawn for the whole batch, so that its images do not depend on how many processes share it.
+        shifts = torch.randint(2 * padding_of(height, width) + 1, (2, self.batch_size), generator=generator)
+        centres = torch.stack(
+            [torch.randint(side, (self.batch_size,), generator=generator) for side in (height, width)]
+        )
+        images = padded_crop(images, flipped, shifts[:, self.own])
+        if options.trivial_augment and on:
+            images = trivially_augmented(images, options.trivial_augment, self._seed(epoch, step, self.rank))
+        images = normalised(images, self.mean, self.std)
+        if options.cutout and on:
+            images = cut_out(images, options.cutout, centres[:, self.own])
+        if options.cutmix and on:
+            classes = len(self.image_set.class_names)
+            images, labels = mixed(
+                images, labels, classes, options.cutmix, self._seed(epoch, step, self.rank, 1)
+            )
+        return images, labels
 
-    def _generator(self, epoch: int) -> torch.Generator:
-        return torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
+    def _seed(self, *numbers: int) -> int:
+        """Return a seed that tells epochs, steps and processes of a run apart."""
+        seed = self.config.seed
+        for number in numbers:
+            seed = (seed * 1_000_003 + number) % 2**63
+        return seed
+
+    def _generator(self, *numbers: int) -> torch.Generator:
+        return torch.Generator().manual_seed(self._seed(*numbers))

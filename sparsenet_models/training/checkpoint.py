@@ -1,19 +1,26 @@
-"""A run's folder: checkpoints that are always whole, and the table of its epochs."""
+"""A run's folder: checkpoints that are always whole, options, the table and the curves of its epochs."""
 
 from __future__ import annotations
 
 import csv
+import io
+import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
+
+from .progress import say
 
 CHECKPOINT = "checkpoint.pt"
 WEIGHTS = "model.safetensors"
 METRICS = "metrics.csv"
 CONFIG = "config.json"
+CURVES = "curves.png"
+CONFUSION = "confusion.png"
 COLUMNS = ("epoch", "loss", "lr", "seconds", "images_per_second", "top1")
 
 
@@ -23,7 +30,7 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     Raises:
         OSError: the file cannot be written; what ``path`` held before is still there.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.tmp")
     try:
         write(temporary)
         with temporary.open("rb+") as file:
@@ -34,8 +41,20 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def save_checkpoint(folder: Path, state: dict[str, Any]) -> None:
-    """Replace the run's checkpoint by ``state``."""
-    write_atomically(folder / CHECKPOINT, lambda path: torch.save(state, path))
+    """Replace the run's checkpoint by ``state``.
+
+    Raises:
+        OSError: it cannot be written; the checkpoint before it is still there.
+    """
+    buffer = io.BytesIO()  # torch.save into a file of a full disk would not raise an OSError
+    torch.save(state, buffer)
+    write_atomically(folder / CHECKPOINT, lambda path: path.write_bytes(buffer.getbuffer()))
+
+
+def write_config(folder: Path, options: Mapping[str, Any]) -> None:
+    """Replace ``config.json``: the run's options, and what it was computed with."""
+    text = json.dumps(options, indent=2) + "\n"
+    write_atomically(folder / CONFIG, lambda path: path.write_text(text, encoding="utf-8"))
 
 
 def load_checkpoint_state(folder: Path) -> dict[str, Any] | None:
@@ -66,3 +85,20 @@ def write_metrics(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
             writer.writerows(rows)
 
     write_atomically(folder / METRICS, write)
+
+
+def write_pictures(folder: Path, confusion: Tensor, class_names: Sequence[str]) -> None:
+    """Draw ``curves.png`` and ``confusion.png``, where matplotlib is installed.
+
+    Args:
+        folder: of the run, with its ``metrics.csv``.
+        confusion: ``(classes, classes)``, images of each class (row) by what the net said.
+        class_names: the classes.
+    """
+    try:
+        from ..plot import plot_confusion, plot_curves
+
+        plot_curves(folder / METRICS, folder / CURVES)
+        plot_confusion(confusion, class_names, folder / CONFUSION)
+    except ImportError:
+        say(f"no {CURVES} and {CONFUSION}: they need matplotlib (pip install 'sparsenet-models[docs]')")

@@ -1,88 +1,140 @@
-"""Every option of a training run, in one place."""
+"""Every option of a training run, in one place: the command line and the recipes are made from it."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ..devices import DEVICES
+from ..suggest import did_you_mean
 
 PRECISIONS = ("auto", "float32", "bfloat16")
+SCHEDULES = ("linear", "cosine", "step")
+LOADERS = ("auto", "memory", "stream")
 
-MAY_CHANGE_ON_RESUME = ("device", "precision", "compile", "out")
-"""What does not change which net is being trained on what, and how; ``out`` may be written otherwise."""
+MAY_CHANGE_ON_RESUME = ("out", "device", "precision", "compile", "workers")
+"""What does not change which net is trained on what, and how; ``out`` may be written otherwise."""
+
+
+def option(default: Any, text: str) -> Any:
+    """Return a dataclass field with its help text."""
+    return dataclasses.field(default=default, metadata={"help": text})
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """The options of ``sparsenet train``.
+    """The options of ``sparsenet train``; the help text of each is in its field's metadata.
 
-    Attributes:
-        model: ``architecture`` or ``architecture.tag``.
-        data: a folder, or "cifar10" or "cifar100"; see ``data.load_image_set``.
-        out: folder of the run.
-        epochs: passes over the training images.
-        batch_size: images in a step; the last, smaller batch of an epoch is left out.
-        lr: the highest learning rate, for a loss averaged over the batch.
-        warmup: share of the steps in which the rate rises from 0; it then falls linearly to 0.
-        momentum: of Nesterov SGD.
-        weight_decay: on the weights of convolutions and linear layers alone.
-        label_smoothing: share of the target spread over all classes.
-        resolution: side in pixels and number of epochs at it, in order, ``((16, 18), (32, 4))``;
-            empty for the full size throughout.
-        ema_decay: decay of the averaged weights, 0 for none.
-        ema_start: share of the steps after which averaging starts.
-        eval_every: epochs between looks at the test images; 0 for one look, at the end.
-        seed: of initialisation, order and augmentation.
-        device: "auto", "cpu", "cuda" or "mps".
-        precision: "auto" (times both), "float32" or "bfloat16" (autocast).
-        compile: compile the net with torch.compile.
+    ``model`` is ``architecture`` or ``architecture.tag``, ``data`` a folder, "cifar10" or "cifar100"
+    (see ``data.load_image_set``), ``out`` the folder of the run.
+
+    Raises:
+        ValueError: an option is out of range; the message names it and its value.
     """
 
     model: str
     data: str
     out: str
-    epochs: int = 40
-    batch_size: int = 128
-    lr: float = 0.3
-    warmup: float = 0.1
-    momentum: float = 0.9
-    weight_decay: float = 1e-4
-    label_smoothing: float = 0.0
-    resolution: tuple[tuple[int, int], ...] = ()
-    ema_decay: float = 0.0
-    ema_start: float = 0.5
-    eval_every: int = 1
-    seed: int = 0
-    device: str = "auto"
-    precision: str = "auto"
-    compile: bool = True
+    init_from: str = option("", "Weights to start from: a file or NAME.TAG.")
+    pretrained: bool = option(False, "Start from MODEL's own weights, with a head for the data's classes.")
+    size: int = option(0, "Side in pixels that images are brought to; 0: the net's own.")
+    validation: float = option(0.0, "Share of each class held out, to score on in place of the test images.")
+    keep_best: bool = option(False, "End with the weights of the epoch that scored best.")
+    epochs: int = option(40, "Passes over the training images.")
+    batch_size: int = option(128, "Images in a step, over all processes; what does not fill one is left out.")
+    lr: float = option(0.3, "Highest learning rate, for a loss averaged over the batch.")
+    layer_decay: float = option(1.0, "Factor on the rate from each part of the net to the one before it.")
+    schedule: str = option("linear", "linear or cosine to 0, or step: by 10 at 1/2 and 3/4.")
+    warmup: float = option(0.1, "Share of the steps in which the rate rises.")
+    momentum: float = option(0.9, "Of Nesterov SGD.")
+    weight_decay: float = option(1e-4, "On the weights of convolutions and linear layers alone.")
+    label_smoothing: float = option(0.0, "Share of the target that is spread over all classes.")
+    resolution: tuple[tuple[int, int], ...] = option((), "Epochs at each side in pixels: 16:18,24:7,32:4.")
+    cutout: int = option(0, "Side in pixels of the square cut out of each image.")
+    trivial_augment: float = option(0.0, "Share of the images to which TrivialAugment is applied.")
+    cutmix: float = option(0.0, "Share of the batches that are mixed by CutMix.")
+    augment_until: float = option(1.0, "Share of the epochs after which these three stop.")
+    distill: str = option("", "NAME.TAG of a teacher, whose logits are learnt beside the labels.")
+    distill_weight: float = option(0.5, "Share of the teacher in the loss.")
+    distill_temperature: float = option(4.0, "By which both nets' logits are divided.")
+    ema_decay: float = option(0.0, "Decay of the averaged weights, 0 for none.")
+    ema_start: float = option(0.5, "Share of the steps after which averaging starts.")
+    eval_every: int = option(1, "Epochs between looks at the test images; 0: at the end only.")
+    checkpoint_minutes: float = option(0.0, "Also write a checkpoint when so many have passed; 0: no.")
+    seed: int = option(0, "Of initialisation, order and augmentation.")
+    loader: str = option("auto", "memory, stream (DataLoader) or auto: what fits in memory goes there.")
+    workers: int = option(2, "Processes of each DataLoader, for a streamed set.")
+    device: str = option("auto", "auto, cpu, cuda or mps.")
+    precision: str = option("auto", "float32, bfloat16 (autocast) or auto: times both.")
+    compile: bool = option(True, "Compile the net with torch.compile.")
 
     def __post_init__(self) -> None:
+        self._check("size", self.size == 0 or self.size >= 8, "0 or at least 8")
+        self._check("validation", 0 <= self.validation < 1, "in [0, 1)")
+        self._check("layer_decay", 0 < self.layer_decay <= 1, "in (0, 1]")
         self._check("epochs", self.epochs >= 1, "at least 1")
         self._check("batch_size", self.batch_size >= 1, "at least 1")
         self._check("lr", self.lr > 0 and math.isfinite(self.lr), "above 0")
+        self._check_word("schedule", SCHEDULES)
         self._check("warmup", 0 <= self.warmup <= 1, "in [0, 1]")
         self._check("momentum", 0 < self.momentum < 1, "in (0, 1)")
         self._check("weight_decay", self.weight_decay >= 0, "at least 0")
         self._check("label_smoothing", 0 <= self.label_smoothing < 1, "in [0, 1)")
+        self._check("cutout", self.cutout >= 0, "at least 0")
+        for share in ("trivial_augment", "cutmix", "augment_until", "distill_weight"):
+            self._check(share, 0 <= getattr(self, share) <= 1, "in [0, 1]")
+        self._check("distill_temperature", self.distill_temperature > 0, "above 0")
         self._check("ema_decay", 0 <= self.ema_decay < 1, "in [0, 1)")
         self._check("ema_start", 0 <= self.ema_start < 1, "in [0, 1)")
         self._check("eval_every", self.eval_every >= 0, "at least 0")
-        self._check("device", self.device in DEVICES, f"one of {DEVICES}")
-        self._check("precision", self.precision in PRECISIONS, f"one of {PRECISIONS}")
+        self._check("checkpoint_minutes", self.checkpoint_minutes >= 0, "at least 0")
+        self._check("seed", self.seed >= 0, "at least 0")
+        self._check_word("loader", LOADERS)
+        self._check("workers", self.workers >= 0, "at least 0")
+        self._check_word("device", DEVICES)
+        self._check_word("precision", PRECISIONS)
         for side, epochs in self.resolution:
             if side < 8 or epochs < 1:
                 raise ValueError(f"resolution needs sides from 8 and epochs from 1, got {side}:{epochs}")
+        if self.pretrained and self.init_from:
+            raise ValueError(f"give one of pretrained and init_from, not both (init_from={self.init_from!r})")
+        if self.keep_best and not self.eval_every:
+            raise ValueError("keep_best needs a score of the epochs: eval_every must be at least 1, got 0")
         told = sum(epochs for _, epochs in self.resolution)
         if self.resolution and told != self.epochs:
-            raise ValueError(f"resolution tells {told} epochs, epochs is {self.epochs}")
+            raise ValueError(f"resolution tells {told} epochs, epochs is {self.epochs}: change both")
 
     def _check(self, name: str, holds: bool, wanted: str) -> None:
         if not holds:
             raise ValueError(f"{name} must be {wanted}, got {getattr(self, name)!r}")
+
+    def _check_word(self, name: str, known: tuple[str, ...]) -> None:
+        word = getattr(self, name)
+        if word not in known:
+            raise ValueError(f"{name} must be one of {known}, got {word!r}{did_you_mean(str(word), known)}")
+
+    @classmethod
+    def from_options(cls, options: Mapping[str, Any]) -> TrainConfig:
+        """Return the configuration with ``options``, values by field name, as ``to_dict`` gives them.
+
+        Where ``resolution`` is told and ``epochs`` is not, its epochs are counted.
+
+        Raises:
+            ValueError: an unknown option, with the nearest right one; or one out of range.
+        """
+        known = [field.name for field in dataclasses.fields(cls)]
+        for key in options:
+            if key not in known:
+                raise ValueError(f"unknown training option {key!r}{did_you_mean(key, known)}")
+        chosen = dict(options)
+        sides = tuple((side, epochs) for side, epochs in chosen.get("resolution", ()))
+        chosen["resolution"] = sides
+        if sides:
+            chosen.setdefault("epochs", sum(epochs for _, epochs in sides))
+        return cls(**chosen)
 
     def side_in(self, epoch: int) -> int | None:
         """Return the side in pixels in ``epoch`` (from 1), None for the full size."""
@@ -91,6 +143,10 @@ class TrainConfig:
             if epoch <= 0:
                 return side
         return None
+
+    def augments_in(self, epoch: int) -> bool:
+        """Return whether cutout, TrivialAugment and CutMix are on in ``epoch`` (from 1)."""
+        return epoch <= self.augment_until * self.epochs
 
     def to_dict(self) -> dict[str, Any]:
         """Return the options as a JSON-ready dict."""

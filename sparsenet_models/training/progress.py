@@ -7,16 +7,29 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
+import torch.distributed as dist
+
 Item = TypeVar("Item")
 
 
 def say(message: str) -> None:
-    """Print one line of a run's story at once."""
-    print(message, flush=True)
+    """Print one line of a run's story at once; of several processes the first speaks."""
+    if not dist.is_available() or not dist.is_initialized() or dist.get_rank() == 0:
+        print(message, flush=True)
 
 
-def tracked(steps: Iterable[Item], total: int, batch_size: int, description: str) -> Iterator[Item]:
-    """Yield ``steps``; on a terminal, where rich is installed, under a bar with images/s and ETA."""
+def tracked(
+    steps: Iterable[Item], total: int, done: int, batch_size: int, description: str
+) -> Iterator[Item]:
+    """Yield ``steps``; on a terminal, where rich is installed, under a bar with images/s and ETA.
+
+    Args:
+        steps: what is left to do.
+        total: steps in all.
+        done: of these, before the first of ``steps``.
+        batch_size: images in a step.
+        description: what stands before the bar.
+    """
     if not sys.stdout.isatty():
         yield from steps
         return
@@ -34,11 +47,14 @@ def tracked(steps: Iterable[Item], total: int, batch_size: int, description: str
     )
     start = time.perf_counter()
     with Progress(*columns, transient=True) as progress:
-        task = progress.add_task(description, total=total * batch_size, speed=0.0)
+        task = progress.add_task(
+            description, total=total * batch_size, completed=done * batch_size, speed=0.0
+        )
         for number, step in enumerate(steps, 1):
             yield step
             seen = number * batch_size
-            progress.update(task, completed=seen, speed=seen / (time.perf_counter() - start))
+            speed = seen / (time.perf_counter() - start)
+            progress.update(task, advance=batch_size, speed=speed)
 
 
 def duration(seconds: float) -> str:

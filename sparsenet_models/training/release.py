@@ -2,7 +2,8 @@
 
 Writes three files into the package's weights folder, named after ``architecture.tag``: the weights (the
 matrices in half precision where top-1 keeps within 0.05 points), what the registry reads (JSON) and a
-card for people (Markdown). Every figure in them is measured here, on the file as it is written.
+card for people (Markdown). Every figure in them is measured here, on the file as it is written. The run's
+log, metrics, curves, options and result go to ``docs/runs``, whether or not its weights are bundled.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import re
+import shutil
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -17,60 +20,92 @@ from typing import Any
 import click
 from torch import nn
 
-from ..data import ImageSet, load_image_set
+from ..data import load_image_set
 from ..evaluate import Score, evaluate
 from ..factory import create_model
+from ..image_set import AnyImageSet
+from ..model_analysis import analyze_model
 from ..pretrained import read_metadata
 from ..registry import WEIGHTS_DIR
 from ..transforms import resolve_data_config
 from ..weight_file import save_weights
-from .checkpoint import METRICS, WEIGHTS, write_atomically
+from .checkpoint import CONFIG, CURVES, METRICS, WEIGHTS, write_atomically
 
 MOST_LOST_TO_HALF = 0.05
 """In points of top-1; a weight that loses more stays in single precision."""
+
+RUNS_DIR = WEIGHTS_DIR.parent.parent / "docs" / "runs"
 
 
 @click.command()
 @click.argument("run", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--data", required=True, help="The set that the run was trained on.")
 @click.option("--machine", required=True, help="What it was trained on, for the card.")
-def main(run: Path, data: str, machine: str) -> None:
-    """Bundle the weights of the finished run in folder RUN."""
+@click.option("--log", required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--bundle/--no-bundle", default=True, help="Whether its weights become those of its tag.")
+def main(run: Path, data: str, machine: str, log: Path, bundle: bool) -> None:
+    """Bundle the weights of the finished run in folder RUN, whose output is in the file LOG."""
     source = run / WEIGHTS
     metadata = read_metadata(source)
     name = f"{metadata['architecture']}.{metadata['tag']}"
     model = create_model(name, checkpoint_path=source)
-    test_set = load_image_set(data, "test", resolve_data_config(model))
-    full = _score(model, test_set)
+    config = resolve_data_config(model)
+    test_set = load_image_set(data, "test", config)
+    full_top1 = float(metadata["top1"])
 
-    target = WEIGHTS_DIR / f"{name}.safetensors"
     halved = _halved(model)
     reloaded = create_model(name)
     reloaded.load_state_dict(halved.state_dict())
     half = _score(reloaded, test_set)
-    in_half = abs(half.top1 - full.top1) <= MOST_LOST_TO_HALF
-    score, stored = (half, halved) if in_half else (full, model)
+    in_half = abs(half.top1 - full_top1) <= MOST_LOST_TO_HALF
+    score, stored = (half, halved) if in_half else (_score(model, test_set), model)
+
+    target = (WEIGHTS_DIR if bundle else run) / f"{name}.safetensors"
+    costs = analyze_model(name).costs
+    assert costs is not None, "a rule alone has none, a net has"
     metadata = {**metadata, "top1": f"{score.top1:.2f}"}
     write_atomically(target, lambda path: save_weights(stored, path, metadata))
-
     fields = {
         "file": target.name,
         "sha256": hashlib.sha256(target.read_bytes()).hexdigest(),
         "file_size": target.stat().st_size,
-        "num_params": sum(parameter.numel() for parameter in model.parameters()),
+        "num_params": costs.parameters,
+        "macs": costs.macs,
         "data": metadata["data"],
         "top1": round(score.top1, 2),
+        "top5": round(score.top5, 2),
+        "loss": round(score.loss, 4),
         "recipe": metadata["recipe"],
         "epochs": int(metadata["epochs"]),
         "seed": int(metadata["seed"]),
+        "train_seconds": round(_training_seconds(run), 1),
+        "machine": machine,
         "library_version": metadata["library_version"],
         "git_commit": metadata["git_commit"],
         "license": metadata["license"],
     }
-    card = _card(name, fields, full, half, in_half, _training_seconds(run), machine)
-    (WEIGHTS_DIR / f"{name}.json").write_text(json.dumps(fields, indent=2) + "\n", encoding="utf-8")
-    (WEIGHTS_DIR / f"{name}.md").write_text(card, encoding="utf-8")
-    click.echo(f"{target}: {target.stat().st_size:,} bytes, top-1 {full.top1:.2f}% -> {score.top1:.2f}%")
+    result = json.dumps(fields, indent=2) + "\n"
+    if bundle:
+        (WEIGHTS_DIR / f"{name}.json").write_text(result, encoding="utf-8")
+        (WEIGHTS_DIR / f"{name}.md").write_text(
+            _card(name, fields, score, full_top1, in_half), encoding="utf-8"
+        )
+
+    evidence = RUNS_DIR / name / run.name
+    evidence.mkdir(parents=True, exist_ok=True)
+    for file in (METRICS, CURVES):
+        shutil.copy(run / file, evidence / file)
+    for text, file in ((run / CONFIG, CONFIG), (log, "log.txt")):
+        (evidence / file).write_text(_without_folders(text, run, Path(data)), encoding="utf-8")
+    (evidence / "result.json").write_text(result, encoding="utf-8")
+    click.echo(f"{target}: {target.stat().st_size:,} bytes, top-1 {full_top1:.2f}% -> {score.top1:.2f}%")
+
+
+def _without_folders(text: Path, run: Path, data: Path) -> str:
+    """Return a run's text with its folders shortened, without torch's warnings and drawn-over lines."""
+    lines = [line.rpartition("\r")[2] for line in text.read_text(encoding="utf-8").split("\n")]
+    kept = "\n".join(line for line in lines if not re.match(r"W\d{4} ", line))
+    return kept.replace(str(data.parent), "$SPARSENET_DATA").replace(str(run.parent), "runs")
 
 
 def _halved(model: nn.Module) -> nn.Module:
@@ -83,7 +118,7 @@ def _halved(model: nn.Module) -> nn.Module:
     return copy
 
 
-def _score(model: nn.Module, test_set: ImageSet) -> Score:
+def _score(model: nn.Module, test_set: AnyImageSet) -> Score:
     config = resolve_data_config(model)
     return evaluate(model, test_set, mean=config["mean"], std=config["std"])
 
@@ -93,22 +128,14 @@ def _training_seconds(run: Path) -> float:
         return sum(float(row["seconds"]) for row in csv.DictReader(file))
 
 
-def _card(
-    name: str,
-    fields: dict,
-    full: Score,
-    half: Score,
-    in_half: bool,
-    seconds: float,
-    machine: str,
-) -> str:
-    score = half if in_half else full
+def _card(name: str, fields: dict[str, Any], score: Score, full_top1: float, in_half: bool) -> str:
     accuracy = f"**{100 - score.top1:.2f}%** (accuracy {score.top1:.2f}%)"
     stored = "half precision (matrices and kernels), single (the rest)" if in_half else "single precision"
     recipe = json.loads(fields["recipe"])
     averaged = "The weights are the running mean" if recipe["ema_decay"] else "The weights are those"
     every = recipe["eval_every"]
     looks = f"the test images were looked at {f'each {every} epochs' if every else 'once, at the end'}"
+    minutes = f"{fields['train_seconds'] / 60:.0f} minutes on {fields['machine']}"
     return f"""# {name}
 
 | | |
@@ -116,15 +143,15 @@ def _card(
 | top-1 error on the {score.count:,} test images of {fields["data"]} | {accuracy} |
 | top-5 accuracy, loss | {score.top5:.2f}%, {score.loss:.4f} |
 | view | single, 32-bit floating point |
-| parameters | {fields["num_params"]:,} |
+| parameters, multiply-adds of an image | {fields["num_params"]:,}, {fields["macs"]:,} |
 | stored in | {stored} |
-| top-1 accuracy before, in single precision | {full.top1:.2f}% |
-| training | {fields["epochs"]} epochs, seed {fields["seed"]}, {seconds / 60:.0f} minutes on {machine} |
+| top-1 accuracy before, in single precision | {full_top1:.2f}% |
+| training | {fields["epochs"]} epochs, seed {fields["seed"]}, {minutes} |
 | library | sparsenet_models {fields["library_version"]}, commit {fields["git_commit"] or "unknown"} |
 | licence | {fields["license"]} |
 | sha256 | `{fields["sha256"]}` |
 
-Trained here from random initialisation on all training images. {averaged} of the last epoch;
+Trained here {_start(recipe)} on all training images. {averaged} of the last epoch;
 {looks}, and then once more, for the figure of the file as it is stored. Reproduce it with
 
     sparsenet validate {name} --data $SPARSENET_DATA/{fields["data"]}
@@ -133,6 +160,12 @@ and the training with
 
     {_command(name, fields["data"], recipe)}
 """
+
+
+def _start(recipe: dict[str, Any]) -> str:
+    if not recipe.get("init_from"):
+        return "from random initialisation"
+    return f"from the weights {recipe['init_from']} (sha256 `{recipe['init_sha256']}`), themselves trained"
 
 
 def _command(name: str, data: str, recipe: dict[str, Any]) -> str:
@@ -149,11 +182,10 @@ def _command(name: str, data: str, recipe: dict[str, Any]) -> str:
     for key, value in recipe.items():
         option = f"--{key.replace('_', '-')}"
         if key == "resolution":
-            if value:
-                words += [option, ",".join(f"{side}:{epochs}" for side, epochs in value)]
-        elif key == "compile":
+            value = ",".join(f"{side}:{epochs}" for side, epochs in value)
+        if key == "compile":
             words.append(option if value else "--no-compile")
-        else:
+        elif value != "" and key != "init_sha256":
             words += [option, str(value)]
     return " ".join(words)
 

@@ -1,0 +1,79 @@
+"""k nearest neighbours on frozen features, against k nearest neighbours on raw pixels.
+
+    SPARSENET_DATA=~/cifar python examples/knn.py
+
+The net was trained on CIFAR-10; the images and their hundred classes are CIFAR-100's, which it never saw.
+Nothing is trained here: an image gets the class that most of its nearest neighbours have, by the cosine
+of what every stage of the net makes of them, averaged over the image.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sparsenet_models import create_model, resolve_data_config
+from sparsenet_models.data import load_image_set
+from sparsenet_models.evaluate import normalised
+
+LEAST_GAIN = 8.0
+"""Points of accuracy by which features must beat pixels."""
+
+
+@click.command()
+@click.option("--model", default="sparsenet_bc_40_k12.cifar10", show_default=True)
+@click.option(
+    "--images", default=10_000, show_default=True, help="Labelled images to look for neighbours in."
+)
+@click.option("--test-images", default=2_000, show_default=True)
+@click.option("--neighbours", default=20, show_default=True)
+def main(model: str, images: int, test_images: int, neighbours: int) -> None:
+    """Classify CIFAR-100 by nearest neighbours in the features of MODEL."""
+    backbone = create_model(model, pretrained=True, features_only=True).eval()
+    config = resolve_data_config(backbone)
+    folder = Path(os.environ["SPARSENET_DATA"]) / "cifar100"
+    known = load_image_set(folder, "train", config).part(torch.arange(images))
+    asked = load_image_set(folder, "test", config).part(torch.arange(test_images))
+
+    accuracies = {}
+    for name, describe in (
+        ("raw pixels", lambda batch: batch.flatten(1)),
+        (model, lambda batch: pooled_features(backbone, batch)),
+    ):
+        vectors, queries = (described(part, describe, config) for part in (known, asked))
+        votes = nearest_classes(queries, vectors, known.labels, neighbours)
+        accuracies[name] = 100 * (votes == asked.labels).float().mean().item()
+        print(f"{name:32} {vectors.shape[1]:5} numbers an image   top-1 {accuracies[name]:.2f}%")
+    gain = accuracies[model] - accuracies["raw pixels"]
+    assert gain >= LEAST_GAIN, (
+        f"features beat pixels by {gain:.2f} points, at least {LEAST_GAIN} are expected"
+    )
+
+
+def pooled_features(backbone: nn.Module, batch: Tensor) -> Tensor:
+    """Return the mean over the image of every stage's map, each standardised, side by side: ``(N, C)``."""
+    return torch.cat([F.layer_norm(m.mean((2, 3)), m.shape[1:2]) for m in backbone(batch)], dim=1)
+
+
+@torch.inference_mode()
+def described(part, describe, config) -> Tensor:
+    """Return what ``describe`` makes of the set's images, each row of length one."""
+    batches = part.batches(torch.arange(len(part)).split(250))
+    rows = [describe(normalised(batch, config["mean"], config["std"])) for batch in batches]
+    return F.normalize(torch.cat(rows), dim=1)
+
+
+def nearest_classes(queries: Tensor, vectors: Tensor, labels: Tensor, neighbours: int) -> Tensor:
+    """Return the class ``(N,)`` that most of the nearest vectors have, weighted by their cosine."""
+    cosines, nearest = (queries @ vectors.T).topk(neighbours, dim=1)
+    votes = torch.zeros(len(queries), int(labels.max()) + 1)
+    return votes.scatter_add_(1, labels[nearest], (cosines / 0.1).exp()).argmax(dim=1)
+
+
+if __name__ == "__main__":
+    main()

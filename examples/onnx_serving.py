@@ -1,0 +1,93 @@
+"""Export a bundled weight to ONNX and serve it with onnxruntime: the answers of `sparsenet predict`.
+
+    pip install "sparsenet-models[export]" && python examples/onnx_serving.py
+
+``Classifier`` below is all that a server needs: numpy, Pillow, onnxruntime and the file, which says itself
+how images reach the net and what its classes are called. No torch is imported by it.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import click
+import numpy as np
+import onnxruntime
+from PIL import Image, ImageOps
+
+PHOTOS = sorted((Path(__file__).parent / "photos").glob("*.jpg"))
+TOLERANCE = 1e-3
+"""The most that a probability may differ."""
+
+
+class Classifier:
+    """An exported net: image files to class names and probabilities."""
+
+    def __init__(self, path: Path) -> None:
+        self.session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        told = self.session.get_modelmeta().custom_metadata_map
+        self.class_names = json.loads(told["class_names"])
+        _, self.height, self.width = json.loads(told["input_size"])
+        self.crop_pct = json.loads(told["crop_pct"])
+        self.filter = Image.Resampling[told["interpolation"].upper()]
+        self.mean, self.std = (np.array(json.loads(told[key]), np.float32) for key in ("mean", "std"))
+
+    def read(self, path: Path) -> np.ndarray:
+        """Return an image ``(3, H, W)``: scaled until it covers the input, cropped, normalised."""
+        image = ImageOps.exif_transpose(Image.open(path)).convert("RGB")
+        covered = int(self.width / self.crop_pct), int(self.height / self.crop_pct)
+        scale = max(wanted / side for wanted, side in zip(covered, image.size))
+        image = image.resize(
+            tuple(max(wanted, int(side * scale)) for wanted, side in zip(covered, image.size)), self.filter
+        )
+        left, top = round((image.width - self.width) / 2), round((image.height - self.height) / 2)
+        image = image.crop((left, top, left + self.width, top + self.height))
+        return ((np.asarray(image, np.float32) / 255 - self.mean) / self.std).transpose(2, 0, 1)
+
+    def __call__(self, paths: list[Path]) -> list[dict[str, float]]:
+        """Return the probability of every class, for each image."""
+        images = np.stack([self.read(path) for path in paths])
+        (logits,) = self.session.run(["logits"], {"images": images})
+        shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
+        return [
+            dict(zip(self.class_names, row.tolist())) for row in shifted / shifted.sum(axis=1, keepdims=True)
+        ]
+
+
+@click.command()
+@click.option("--model", default="sparsenet_bc_40_k12.cifar10", show_default=True)
+def main(model: str) -> None:
+    """Compare what onnxruntime and `sparsenet predict` say of the example photographs."""
+    sparsenet = [sys.executable, "-m", "sparsenet_models"]
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "net.onnx"
+        subprocess.run([*sparsenet, "export", model, "--format", "onnx", "--out", str(file)], check=True)
+        classifier = Classifier(file)
+        start = time.perf_counter()
+        served = classifier(PHOTOS)
+        milliseconds = 1000 * (time.perf_counter() - start) / len(PHOTOS)
+    predict = [*sparsenet, "predict", *map(str, PHOTOS), "--model", model, "--top-k", "10", "--json"]
+    told = json.loads(subprocess.run(predict, check=True, capture_output=True, text=True).stdout)
+
+    right = 0
+    for path, probabilities, answer in zip(PHOTOS, served, told):
+        expected = {entry["label"]: entry["probability"] for entry in answer["predictions"]}
+        best = max(probabilities, key=probabilities.__getitem__)
+        assert best == answer["predictions"][0]["label"], (path.name, best, expected)
+        assert all(abs(probabilities[label] - p) <= TOLERANCE for label, p in expected.items()), path.name
+        right += path.name.startswith(best)
+        print(f"{path.name:20} {best:12} {probabilities[best]:6.1%}   predict: {expected[best]:6.1%}")
+    chance = len(PHOTOS) / len(classifier.class_names)
+    print(
+        f"equal answers; {right} of {len(PHOTOS)} right, chance {chance:.1f}; {milliseconds:.1f} ms an image"
+    )
+    assert right > chance
+
+
+if __name__ == "__main__":
+    main()

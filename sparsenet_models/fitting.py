@@ -1,0 +1,68 @@
+"""Which registered net a state dict would fit: the end of an error about one that does not."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Any
+
+from torch import Tensor, nn
+
+from .registry import library_entrypoints
+from .skeleton import skeleton
+
+HEAD, STEM = "head.fc.", "stem.conv.weight"
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+def fitting_call(state: Mapping[str, Tensor]) -> str | None:
+    """Return the ``create_model`` call of the library's net that ``state`` fits, or None.
+
+    The head may have any number of classes and the stem any width and number of input channels: the
+    call has the arguments that they need.
+
+    Args:
+        state: tensors by the library's own names.
+    """
+    shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
+    if len(shapes.get(STEM, ())) != 4:
+        return None
+    for name, entrypoint in library_entrypoints().items():
+        if _body(shapes).keys() != _body(_shapes_of(name, ())).keys():
+            continue
+        for arguments in _candidates(entrypoint, shapes):
+            if _body(_shapes_of(name, tuple(arguments.items()))) == _body(shapes):
+                told = "".join(f", {key}={value}" for key, value in arguments.items())
+                return f"create_model({name!r}{_classes(name, shapes)}{told})"
+    return None
+
+
+def _body(shapes: Shapes) -> dict[str, tuple[int, ...]]:
+    return {name: shape for name, shape in shapes.items() if not name.startswith(HEAD)}
+
+
+def _candidates(entrypoint: Callable[..., nn.Module], shapes: Shapes) -> list[dict[str, int]]:
+    """Return the arguments to try, simplest first."""
+    width, in_chans = shapes[STEM][:2]
+    channels = {} if in_chans == 3 else {"in_chans": in_chans}
+    takes_width = "stem_channels" in inspect.signature(entrypoint).parameters
+    return [channels, {"stem_channels": width, **channels}] if takes_width else [channels]
+
+
+def _classes(name: str, shapes: Shapes) -> str:
+    """Return the argument for the file's number of classes where it is not the net's default."""
+    classes = shapes.get(f"{HEAD}weight", (0,))[0]
+    usual = _shapes_of(name, ())[f"{HEAD}weight"][0]
+    return "" if classes == usual else f", num_classes={classes}"
+
+
+@cache
+def _shapes_of(name: str, arguments: tuple[tuple[str, Any], ...]) -> Shapes:
+    """Return the shapes of the net ``name``; without arguments they serve for its names alone too."""
+    try:
+        net = skeleton(library_entrypoints()[name], **dict(arguments))
+    except (TypeError, ValueError, RuntimeError):
+        return {}
+    return {key: tuple(tensor.shape) for key, tensor in net.state_dict().items()}

@@ -1,0 +1,134 @@
+"""A model in a folder: config.json, model.safetensors, README.md. `local-dir:` reads it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from os import PathLike
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from .model_card import model_card
+from .model_config import CONFIG, EVIDENCE, WEIGHTS, Described, config_of, read_config
+from .pretrained import read_weights
+from .pretrained_cfg import cfg_of
+from .weight_file import save_weights
+
+CARD = "README.md"
+
+
+def save_pretrained(model: nn.Module, folder: str | PathLike[str]) -> None:
+    """Write ``model`` to ``folder``, for ``create_model("local-dir:...")``, the Hub, and timm.
+
+    Writes ``model.safetensors``, ``config.json`` (which names the weights' sha256) and, where there is
+    none, a model card ``README.md``. A model that was there is replaced; a README never is.
+
+    >>> save_pretrained(model, "my_net")
+    >>> create_model("local-dir:my_net", pretrained=True)
+
+    Args:
+        model: a net by ``create_model``.
+        folder: made where it is missing.
+
+    Raises:
+        ValueError: the net was not built by ``create_model``, has an argument that JSON cannot hold, is on
+            the meta device, or has weights that are not finite; nothing is written then.
+        OSError: the folder cannot be written; what it held before is still whole.
+    """
+    folder = Path(folder)
+    _check_weights(model)
+    config_of(model, "", 0, evidence=False)
+    folder.mkdir(parents=True, exist_ok=True)
+    evidence = has_its_published_weights(model)
+    known = cfg_of(model)
+    metadata = {key: str(known[key]) for key in ("architecture", "tag") if known.get(key)}
+    if evidence:
+        metadata |= {key: str(known[key]) for key in EVIDENCE if known.get(key) is not None}
+    with whole_or_not_at_all(folder / WEIGHTS) as weights, whole_or_not_at_all(folder / CONFIG) as path:
+        save_weights(model, weights, metadata)
+        content = weights.read_bytes()
+        config = config_of(model, hashlib.sha256(content).hexdigest(), len(content), evidence)
+        path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    if not (folder / CARD).exists():
+        with whole_or_not_at_all(folder / CARD) as path:
+            path.write_text(
+                model_card(model, f"local-dir:{folder.resolve().name}", evidence), encoding="utf-8"
+            )
+
+
+def described_in_folder(folder: Path) -> Described:
+    """Return what the config.json of ``folder`` tells, with the weight file beside it.
+
+    Raises:
+        ValueError: the configuration is refused, or a file in it is a link to elsewhere.
+        OSError: the folder or the configuration is missing or cannot be read.
+    """
+    if folder.is_file():
+        raise NotADirectoryError(
+            f"local-dir:{folder} is a file; create_model(name, checkpoint_path=...) loads weight files"
+        )
+    if not folder.is_dir():
+        raise FileNotFoundError(f"local-dir:{folder}: there is no such folder")
+    described = read_config(_within(folder, CONFIG))
+    weights = _within(folder, described.cfg.hf_hub_filename or WEIGHTS)
+    return replace(described, cfg=replace(described.cfg, file=str(weights), hf_hub_filename=None))
+
+
+def _within(folder: Path, name: str) -> Path:
+    """Return the file ``name`` of ``folder``, unless it is a link out of it.
+
+    The Hub's own cache consists of links, from ``snapshots/<commit>/`` to ``blobs/`` beside them.
+    """
+    root = folder.resolve()
+    if root.parent.name == "snapshots":
+        root = root.parent.parent
+    path = folder / name
+    if not path.resolve().is_relative_to(root):
+        raise ValueError(f"{path} is refused: it is a link to {path.resolve()}, outside of {root}")
+    return path
+
+
+def has_its_published_weights(model: nn.Module) -> bool:
+    """Return whether ``model`` has, unchanged, the weights whose figures its ``pretrained_cfg`` tells."""
+    known = cfg_of(model)
+    file, top1 = known.get("file"), known.get("top1")
+    if top1 is None or file is None:
+        return False
+    try:
+        published = read_weights(Path(file))
+    except (ValueError, OSError):
+        return False
+    own = model.state_dict()
+    return own.keys() == published.keys() and all(_same(own[name], published[name]) for name in own)
+
+
+def _same(own: Tensor, published: Tensor) -> bool:
+    return own.shape == published.shape and torch.equal(own.cpu(), published.to(own.dtype))
+
+
+def _check_weights(model: nn.Module) -> None:
+    for name, tensor in model.state_dict().items():
+        if tensor.is_meta:
+            raise ValueError("the model is on the meta device: it has no weights to save")
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            raise ValueError(f"the model is not saved: {name} has numbers that are not finite")
+
+
+@contextmanager
+def whole_or_not_at_all(path: Path) -> Iterator[Path]:
+    """Yield a temporary file beside ``path`` that takes its place if all goes well."""
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,1 @@
+"""Doors into other libraries, each of which must be installed for its own module alone."""

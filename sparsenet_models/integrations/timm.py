@@ -1,0 +1,106 @@
+"""Every net and tag of this library in timm's registry.
+
+>>> from sparsenet_models.integrations.timm import register
+>>> register()
+>>> model = timm.create_model("sparsenet_bc_40_k12.cifar10", pretrained=True)
+
+timm builds the nets and loads their weights with its own code, so that all of its verbs mean what they
+mean for its own nets. Feature maps come from its ``FeatureGetterNet``, which calls the net's own
+``forward_intermediates``: timm's other wrappers take a net apart, or hand unsorted ``out_indices`` back in
+another order than they were asked for.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from torch import nn
+
+from ..factory import create_model
+from ..pretrained import verified_file
+from ..pretrained_cfg import PretrainedCfg
+from ..registry import get_pretrained_cfg, list_models, split_model_name_tag
+
+try:
+    import timm
+except ImportError as error:
+    raise ImportError(
+        f"the package timm cannot be imported ({error}): pip install 'sparsenet-models[timm]'"
+    ) from error
+
+default_cfgs: dict[str, Any] = {}
+"""timm's configurations by architecture; its ``register_model`` looks for them under this name."""
+
+
+def register() -> list[str]:
+    """Put every net that is registered here into timm's registry; return the names that timm now has.
+
+    A second call adds what has been registered since. A name that timm, or somebody else, has given to
+    another net stays with that net, and one warning names all such.
+    """
+    from timm.models import generate_default_cfgs, is_model, model_entrypoint, register_model
+
+    taken, registered = [], []
+    for name in list_models():
+        if not is_model(name):
+            default_cfgs.update(generate_default_cfgs(_timm_cfgs(name)))
+            globals()[name] = register_model(_entrypoint(name))
+        elif model_entrypoint(name).__module__ != __name__:
+            taken.append(name)
+            continue
+        registered.append(name)
+    if taken:
+        warnings.warn(
+            f"timm's registry has other nets named {', '.join(taken)}, which it keeps; "
+            "sparsenet_models.create_model builds those of this library",
+            stacklevel=2,
+        )
+    return registered
+
+
+def _entrypoint(name: str) -> Callable[..., nn.Module]:
+    """Return what timm calls to build ``name``."""
+
+    def entrypoint(pretrained: bool = False, **kwargs: Any) -> nn.Module:
+        feature_cls = kwargs.get("feature_cls", "getter")
+        if isinstance(feature_cls, str) and feature_cls.lower() != "getter":
+            raise ValueError(
+                f"feature_cls of {name} must be 'getter', which is its default; got {feature_cls!r}"
+            )
+        tag = kwargs.get("pretrained_cfg") or ""
+        if pretrained and isinstance(tag, str) and not kwargs.get("pretrained_cfg_overlay"):
+            verified_file(get_pretrained_cfg(f"{name}.{tag}" if tag else name))
+        return timm.models.build_model_with_cfg(
+            partial(create_model, name),
+            name,
+            pretrained,
+            feature_cfg={"out_indices": None, "feature_cls": "getter"},
+            **kwargs,
+        )
+
+    entrypoint.__name__ = entrypoint.__qualname__ = name
+    entrypoint.__doc__ = f"{name} of sparsenet_models."
+    return entrypoint
+
+
+def _timm_cfgs(name: str) -> dict[str, Any]:
+    """Return timm's configurations of a net, by ``architecture.tag``; a star marks the default tag."""
+    default = get_pretrained_cfg(name).tag
+    tagged = [full for full in list_models(name, include_tags=True) if split_model_name_tag(full)[1]]
+    return {
+        f"{full}*" if split_model_name_tag(full)[1] == default else full: _timm_cfg(get_pretrained_cfg(full))
+        for full in tagged
+    }
+
+
+def _timm_cfg(cfg: PretrainedCfg) -> Any:
+    """Return the fields that timm has too, as its own ``PretrainedCfg``."""
+    shared = {field.name for field in dataclasses.fields(timm.models.PretrainedCfg)}
+    told = {field.name: getattr(cfg, field.name) for field in dataclasses.fields(cfg)}
+    return timm.models.PretrainedCfg(
+        **{key: value for key, value in told.items() if key in shared and value is not None}
+    )

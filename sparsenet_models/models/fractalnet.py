@@ -1,0 +1,270 @@
+"""FractalNet: columns of different depth side by side, joined by their mean.
+
+Paper: Larsson, Maire, Shakhnarovich, "FractalNet: Ultra-Deep Neural Networks without Residuals", ICLR
+2017, arXiv 1605.07648. Its fractal f_1 is one convolution, f_(C+1) the join of f_C after f_C with one
+convolution (section 2); joins that meet are one, the mean of all that reach it (figure 1). Blocks and
+widths are those of its CIFAR nets (section 4.1), without the dropout between them. Official code:
+gustavla/fractalnet; nothing of it is copied here. Code and weights: Apache-2.0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..arguments import integer, share
+from ..checkpointing import checkpointed
+from ..layers import ActLayer, ClassifierHead
+from ..norms import NormLayer, norm_layer_of
+from ..stage import Checkpointable
+from .classifier_net import ClassifierNet, initialise_convolution
+from .entrypoints import register_cifar_models
+
+
+class ConvolutionLayer(nn.Module):
+    """conv3x3-BN-ReLU: ``(N, in_channels, H, W) -> (N, out_channels, H, W)``."""
+
+    def __init__(
+        self, in_channels: int, out_channels: int, norm_layer: NormLayer, act_layer: ActLayer
+    ) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, out_channels, kernel_size=3, padding=1, bias=False)
+        self.norm = norm_layer(out_channels)
+        self.act = act_layer()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.act(self.norm(self.conv(x)))
+
+
+class FractalBlock(Checkpointable):
+    """The fractal f_C: ``(N, in_channels, H, W) -> (N, out_channels, H, W)``.
+
+    Column i has ``2**i`` convolutions, so the block has ``2**C - 1``. Row r of ``2**(C - 1)`` ends with
+    a join of the columns that finish a convolution there: those whose length of a convolution in rows,
+    ``2**(C - 1 - i)``, divides r. What the join makes is what each of them goes on with.
+
+    Args:
+        in_channels: channels that the block receives.
+        out_channels: channels of every convolution.
+        columns: C.
+        drop_path_rate: share of a join's inputs dropped in training (local drop-path); one at least
+            stays. Drawn anew for each join of each batch.
+        norm_layer: from channels to the normalisation, in place of batch norm.
+        act_layer: makes the activation, in place of ReLU.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        columns: int,
+        drop_path_rate: float = 0.0,
+        norm_layer: NormLayer = nn.BatchNorm2d,
+        act_layer: ActLayer = nn.ReLU,
+    ) -> None:
+        super().__init__()
+        self.drop_path_rate = drop_path_rate
+        self.columns = nn.ModuleList(
+            nn.ModuleList(
+                ConvolutionLayer(
+                    in_channels if step == 0 else out_channels, out_channels, norm_layer, act_layer
+                )
+                for step in range(2**column)
+            )
+            for column in range(columns)
+        )
+
+    def column(self, index: int) -> nn.ModuleList:
+        """Return the ``2**index`` convolution layers of a column, first to last."""
+        return cast(nn.ModuleList, self.columns[index])
+
+    def forward(self, x: Tensor) -> Tensor:
+        heads = [x] * len(self.columns)
+        rows = 2 ** (len(self.columns) - 1)
+        for row in range(1, rows + 1):
+            ending = [i for i in range(len(self.columns)) if row * 2**i % rows == 0]
+            joined = [self._run(self.column(i)[row * 2**i // rows - 1], heads[i]) for i in self._kept(ending)]
+            mean = joined[0] if len(joined) == 1 else torch.stack(joined).mean(dim=0)
+            for i in ending:
+                heads[i] = mean
+        return heads[-1]
+
+    def _run(self, layer: nn.Module, x: Tensor) -> Tensor:
+        return checkpointed(layer, layer, x) if self.grad_checkpointing and self.training else layer(x)
+
+    def _kept(self, ending: list[int]) -> list[int]:
+        """Return the columns that a join takes: in training, those that local drop-path leaves."""
+        if not self.training or self.drop_path_rate == 0.0 or len(ending) == 1:
+            return ending
+        draws = torch.rand(len(ending), device="cpu").tolist()
+        kept = [column for column, draw in zip(ending, draws) if draw >= self.drop_path_rate]
+        return kept or [ending[int(torch.randint(len(ending), (), device="cpu"))]]
+
+
+class BlockNet(ClassifierNet):
+    """What a FractalNet and its columns share: blocks, each ended by a 2x2 max pool."""
+
+    blocks: nn.ModuleList
+
+    def parts(self) -> list[str]:
+        """Return ``blocks.0, blocks.1, ..., head``."""
+        return [*(f"blocks.{index}" for index in range(len(self.blocks))), "head"]
+
+    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
+        """Return regular expressions that put every parameter in one group, one for each block.
+
+        The columns of a block run side by side, so ``coarse`` changes nothing.
+        """
+        return {"blocks": r"^blocks\.(\d+)"}
+
+    def forward_stem(self, x: Tensor) -> Tensor:
+        """Return the images themselves: there is no stem."""
+        return x
+
+    def forward_stage(self, index: int, x: Tensor) -> Tensor:
+        """Return the feature map of block ``index`` before its pool, of the map before it."""
+        return self.blocks[index](x if index == 0 else F.max_pool2d(x, kernel_size=2))
+
+    def forward_final(self, x: Tensor) -> Tensor:
+        """Return the last map pooled, ``(N, num_features, H // 32, W // 32)`` for five blocks."""
+        return F.max_pool2d(x, kernel_size=2)
+
+
+class ColumnNet(BlockNet):
+    """One column of a FractalNet: a plain chain of convolutions, pools and the head.
+
+    ``(N, in_chans, H, W) -> (N, num_classes)``, 32x32 pixels at least. ``FractalNet.column`` makes it.
+
+    Args:
+        blocks: the column's convolutions of each block.
+        like: the net that they are from.
+    """
+
+    def __init__(self, blocks: Sequence[nn.ModuleList], like: FractalNet) -> None:
+        super().__init__()
+        self.in_chans = like.in_chans
+        self.num_features = like.num_features
+        self.feature_info = [dict(info) for info in like.feature_info]
+        self.blocks = nn.ModuleList(nn.Sequential(*layers) for layers in blocks)
+        self.head = like.head
+        self.pretrained_cfg = dict(like.pretrained_cfg)
+        self.training = like.training
+
+
+class FractalNet(BlockNet):
+    """Fractal blocks, each ended by a 2x2 max pool.
+
+    Input ``(N, in_chans, H, W)``, logits ``(N, num_classes)``. 32x32 pixels at least with five blocks.
+    The paper trains with local drop-path at a rate of 0.15 in one half of the batches and global
+    drop-path in the other half: ``drop_path_rate=0.15, global_drop_path=0.5``.
+
+    >>> FractalNet(columns=3)  # fractalnet_c3
+    >>> FractalNet(columns=3).column(2)  # its deepest column, a plain net
+
+    Args:
+        columns: C; a block is ``2**(C - 1)`` convolutions deep.
+        widths: channels of each block.
+        drop_path_rate: local drop-path: the share of a join's inputs dropped in training.
+        global_drop_path: share of the training batches that run through one column alone, the same in
+            all blocks, drawn anew each time; the others run with local drop-path.
+        num_classes: classes of the head; 0 for none.
+        in_chans: channels of the input.
+        global_pool: "avg", "max", "avgmax", "catavgmax", or "" (with ``num_classes=0``).
+        drop_rate: dropout before the classifier.
+        norm_layer: as ``AggregationNet`` tells.
+        act_layer: makes an activation.
+
+    Raises:
+        TypeError: a number is not an integer.
+        ValueError: an argument is out of range or does not go with another.
+    """
+
+    def __init__(
+        self,
+        columns: int,
+        widths: Sequence[int] = (64, 128, 256, 512, 512),
+        drop_path_rate: float = 0.0,
+        global_drop_path: float = 0.0,
+        num_classes: int = 10,
+        in_chans: int = 3,
+        global_pool: str = "avg",
+        drop_rate: float = 0.0,
+        norm_layer: str | NormLayer = "batchnorm2d",
+        act_layer: ActLayer = nn.ReLU,
+    ) -> None:
+        super().__init__()
+        self.num_columns = integer("columns", columns, minimum=1)
+        if not isinstance(widths, Sequence) or not widths:
+            raise ValueError(f"widths must be a sequence of at least one number, got {widths!r}")
+        drop_path_rate = share("drop_path_rate", drop_path_rate)
+        drop_rate = share("drop_rate", drop_rate)
+        norm_layer = norm_layer_of(norm_layer)
+        self.global_drop_path = share("global_drop_path", global_drop_path, whole=True)
+        self.in_chans = integer("in_chans", in_chans, minimum=1)
+        self.blocks = nn.ModuleList()
+        self.feature_info: list[dict[str, Any]] = []
+        channels = self.in_chans
+        for index, width in enumerate(widths):
+            width = integer("each of widths", width, minimum=1)
+            self.blocks.append(
+                FractalBlock(channels, width, self.num_columns, drop_path_rate, norm_layer, act_layer)
+            )
+            channels = width
+            self.feature_info.append(
+                {"num_chs": channels, "reduction": 2**index, "module": f"blocks.{index}"}
+            )
+        self.num_features = channels
+        self.head = ClassifierHead(channels, num_classes, global_pool, drop_rate)
+        self.apply(initialise_convolution)
+        self.pretrained_cfg: dict[str, Any] = {}
+
+    def column(self, index: int) -> ColumnNet:
+        """Return column ``index`` as a plain net; the deepest is ``columns - 1`` (paper, section 4.3).
+
+        It shares its weights, statistics and head with this net: a copy of its own is
+        ``copy.deepcopy(net.column(i))``.
+
+        Raises:
+            TypeError: ``index`` is not an integer.
+            ValueError: there is no such column.
+        """
+        index = integer("index", index, minimum=0)
+        if index >= self.num_columns:
+            raise ValueError(f"index must be at most {self.num_columns - 1}, the deepest column, got {index}")
+        return ColumnNet([cast(FractalBlock, block).column(index) for block in self.blocks], self)
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """Return the last feature map, ``(N, num_features, H // 32, W // 32)`` for five blocks."""
+        column = self._drawn_column()
+        return super().forward_features(x) if column is None else column.forward_features(x)
+
+    def forward_intermediates(self, x: Tensor, *args: Any, **kwargs: Any) -> Any:
+        """Return feature maps, as ``ClassifierNet`` tells; under global drop-path all of one column."""
+        column = self._drawn_column()
+        if column is None:
+            return super().forward_intermediates(x, *args, **kwargs)
+        return column.forward_intermediates(x, *args, **kwargs)
+
+    def _drawn_column(self) -> ColumnNet | None:
+        """Return the column that global drop-path leaves of this batch, None where it leaves all."""
+        if not self.training or self.global_drop_path == 0.0:
+            return None
+        if torch.rand((), device="cpu").item() >= self.global_drop_path:
+            return None
+        return self.column(int(torch.randint(self.num_columns, (), device="cpu")))
+
+
+for columns in (2, 3, 4):
+    register_cifar_models(
+        FractalNet,
+        {f"fractalnet_c{columns}": dict(columns=columns)},
+        min_side=32,
+        pool_side=1,
+        first_conv=tuple(f"blocks.0.columns.{column}.0.conv" for column in range(columns)),
+        paper_name="FractalNet: Ultra-Deep Neural Networks without Residuals",
+        paper_ids="arXiv:1605.07648",
+    )

@@ -1,0 +1,271 @@
+"""ResNet, pre-activation, and its sparse twin: each layer reads a sum of earlier outputs.
+
+Paper: He, Zhang, Ren, Sun, "Identity Mappings in Deep Residual Networks", ECCV 2016, arXiv 1603.05027.
+A ResNet is the sum merge of every earlier output (Zhu et al., ECCV 2018, arXiv 1801.05895, section 2),
+which its running sum computes; the sparse ResNet sums outputs at distance 1, 2, 4, ... and is
+otherwise the same net, with the same modules and weights. The paper reports no sparse ResNet of this
+layout, and no public code has one. Code and weights: Apache-2.0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from ..aggregation import AggregationRule, StageGraph
+from ..arguments import integer, share
+from ..layers import ActLayer, CifarStem, ClassifierHead, DropPath
+from ..norms import NormLayer, norm_layer_of
+from ..stage import Stage
+from .classifier_net import AFTER_EVERY_LAYER, ClassifierNet, initialise_convolution, rising
+from .entrypoints import register_cifar_models
+
+EXPANSION = 4
+"""A bottleneck's outputs have this many times its width (arXiv 1512.03385, section 4.1)."""
+
+STEM_CHANNELS = 16
+
+
+class ResidualBranch(nn.Module):
+    """(BN-ReLU-conv3x3) twice, or with a bottleneck BN-ReLU-conv1x1, -conv3x3, -conv1x1.
+
+    ``(N, in_channels, H, W) -> (N, out_channels, H / stride, W / stride)``, rounded up. ``out_channels``
+    is ``width``, with a bottleneck ``4 * width``.
+
+    Args:
+        in_channels: channels that the branch receives.
+        width: channels of its 3x3 convolutions.
+        bottleneck: narrow to ``width`` before the one 3x3 convolution and widen after it.
+        stride: of the first 3x3 convolution.
+        drop_path_rate: share of the samples whose branch is dropped in training.
+        norm_layer: from channels to the normalisation, in place of batch norm.
+        act_layer: makes the activation, in place of ReLU.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        width: int,
+        bottleneck: bool,
+        stride: int = 1,
+        drop_path_rate: float = 0.0,
+        norm_layer: NormLayer = nn.BatchNorm2d,
+        act_layer: ActLayer = nn.ReLU,
+    ) -> None:
+        super().__init__()
+        self.bottleneck = bottleneck
+        self.act = act_layer()
+        self.drop_path = DropPath(drop_path_rate)
+        self.norm1 = norm_layer(in_channels)
+        self.norm2 = norm_layer(width)
+        if bottleneck:
+            self.conv1 = nn.Conv2d(in_channels, width, kernel_size=1, bias=False)
+            self.conv2 = nn.Conv2d(width, width, kernel_size=3, stride=stride, padding=1, bias=False)
+            self.norm3 = norm_layer(width)
+            self.conv3 = nn.Conv2d(width, EXPANSION * width, kernel_size=1, bias=False)
+        else:
+            self.conv1 = nn.Conv2d(in_channels, width, kernel_size=3, stride=stride, padding=1, bias=False)
+            self.conv2 = nn.Conv2d(width, width, kernel_size=3, padding=1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._convolved(self.act(self.norm1(x)))
+
+    def _convolved(self, x: Tensor) -> Tensor:
+        x = self.conv2(self.act(self.norm2(self.conv1(x))))
+        if self.bottleneck:
+            x = self.conv3(self.act(self.norm3(x)))
+        return self.drop_path(x)
+
+
+class ProjectedBranch(ResidualBranch):
+    """A branch and, beside it, the projection of its activated input: a pair of one shape.
+
+    The projection, a 1x1 convolution, is output 0 of a stage whose shape differs from its input's; the
+    branch, which reads the unprojected input, is output 1. Arguments as those of ``ResidualBranch``.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        width: int,
+        bottleneck: bool,
+        stride: int,
+        drop_path_rate: float = 0.0,
+        norm_layer: NormLayer = nn.BatchNorm2d,
+        act_layer: ActLayer = nn.ReLU,
+    ) -> None:
+        super().__init__(in_channels, width, bottleneck, stride, drop_path_rate, norm_layer, act_layer)
+        out_channels = EXPANSION * width if bottleneck else width
+        self.projection = nn.Conv2d(in_channels, out_channels, kernel_size=1, stride=stride, bias=False)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        x = self.act(self.norm1(x))
+        return self.projection(x), self._convolved(x)
+
+
+class ResNet(ClassifierNet):
+    """A net whose layers, residual branches, each read the sum of earlier outputs.
+
+    Input ``(N, in_chans, H, W)``, logits ``(N, num_classes)``. Any size from 8x8 up, oblong too.
+
+    >>> ResNet(depth=110)  # resnet_110
+    >>> ResNet(depth=110, aggregation="sparse")  # sparse_resnet_110
+
+    Args:
+        depth: convolutions and linear layers on the way: 6n + 2, with bottleneck 9n + 2, for stages of
+            n layers.
+        bottleneck: branches of three convolutions that make 4 times the width.
+        aggregation: "dense" (the ordinary ResNet), "sparse", or a function from a layer (1 ... n + 1)
+            to the distinct outputs in ``[0, layer)`` whose sum it reads.
+        base: offset base of the sparse rule.
+        widths: width of each stage; from the second on, a stage halves height and width.
+        num_classes: classes of the head; 0 for none.
+        in_chans: channels of the input.
+        global_pool: "avg", "max", "avgmax", "catavgmax", or "" (with ``num_classes=0``).
+        drop_rate: dropout before the classifier.
+        drop_path_rate: share of the samples whose branch the last layer drops in training; it rises
+            linearly from 0 at the first.
+        norm_layer: as ``AggregationNet`` tells.
+        act_layer: makes an activation.
+
+    Raises:
+        TypeError: a number is not an integer.
+        ValueError: an argument is out of range or does not go with another.
+    """
+
+    def __init__(
+        self,
+        depth: int,
+        bottleneck: bool = False,
+        aggregation: str | AggregationRule = "dense",
+        base: int = 2,
+        widths: Sequence[int] = (16, 32, 64),
+        num_classes: int = 10,
+        in_chans: int = 3,
+        global_pool: str = "avg",
+        drop_rate: float = 0.0,
+        drop_path_rate: float = 0.0,
+        norm_layer: str | NormLayer = "batchnorm2d",
+        act_layer: ActLayer = nn.ReLU,
+    ) -> None:
+        super().__init__()
+        if not isinstance(widths, Sequence) or not widths:
+            raise ValueError(f"widths must be a sequence of at least one number, got {widths!r}")
+        widths = tuple(integer("each of widths", width, minimum=1) for width in widths)
+        graph = StageGraph(_stage_layers(depth, len(widths), bottleneck), aggregation, base)
+        drop_rate = share("drop_rate", drop_rate)
+        drop_path_rate = share("drop_path_rate", drop_path_rate)
+        norm_layer = norm_layer_of(norm_layer)
+        drop_path_rates = iter(rising(drop_path_rate, graph.num_layers * len(widths)))
+
+        self.in_chans = integer("in_chans", in_chans, minimum=1)
+        self.stem = CifarStem(self.in_chans, STEM_CHANNELS)
+        self.stages = nn.ModuleList()
+        self.feature_info: list[dict[str, Any]] = []
+        channels = STEM_CHANNELS
+        for index, width in enumerate(widths):
+            stride = 1 if index == 0 else 2
+            stage = _stage(graph, channels, width, bottleneck, stride, drop_path_rates, norm_layer, act_layer)
+            self.stages.append(stage)
+            channels = stage.out_channels
+            self.feature_info.append(
+                {"num_chs": channels, "reduction": 2**index, "module": f"stages.{index}"}
+            )
+        self.num_features = channels
+        self.norm = norm_layer(channels)
+        self.act = act_layer()
+        self.head = ClassifierHead(channels, num_classes, global_pool, drop_rate)
+        self.apply(initialise_convolution)
+        self.pretrained_cfg: dict[str, Any] = {}
+
+    def parts(self) -> list[str]:
+        """Return ``stem, stages.0, stages.1, ..., norm, head``."""
+        return ["stem", *(f"stages.{index}" for index in range(len(self.stages))), "norm", "head"]
+
+    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
+        """Return regular expressions that put every parameter in one group, as timm's layer decay wants.
+
+        Args:
+            coarse: a group for each stage instead of one for each layer.
+        """
+        layers = [(r"^stages\.(\d+)\.layers\.(\d+)", None), (r"^norm", (AFTER_EVERY_LAYER,))]
+        return {"stem": r"^stem", "blocks": r"^stages\.(\d+)" if coarse else layers}
+
+    def forward_stem(self, x: Tensor) -> Tensor:
+        """Return what the first stage receives, ``(N, 16, H, W)``."""
+        return self.stem(x)
+
+    def forward_stage(self, index: int, x: Tensor) -> Tensor:
+        """Return the feature map of stage ``index``, of the map before it."""
+        return self.stages[index](x)
+
+    def forward_final(self, x: Tensor) -> Tensor:
+        """Return the last feature map after the final norm and ReLU, ``(N, num_features, H / r, W / r)``.
+
+        ``r`` is 4 for three stages; each halving rounds up.
+        """
+        return self.act(self.norm(x))
+
+
+def _stage(
+    graph: StageGraph,
+    in_channels: int,
+    width: int,
+    bottleneck: bool,
+    stride: int,
+    drop_path_rates: Iterator[float],
+    norm_layer: NormLayer,
+    act_layer: ActLayer,
+) -> Stage:
+    """Return a stage of branches; where it changes the shape of its input, with a projection."""
+    out_channels = EXPANSION * width if bottleneck else width
+    first_layer = None
+    if stride != 1 or out_channels != in_channels:
+        rate = next(drop_path_rates)
+        first_layer = ProjectedBranch(in_channels, width, bottleneck, stride, rate, norm_layer, act_layer)
+    return Stage(
+        graph,
+        "sum",
+        in_channels=out_channels,
+        width=out_channels,
+        make_layer=lambda channels: ResidualBranch(
+            channels, width, bottleneck, 1, next(drop_path_rates), norm_layer, act_layer
+        ),
+        first_layer=first_layer,
+    )
+
+
+def _stage_layers(depth: int, num_stages: int, bottleneck: bool) -> int:
+    """Return how many layers each stage has."""
+    depth = integer("depth", depth, minimum=1)
+    unit = num_stages * (3 if bottleneck else 2)
+    layers, rest = divmod(depth - 2, unit)
+    if rest or layers < 1:
+        below = max(unit + 2, depth - rest)
+        nearest = sorted({below, max(unit + 2, depth - rest + unit)})
+        raise ValueError(
+            f"depth must be 2 more than a multiple of {unit}, got {depth}; "
+            f"the nearest: {' or '.join(map(str, nearest))}"
+        )
+    return layers
+
+
+_DEPTHS: dict[str, dict[str, Any]] = {
+    **{f"resnet_{depth}": dict(depth=depth) for depth in (20, 32, 44, 56, 110)},
+    **{f"resnet_{depth}": dict(depth=depth, bottleneck=True) for depth in (164, 1001)},
+}
+
+register_cifar_models(
+    ResNet,
+    _DEPTHS,
+    paper_name="Identity Mappings in Deep Residual Networks",
+    paper_ids="arXiv:1603.05027",
+)
+register_cifar_models(
+    ResNet,
+    {f"sparse_{name}": dict(arguments, aggregation="sparse") for name, arguments in _DEPTHS.items()},
+    paper_name="Sparsely Aggregated Convolutional Networks",
+    paper_ids="arXiv:1801.05895",
+)

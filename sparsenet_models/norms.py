@@ -1,0 +1,72 @@
+"""Normalisation layers by name, and a batch norm whose statistics and scale are fixed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .suggest import did_you_mean
+
+NormLayer = Callable[[int], nn.Module]
+
+MOST_GROUPS = 32
+
+
+class FrozenBatchNorm2d(nn.Module):
+    """Batch norm with statistics, scale and shift fixed, in train mode too: ``(N, C, H, W)`` to the same.
+
+    Its state dict is that of ``nn.BatchNorm2d``, so weights go from one to the other.
+    """
+
+    weight: Tensor
+    bias: Tensor
+    running_mean: Tensor
+    running_var: Tensor
+    num_batches_tracked: Tensor
+
+    def __init__(self, num_features: int, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.num_features, self.eps = num_features, eps
+        self.register_buffer("weight", torch.ones(num_features))
+        self.register_buffer("bias", torch.zeros(num_features))
+        self.register_buffer("running_mean", torch.zeros(num_features))
+        self.register_buffer("running_var", torch.ones(num_features))
+        self.register_buffer("num_batches_tracked", torch.tensor(0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+
+    def extra_repr(self) -> str:
+        return f"{self.num_features}, eps={self.eps}"
+
+
+def group_norm(num_features: int) -> nn.GroupNorm:
+    """Return a GroupNorm of the most groups, up to 32, that divide the channels (arXiv 1803.08494)."""
+    groups = next(count for count in range(MOST_GROUPS, 0, -1) if num_features % count == 0)
+    return nn.GroupNorm(groups, num_features)
+
+
+NORM_LAYERS: dict[str, NormLayer] = {
+    "batchnorm2d": nn.BatchNorm2d,
+    "frozenbatchnorm2d": FrozenBatchNorm2d,
+    "groupnorm": group_norm,
+    "syncbatchnorm": nn.SyncBatchNorm,
+}
+"""timm's words where timm has one."""
+
+
+def norm_layer_of(norm_layer: str | NormLayer) -> NormLayer:
+    """Return the function from channels to a layer that a name stands for; a function is returned as it is.
+
+    Raises:
+        ValueError: no such name; the message tells the nearest.
+    """
+    if callable(norm_layer):
+        return norm_layer
+    if norm_layer not in NORM_LAYERS:
+        hint = did_you_mean(str(norm_layer), NORM_LAYERS)
+        raise ValueError(f"norm_layer must be one of {tuple(NORM_LAYERS)}, got {norm_layer!r}{hint}")
+    return NORM_LAYERS[norm_layer]

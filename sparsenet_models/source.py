@@ -1,0 +1,45 @@
+"""Where a model's name says that it is: `hf-hub:org/name[@revision]`, `local-dir:path`, or the registry."""
+
+from __future__ import annotations
+
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .suggest import did_you_mean
+
+if TYPE_CHECKING:
+    from .model_config import Described
+
+HUB, FOLDER = "hf-hub", "local-dir"
+
+
+def described_elsewhere(name: str, cache_dir: str | PathLike[str] | None) -> Described | None:
+    """Return what the config.json says that ``name`` points to; None for a name of the registry.
+
+    Everything behind the prefix is taken as it is; a revision comes after the last ``@``.
+
+    Raises:
+        ValueError: an unknown prefix, nothing behind it, or a configuration that is refused.
+        OSError: the configuration is missing or cannot be fetched or read.
+    """
+    if not isinstance(name, str) or ":" not in name:
+        return None
+    prefix, _, place = name.partition(":")
+    prefix = prefix.lower().replace("hf_hub", HUB)
+    if prefix not in (HUB, FOLDER):
+        hint = did_you_mean(prefix, (HUB, FOLDER))
+        raise ValueError(
+            f"{name!r} has an unknown prefix {prefix!r}{hint or f'; there are {HUB}: and {FOLDER}:'}"
+        )
+    if not place:
+        example = "org/name" if prefix == HUB else "path"
+        raise ValueError(f"{name!r} says nothing after the prefix; write {prefix}:{example}")
+    if prefix == FOLDER:
+        from .folder import described_in_folder
+
+        return described_in_folder(Path(place).expanduser())
+    from .hub import described_on_hub
+
+    repository, _, revision = place.partition("@")
+    return described_on_hub(repository, revision or None, cache_dir)

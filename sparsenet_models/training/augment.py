@@ -1,0 +1,98 @@
+"""What is done to a batch of training images, on the device that they are on.
+
+Whatever is drawn comes from the generator or the seed that is passed in, so that a step's images depend
+on nothing that happened before it.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+TRIVIAL_GROUP = 8
+"""TrivialAugment draws one operation for so many images, as a call for each image would take too long."""
+
+
+def padded_crop(images: Tensor, flipped: Tensor, shifts: Tensor) -> Tensor:
+    """Mirror some images, pad all by an eighth of their side with reflections, crop the size they had.
+
+    Args:
+        images: ``(B, C, H, W)``.
+        flipped: ``(B,)`` bool, which to mirror left to right.
+        shifts: ``(2, B)``, rows and columns in ``[0, 2 * padding_of(H, W)]``; the padding shifts nothing.
+    """
+    height, width = images.shape[2:]
+    padding = padding_of(height, width)
+    # Channels last, as one gather then makes a batch that convolutions want.
+    padded = F.pad(images, (padding,) * 4, mode="reflect").permute(0, 2, 3, 1)
+    rows = shifts[0][:, None] + torch.arange(height)
+    columns = torch.arange(width).expand(len(images), -1)
+    columns = torch.where(flipped[:, None], columns.flip(1), columns) + shifts[1][:, None]
+    rows, columns = rows.to(images.device), columns.to(images.device)
+    index = torch.arange(len(images), device=images.device)
+    return padded[index[:, None, None], rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+
+
+def padding_of(height: int, width: int) -> int:
+    """Return the padding in pixels of images of that size: 4 for CIFAR's 32."""
+    return min(height, width) // 8
+
+
+def cut_out(images: Tensor, side: int, centres: Tensor) -> Tensor:
+    """Set a square of ``side`` pixels to 0 (the mean of normalised images), DeVries & Taylor, 2017.
+
+    The square is cut by the image's border, as in the paper (arXiv 1708.04552, section 3).
+
+    Args:
+        images: ``(B, C, H, W)``, normalised.
+        side: of the square, in pixels.
+        centres: ``(2, B)``, row and column of each square's centre.
+    """
+    height, width = images.shape[2:]
+    first = (centres - side // 2).to(images.device)[:, :, None]
+    rows, columns = (torch.arange(size, device=images.device) for size in (height, width))
+    in_rows = (rows >= first[0]) & (rows < first[0] + side)
+    in_columns = (columns >= first[1]) & (columns < first[1] + side)
+    return images.masked_fill((in_rows[:, :, None] & in_columns[:, None, :])[:, None], 0)
+
+
+def trivially_augmented(images: Tensor, share: float, seed: int) -> Tensor:
+    """Apply torchvision's TrivialAugmentWide (Mueller & Hutter, arXiv 2103.10158) to a share of a batch.
+
+    Args:
+        images: ``(B, C, H, W)`` uint8, one or three channels.
+        share: of the groups of ``TRIVIAL_GROUP`` images, in [0, 1].
+        seed: of what is drawn.
+    """
+    from torchvision.transforms import v2
+
+    augment = v2.TrivialAugmentWide()
+    with torch.random.fork_rng(devices=[]):  # torchvision draws from torch's global generator
+        torch.default_generator.manual_seed(seed)
+        groups = [
+            augment(group) if torch.rand(()) < share else group for group in images.split(TRIVIAL_GROUP)
+        ]
+    return torch.cat(groups)
+
+
+def mixed(images: Tensor, labels: Tensor, classes: int, share: float, seed: int) -> tuple[Tensor, Tensor]:
+    """Apply torchvision's CutMix (Yun et al., arXiv 1905.04899) to a batch, with probability ``share``.
+
+    Args:
+        images: ``(B, C, H, W)``.
+        labels: ``(B,)`` int64.
+        classes: how many there are.
+        share: of the batches, in [0, 1].
+        seed: of what is drawn.
+
+    Returns:
+        The images, and labels ``(B,)``, or ``(B, classes)`` where the batch is mixed.
+    """
+    from torchvision.transforms import v2
+
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        if torch.rand(()) >= share:
+            return images, labels
+        return v2.CutMix(num_classes=classes)(images, labels)

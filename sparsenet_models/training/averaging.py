@@ -1,0 +1,44 @@
+"""The running mean of a net's weights, and batch-norm statistics of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import islice
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from .config import TrainConfig
+
+RECALIBRATION_BATCHES = 50
+
+
+def averaged(model: nn.Module, config: TrainConfig) -> AveragedModel | None:
+    """Return a copy of the net for its running mean, None where the options want none."""
+    if not config.ema_decay:
+        return None
+    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay))
+
+
+@torch.no_grad()
+def recalibrate(model: nn.Module, batches: Iterable[Tensor]) -> None:
+    """Measure the batch-norm statistics of an averaged net anew, a plain mean over some batches.
+
+    The mean of weights is no net that ever saw an image: the statistics of those it is the mean of do not
+    fit it (Izmailov et al., arXiv 1803.05407, section 3.2).
+
+    Args:
+        model: the net; it is left in train mode.
+        batches: training images ``(B, C, H, W)``, of which the first ``RECALIBRATION_BATCHES`` are used.
+    """
+    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # torch's way to ask for a plain mean
+    model.train()
+    for images in islice(batches, RECALIBRATION_BATCHES):
+        model(images)
+    for norm, momentum in zip(norms, momenta):
+        norm.momentum = momentum

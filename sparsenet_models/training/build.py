@@ -1,0 +1,150 @@
+"""The parts of a run: images, the net's right name, first weights, optimizer groups, compiled net."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import nn
+
+from .. import registry
+from ..data import has_split, load_image_set
+from ..factory import create_model
+from ..image_set import AnyImageSet, StreamedImageSet
+from ..models.classifier_net import ClassifierNet
+from ..pretrained import load_into, verified_file
+from ..transforms import resolve_data_config
+from ..weight_file import described_in
+from .config import TrainConfig
+from .hold_out import hold_out
+from .progress import say
+
+HELD_OUT_SHARE = 0.2
+"""Of the training images, where there are no others to score on."""
+
+
+def how_images_reach(config: TrainConfig) -> dict[str, Any]:
+    """Return the keywords of the transform: those of the model's tag, in the size that is asked for.
+
+    Raises:
+        ValueError: the net takes no images so small.
+    """
+    cfg = registry.get_pretrained_cfg(config.model)
+    known = resolve_data_config(create_model(config.model, device="meta"))
+    if not config.size:
+        return known
+    least = cfg.min_input_size[1] if cfg.min_input_size else 1
+    if config.size < least:
+        raise ValueError(f"size must be at least {least} for {cfg.architecture!r}, got {config.size}")
+    return known | {"input_size": (known["input_size"][0], config.size, config.size)}
+
+
+def image_sets(config: TrainConfig, data_config: dict[str, Any]) -> tuple[AnyImageSet, AnyImageSet]:
+    """Return the images to learn from and those to score on.
+
+    Raises:
+        ValueError: they have other classes, or only one.
+        OSError: they cannot be read.
+    """
+    say(f"reading {config.data}")
+    share = config.validation
+    if not share and not has_split(config.data, "test"):
+        share = HELD_OUT_SHARE
+        say(f"{config.data} has neither test/ nor val/: {share:.0%} of each class are held out to score on")
+    train_set = load_image_set(config.data, "train", data_config, config.loader, config.workers)
+    if len(train_set.class_names) < 2:
+        raise ValueError(
+            f"{config.data} has one class, {train_set.class_names[0]!r}: there is nothing to tell apart"
+        )
+    if share:
+        train_set, test_set = hold_out(train_set, share, config.seed)
+    else:
+        test_set = load_image_set(config.data, "test", data_config, config.loader, config.workers)
+    if train_set.class_names != test_set.class_names:
+        raise ValueError(
+            f"{config.data} has other classes for training {train_set.class_names} than "
+            f"for testing {test_set.class_names}"
+        )
+    if isinstance(train_set, StreamedImageSet):
+        say(f"streaming {len(train_set):,} images with {config.workers} workers")
+    return train_set, test_set
+
+
+def name_with_tag(config: TrainConfig, image_set: AnyImageSet) -> str:
+    """Return the model's name with the tag whose classes are those of the data.
+
+    Without such a tag the name has none; so has that of a net that only starts from its tag's weights.
+
+    Raises:
+        ValueError: the name has a tag whose classes are others.
+    """
+    architecture, tag = registry.split_model_name_tag(config.model)
+    tagged = registry.list_models(f"{architecture}.*", include_tags=True)
+    by_classes = {registry.get_pretrained_cfg(other).label_names: other for other in reversed(tagged)}
+    if not tag or config.pretrained:
+        return by_classes.get(image_set.class_names, architecture)
+    if registry.get_pretrained_cfg(config.model).label_names not in (None, image_set.class_names):
+        raise ValueError(
+            f"the tag of {config.model!r} stands for other classes than those of {image_set.name}; "
+            f"train {architecture!r} without a tag, or start from its weights with --pretrained"
+        )
+    return config.model
+
+
+def start_from(source: str, model: nn.Module, class_names: tuple[str, ...]) -> str:
+    """Load the weights of a file or of ``architecture.tag`` into ``model``; return the file's sha256.
+
+    A head for other classes is left out.
+
+    Raises:
+        ValueError: the weights do not fit the net, or there are none.
+        OSError: the file cannot be read.
+    """
+    path = Path(source)
+    if not path.exists() and registry.is_model(source):
+        path = verified_file(registry.get_pretrained_cfg(source))
+    head_left_out = load_into(model, path, new_head=True, headless=True, new_stem=False)
+    names = described_in(path)[1].get("label_names")
+    if not head_left_out and names is not None and tuple(names) != class_names:
+        cast(ClassifierNet, model).reset_classifier(len(class_names))
+        head_left_out = True
+    say(f"starting from {path.name}" + (", with a new head" if head_left_out else ""))
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def parameter_groups(model: nn.Module, weight_decay: float, layer_decay: float) -> list[dict[str, Any]]:
+    """Return the optimizer's groups, each with the ``scale`` of its rate.
+
+    Weights of convolutions and linear layers decay; norms and biases stay free. The scale falls by
+    ``layer_decay`` from the head to the part before it, and so on to the stem.
+    """
+    parts = cast(ClassifierNet, model).parts() if layer_decay < 1 else [""]
+    groups = []
+    for distance, part in enumerate(reversed(parts)):
+        parameters = list(model.get_submodule(part).parameters())
+        for kind, decay in ((True, weight_decay), (False, 0.0)):
+            members = [parameter for parameter in parameters if (parameter.ndim > 1) == kind]
+            if members:
+                groups.append({"params": members, "weight_decay": decay, "scale": layer_decay**distance})
+    return groups
+
+
+def compiled(model: nn.Module, wanted: bool) -> Any:
+    """Return the net compiled, or itself where torch.compile is not wanted or does not work."""
+    if not wanted:
+        return model
+    compilers = (os.environ.get("CXX", "c++"), "c++", "g++", "clang++", "cl")
+    if not any(shutil.which(compiler) for compiler in compilers):
+        say("no C++ compiler found: running without torch.compile")
+        return model
+    try:
+        torch.compile(torch.sin)(torch.zeros(8, device=next(model.parameters()).device))
+    # Missing Python headers, no triton, a Python too new: each torch has its own way to fail.
+    except Exception as error:
+        say(f"torch.compile does not work here ({type(error).__name__}): running without it")
+        return model
+    return torch.compile(model, dynamic=False)

@@ -1,0 +1,70 @@
+"""Distillation: a trained net's softened classes, learnt beside the labels."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..factory import create_model
+from ..transforms import resolve_data_config
+
+
+def distillation_loss(logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
+    """Return T^2 KL(teacher || student) at temperature T, a mean over the batch, in nats.
+
+    Hinton, Vinyals & Dean, "Distilling the Knowledge in a Neural Network", arXiv 1503.02531, section 2:
+    T^2 keeps the gradient's size whatever the temperature.
+
+    Args:
+        logits: ``(B, classes)`` of the student.
+        teacher_logits: ``(B, classes)``.
+        temperature: T, by which both are divided.
+    """
+    student = F.log_softmax(logits / temperature, dim=1)
+    teacher = F.log_softmax(teacher_logits / temperature, dim=1)
+    return F.kl_div(student, teacher, reduction="batchmean", log_target=True) * temperature**2
+
+
+class Teacher:
+    """A trained net that answers for the student's images.
+
+    Args:
+        name: ``architecture.tag`` with weights.
+        class_names: the student's classes, in its order.
+        mean: with which the student's images are normalised.
+        std: likewise.
+        device: where it answers.
+
+    Raises:
+        ValueError: no such weights, or weights for other classes.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        class_names: tuple[str, ...],
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
+        device: torch.device,
+    ) -> None:
+        model = create_model(name, pretrained=True)
+        known: tuple[str, ...] | None = model.pretrained_cfg["label_names"]  # type: ignore[index, assignment]
+        if known is None or set(known) != set(class_names):
+            raise ValueError(
+                f"distill names {name!r}, which has other classes than the data's {len(class_names)}, "
+                f"{class_names[0]!r} to {class_names[-1]!r}"
+            )
+        self.order = torch.tensor([known.index(label) for label in class_names], device=device)
+        config = resolve_data_config(model)
+        own_mean, own_std, mean_, std_ = (
+            torch.tensor(values, device=device).view(1, -1, 1, 1)
+            for values in (config["mean"], config["std"], mean, std)
+        )
+        self.scale, self.shift = std_ / own_std, (mean_ - own_mean) / own_std
+        self.model: nn.Module = model.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+
+    @torch.no_grad()
+    def __call__(self, images: Tensor) -> Tensor:
+        """Return logits ``(B, classes)`` in the student's order, of its images ``(B, C, H, W)``."""
+        return self.model(images * self.scale + self.shift)[:, self.order].float()

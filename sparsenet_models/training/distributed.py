@@ -1,0 +1,117 @@
+"""Several processes on one run, as torchrun starts them; a run of one process needs nothing of it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import nn
+
+from ..devices import select_device
+from ..evaluate import Score
+
+LONGEST_WAIT = timedelta(minutes=5)
+"""For the other processes; then this one fails, and torchrun restarts them. torch's default is 30 minutes."""
+
+
+@dataclass(frozen=True)
+class Processes:
+    """How many there are, which this is, and which on its machine."""
+
+    count: int = 1
+    rank: int = 0
+    local_rank: int = 0
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this is the one that writes and reports."""
+        return self.rank == 0
+
+
+@contextmanager
+def joined_processes(device: str) -> Iterator[tuple[Processes, torch.device]]:
+    """Join the processes that torchrun started with this one, if it did, and choose the device.
+
+    Args:
+        device: "auto", "cpu", "cuda" or "mps"; each process of a machine gets a GPU of its own.
+
+    Raises:
+        ValueError: more processes than GPUs, or no such device.
+    """
+    count = int(os.environ.get("WORLD_SIZE", 1)) if "TORCHELASTIC_RUN_ID" in os.environ else 1
+    chosen = select_device(device)
+    if count == 1:
+        yield Processes(), chosen
+        return
+    processes = Processes(count, int(os.environ["RANK"]), int(os.environ["LOCAL_RANK"]))
+    if chosen.type == "cuda":
+        if processes.local_rank >= torch.cuda.device_count():
+            raise ValueError(
+                f"nproc-per-node is more than this machine's {torch.cuda.device_count()} GPUs; "
+                "start a process for each"
+            )
+        chosen = torch.device("cuda", processes.local_rank)
+        torch.cuda.set_device(chosen)
+    store, rank, world_size = next(dist.rendezvous("env://", timeout=LONGEST_WAIT))
+    # torchrun keeps its store over a restart, and with it where the processes before could be reached.
+    store = dist.PrefixStore(f"restart_{restarts()}", store)
+    backend = "nccl" if chosen.type == "cuda" else "gloo"
+    dist.init_process_group(backend, store=store, rank=rank, world_size=world_size, timeout=LONGEST_WAIT)
+    try:
+        yield processes, chosen
+        dist.barrier()  # whoever leaves earlier would break the others' connections
+    finally:
+        dist.destroy_process_group()
+
+
+def restarts() -> int:
+    """Return how often torchrun has started the processes again after one of them failed."""
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0))
+
+
+def wrapped(model: nn.Module, processes: Processes) -> nn.Module:
+    """Return the net with its gradients averaged over the processes."""
+    if processes.count == 1:
+        return model
+    return nn.parallel.DistributedDataParallel(model)
+
+
+def from_first(value: Any, processes: Processes) -> Any:
+    """Return the ``value`` of the first process in every one."""
+    if processes.count == 1:
+        return value
+    values = [value]
+    dist.broadcast_object_list(values)
+    return values[0]
+
+
+def summed(tensor: torch.Tensor, processes: Processes) -> torch.Tensor:
+    """Return the sum of ``tensor`` over all processes."""
+    if processes.count > 1:
+        tensor = tensor.clone()
+        dist.all_reduce(tensor)
+    return tensor
+
+
+def share_buffers(model: nn.Module, processes: Processes) -> None:
+    """Give every process the first one's batch-norm statistics."""
+    if processes.count > 1:
+        for buffer in model.buffers():
+            dist.broadcast(buffer, src=0)
+
+
+def merged(score: Score, processes: Processes, device: torch.device) -> Score:
+    """Return the score of all images from the scores of each process's part."""
+    if processes.count == 1:
+        return score
+    count = score.count
+    sums = [score.top1 * count, score.top5 * count, score.loss * count, count, score.images_per_second]
+    top1, top5, loss, total, speed = summed(torch.tensor(sums, device=device), processes).tolist()
+    confusion = summed(score.confusion.to(device), processes).cpu()
+    return Score(top1 / total, top5 / total, loss / total, round(total), speed, confusion)

@@ -1,0 +1,32 @@
+"""What of a machine decides the last digits of a run's weights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from .config import TrainConfig
+from .distributed import Processes
+
+
+def environment(
+    config: TrainConfig, precision: str, processes: Processes, device: torch.device
+) -> dict[str, Any]:
+    """Return what a run computes with, JSON-ready: a resumed run is exact where it is the same."""
+    on_gpu = device.type == "cuda"
+    return {
+        "torch": str(torch.__version__),
+        "device": torch.cuda.get_device_name(device) if on_gpu else device.type,
+        "cpu": torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
+        "processes": processes.count,
+        "precision": precision,
+        "compile": config.compile,
+        "workers": config.workers,
+    }
+
+
+def changes(before: dict[str, Any], now: dict[str, Any]) -> str:
+    """Return "threads 2 -> 1, torch 2.11 -> 2.15" for what differs, "" where nothing does."""
+    return ", ".join(f"{key} {before.get(key)} -> {now[key]}" for key in now if before.get(key) != now[key])

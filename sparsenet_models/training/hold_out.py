@@ -1,0 +1,38 @@
+"""A part of the training images held out, to score on."""
+
+from __future__ import annotations
+
+import torch
+
+from ..image_set import AnyImageSet
+
+
+def hold_out(image_set: AnyImageSet, share: float, seed: int) -> tuple[AnyImageSet, AnyImageSet]:
+    """Split a set in two, each class alike, and return the rest and what is held out.
+
+    Of every class the nearest number to ``share`` of its images is held out, one at least, and one at
+    least stays.
+
+    Args:
+        image_set: the images.
+        share: of them to hold out, in (0, 1).
+        seed: of the choice.
+
+    Raises:
+        ValueError: a class has fewer than two images.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    held: list[torch.Tensor] = []
+    for label, name in enumerate(image_set.class_names):
+        members = (image_set.labels == label).nonzero()[:, 0]
+        if len(members) < 2:
+            raise ValueError(
+                f"class {name!r} of {image_set.name} has too few images, {len(members)}: two are "
+                "needed, one to learn from and one to hold out, or images in val/"
+            )
+        count = min(max(1, round(share * len(members))), len(members) - 1)
+        held.append(members[torch.randperm(len(members), generator=generator)[:count]])
+    chosen = torch.cat(held).sort().values
+    stays = torch.ones(len(image_set), dtype=torch.bool)
+    stays[chosen] = False
+    return image_set.part(stays.nonzero()[:, 0]), image_set.part(chosen)

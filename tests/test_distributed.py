@@ -1,0 +1,131 @@
+"""Several processes on one run, started by torchrun, over gloo."""
+
+from __future__ import annotations
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from conftest import REPOSITORY
+
+from sparsenet_models import create_model
+from sparsenet_models.pretrained import read_state_dict
+
+MODEL = "sparsenet_bc_40_k12"
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+
+GRADIENTS = """
+import sys
+import torch
+import torch.nn.functional as F
+from sparsenet_models import create_model
+from sparsenet_models.training.distributed import joined_processes, wrapped
+
+with joined_processes("cpu") as (processes, device):
+    torch.manual_seed(0)
+    model = create_model("sparsenet_bc_40_k12").double()
+    images, labels = torch.load(sys.argv[1])
+    own = slice(processes.rank * 4, processes.rank * 4 + 4)
+    together = wrapped(model, processes)
+    F.cross_entropy(together(images[own]), labels[own]).backward()
+    gradients = {name: parameter.grad for name, parameter in model.named_parameters()}
+    torch.save(gradients, f"{sys.argv[1]}.{processes.rank}")
+"""
+
+
+def test_gradients_of_two_processes_are_the_mean_of_both_halves_gradients(tmp_path):
+    torch.manual_seed(1)
+    images, labels = torch.randn(8, 3, 16, 16, dtype=torch.float64), torch.randint(10, (8,))
+    torch.save((images, labels), tmp_path / "batch")
+    script = tmp_path / "gradients.py"
+    script.write_text(GRADIENTS)
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
+    subprocess.run(
+        [*TORCHRUN, str(script), str(tmp_path / "batch")],
+        check=True,
+        env=environment,
+        capture_output=True,
+        timeout=120,
+    )
+    torch.manual_seed(0)
+    model = create_model(MODEL).double()
+    halves = []
+    for half in (slice(0, 4), slice(4, 8)):
+        model.zero_grad()
+        F.cross_entropy(model(images[half]), labels[half]).backward()
+        halves.append([parameter.grad.clone() for parameter in model.parameters()])
+    for rank in (0, 1):
+        found = torch.load(tmp_path / f"batch.{rank}")
+        for (name, gradient), first, second in zip(found.items(), *halves):
+            torch.testing.assert_close(gradient, (first + second) / 2, rtol=1e-9, atol=1e-12, msg=name)
+
+
+def training(data: Path, out: Path, *torchrun_options: str) -> list[str]:
+    options = "--resolution 8:8 --batch-size 16 --lr 0.1 --eval-every 2 --precision float32 --device cpu"
+    program = ["-m", "sparsenet_models", "train", MODEL, "--data", str(data), "--out", str(out)]
+    return [*TORCHRUN, *torchrun_options, *program, *options.split(), "--no-compile"]
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    with (folder / "metrics.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def workers_of(out: Path) -> dict[str, int]:
+    """Return the process id of each rank that trains into ``out``."""
+    found = {}
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (process / "cmdline").read_bytes()
+            environment = dict(
+                pair.split("=", 1)
+                for pair in (process / "environ").read_bytes().decode().split("\0")
+                if "=" in pair
+            )
+        except (OSError, UnicodeDecodeError):
+            continue
+        if str(out).encode() in words and "TORCHELASTIC_RUN_ID" in environment:
+            found[environment["RANK"]] = int(process.name)
+    return found
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="finds the workers in /proc")
+def test_a_worker_that_is_killed_is_replaced_and_the_run_ends_as_if_nothing_had_been(colour_folder, tmp_path):
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    straight, killed = tmp_path / "straight", tmp_path / "killed"
+    subprocess.run(
+        training(colour_folder, straight),
+        check=True,
+        cwd=REPOSITORY,
+        env=environment,
+        capture_output=True,
+        timeout=300,
+    )
+    process = subprocess.Popen(
+        training(colour_folder, killed, "--max-restarts", "2"),
+        cwd=REPOSITORY,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 120
+    while not (killed / "metrics.csv").exists() and time.monotonic() < deadline:
+        time.sleep(0.005)
+    os.kill(workers_of(killed)["1"], signal.SIGKILL)
+    told, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    assert "resuming after epoch" in told
+    assert [row["epoch"] for row in rows(killed)] == list("12345678")
+    assert [row["loss"] for row in rows(killed)] == [row["loss"] for row in rows(straight)]
+    assert [row["top1"] for row in rows(killed)] == [row["top1"] for row in rows(straight)]
+    expected, found = (read_state_dict(folder / "model.safetensors") for folder in (straight, killed))
+    assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
+    assert float(rows(straight)[-1]["top1"]) >= 90

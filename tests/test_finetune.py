@@ -1,0 +1,195 @@
+"""A pretrained net on a user's folder of images, in one command."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner, Result
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from sparsenet_models import create_model
+from sparsenet_models.cli import main
+from sparsenet_models.image_set import ImageSet
+from sparsenet_models.pretrained import read_state_dict
+from sparsenet_models.training.build import parameter_groups
+from sparsenet_models.training.hold_out import hold_out
+
+MODEL = "sparsenet_bc_40_k12.cifar10"
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def finetune(data: Path, out: Path, *options: object) -> Result:
+    common = ("--recipe", "finetune", "--epochs", 3, "--precision", "float32", "--device", "cpu")
+    return run("train", MODEL, "--data", data, "--out", out, *common, *options)
+
+
+@pytest.fixture(scope="module")
+def flowers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Ten images a class, in class folders without train/ or val/: two colours of 40x50 pixels."""
+    folder = tmp_path_factory.mktemp("flowers")
+    random = np.random.default_rng(0)
+    for name, channel in (("poppy", 0), ("violet", 2)):
+        (folder / name).mkdir()
+        for index in range(10):
+            pixels = random.integers(0, 120, (40, 50, 3), dtype=np.uint8)
+            pixels[..., channel] += 100
+            Image.fromarray(pixels).save(folder / name / f"{index}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def finetuned(flowers: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "flowers"
+    made = finetune(flowers, out, "--epochs", 12, "--batch-size", 4)
+    assert made.exit_code == 0, made.stderr
+    assert "starting from sparsenet_bc_40_k12.cifar10.safetensors, with a new head" in made.stdout
+    assert "20% of each class are held out to score on" in made.stdout
+    return out
+
+
+def test_predict_prints_the_users_own_classes(flowers, finetuned):
+    image = flowers / "poppy" / "0.png"
+    for model in (("--model", finetuned), ("--checkpoint", finetuned / "model.safetensors")):
+        (answer,) = json.loads(run("predict", image, *model, "--json").stdout)
+        assert {entry["label"] for entry in answer["predictions"]} == {"poppy", "violet"}
+        assert answer["predictions"][0]["label"] == "poppy"
+
+
+def test_validate_takes_the_folder_of_a_run(flowers, finetuned, tmp_path):
+    shutil.copytree(flowers, tmp_path / "set" / "val")
+    told = run("validate", finetuned, "--data", tmp_path / "set").stdout
+    assert "20 images" in told
+    assert "top-1  100.00%" in told
+
+
+def test_the_best_epoch_is_what_is_written(finetuned):
+    with (finetuned / "metrics.csv").open(newline="") as file:
+        scores = [float(row["top1"]) for row in csv.DictReader(file)]
+    checkpoint = torch.load(finetuned / "checkpoint.pt", weights_only=True)
+    assert checkpoint["best"]["epoch"] == scores.index(max(scores)) + 1
+    written = read_state_dict(finetuned / "model.safetensors")
+    assert all(torch.equal(written[name], tensor) for name, tensor in checkpoint["best"]["state"].items())
+
+
+def test_the_size_and_normalisation_of_training_are_those_of_predicting(finetuned):
+    from sparsenet_models.weight_file import described_in
+
+    name, overlay = described_in(finetuned / "model.safetensors")
+    model = create_model(
+        name, checkpoint_path=finetuned / "model.safetensors", pretrained_cfg_overlay=overlay
+    )
+    assert name == "sparsenet_bc_40_k12"
+    assert model.pretrained_cfg["input_size"] == (3, 64, 64)
+    assert model.pretrained_cfg["mean"] == create_model(MODEL, device="meta").pretrained_cfg["mean"]
+
+
+def test_curves_and_confusions_are_pictures(finetuned):
+    for name in ("curves.png", "confusion.png"):
+        with Image.open(finetuned / name) as picture:
+            assert min(picture.size) > 300
+
+
+def test_early_layers_learn_at_a_lower_rate():
+    model = create_model(MODEL)
+    groups = parameter_groups(model, 1e-4, 0.5)
+    scale = {id(p): group["scale"] for group in groups for p in group["params"]}
+    assert len(scale) == len(list(model.parameters()))
+    parts = model.parts()
+    for name, parameter in model.named_parameters():
+        part = next(part for part in parts if name.startswith(f"{part}."))
+        assert scale[id(parameter)] == 0.5 ** (len(parts) - 1 - parts.index(part))
+    assert {group["weight_decay"] for group in groups} == {0.0, 1e-4}
+
+
+@given(
+    st.lists(st.integers(2, 30), min_size=2, max_size=6),
+    st.floats(0.01, 0.99),
+    st.integers(0, 3),
+)
+@settings(max_examples=100, deadline=None)
+def test_what_is_held_out_is_a_share_of_every_class_and_nothing_is_lost(sizes, share, seed):
+    labels = torch.cat([torch.full((size,), label) for label, size in enumerate(sizes)])
+    labels = labels[torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))]
+    images = torch.arange(len(labels)).view(-1, 1, 1, 1).to(torch.uint8)
+    names = tuple(map(str, range(len(sizes))))
+    rest, held = hold_out(ImageSet(images, labels, names, "set"), share, seed)
+    assert sorted([*rest.images.flatten().tolist(), *held.images.flatten().tolist()]) == list(
+        range(len(labels))
+    )
+    for size, kept, out in zip(sizes, rest.labels.bincount(), held.labels.bincount()):
+        assert kept >= 1
+        assert out >= 1
+        assert abs(out - share * size) <= 1
+    again = hold_out(ImageSet(images, labels, names, "set"), share, seed)
+    assert torch.equal(again[1].images, held.images)
+
+
+@pytest.mark.parametrize(
+    ("images_by_class", "said"),
+    [
+        ({}, "neither class folders"),
+        ({"a": 0, "b": 0}, "no image in any of them"),
+        ({"a": 5}, "has one class, 'a'"),
+        ({"a": 5, "b": 1}, "class 'b' of set has too few images, 1"),
+        ({"a": 5, "b": 0}, "class 'b' of set has too few images, 0"),
+    ],
+)
+def test_folders_that_are_too_small_are_refused_in_one_line(tmp_path, images_by_class, said):
+    data = tmp_path / "set"
+    data.mkdir()
+    for name, count in images_by_class.items():
+        (data / name).mkdir()
+        for index in range(count):
+            Image.new("RGB", (20, 20), (index, 0, 0)).save(data / name / f"{index}.png")
+    result = finetune(data, tmp_path / "out")
+    assert result.exit_code == 1
+    assert said in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_two_images_a_class_are_enough(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / "set" / name).mkdir(parents=True)
+        for index in range(2):
+            Image.new("RGB", (20, 20), (index, 0, 0)).save(tmp_path / "set" / name / f"{index}.png")
+    assert finetune(tmp_path / "set", tmp_path / "out", "--epochs", 1).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--size", 4), "size must be 0 or at least 8, got 4"),
+        (("--init-from", "x"), "give one of pretrained and init_from"),
+        (("--eval-every", 0), "keep_best needs a score of the epochs"),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused(flowers, tmp_path, options, said):
+    result = finetune(flowers, tmp_path / "out", *options)
+    assert said in result.stderr
+
+
+def test_a_head_for_other_classes_of_the_same_number_is_not_kept(tmp_path, flowers):
+    """Ten classes of one's own are not CIFAR-10's ten."""
+    for index in range(5):
+        for name in ("poppy", "violet"):
+            shutil.copytree(flowers / name, tmp_path / "set" / f"{name}{index}")
+    made = finetune(tmp_path / "set", tmp_path / "out", "--epochs", 1, "--size", 32)
+    assert made.exit_code == 0, made.stderr
+    assert "with a new head" in made.stdout
+
+
+def test_a_tag_of_other_classes_needs_pretrained(flowers, tmp_path):
+    result = run("train", MODEL, "--data", flowers, "--out", tmp_path / "out")
+    assert "or start from its weights with --pretrained" in result.stderr

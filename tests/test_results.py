@@ -1,0 +1,94 @@
+"""What the cards of the bundled weights tell, measured again; the table and the page made from them."""
+
+from __future__ import annotations
+
+import json
+import runpy
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import REPOSITORY
+from torch.utils.flop_counter import FlopCounterMode
+
+from sparsenet_models import (
+    create_model,
+    create_transform,
+    get_pretrained_cfg,
+    list_pretrained,
+    resolve_data_config,
+)
+from sparsenet_models.registry import TABLE_COLUMNS, WEIGHTS_DIR
+from sparsenet_models.transforms import open_image
+
+PHOTO = REPOSITORY / "examples" / "photos" / "cat_chelsea.jpg"
+GOLDEN = Path(__file__).parent / "golden_logits.json"
+RUNS = REPOSITORY / "docs" / "runs"
+
+
+@pytest.mark.parametrize("name", list_pretrained())
+def test_a_cards_parameters_and_multiply_adds_are_the_nets(name):
+    cfg = get_pretrained_cfg(name)
+    model = create_model(name, device="meta")
+    assert cfg.num_params == sum(parameter.numel() for parameter in model.parameters())
+    with FlopCounterMode(display=False) as counter:
+        model.eval()(torch.empty(1, *cfg.input_size, device="meta"))
+    assert cfg.macs == counter.get_total_flops() / 2
+
+
+@pytest.mark.parametrize("name", list_pretrained())
+def test_a_bundled_weight_answers_for_the_photograph_as_it_did_when_it_was_made(name):
+    """`python tests/test_results.py` writes the answers anew, for weights that are new."""
+    expected = torch.tensor(json.loads(GOLDEN.read_text())[name])
+    assert torch.allclose(logits(name), expected, rtol=1e-3, atol=1e-3)
+
+
+def logits(name: str) -> torch.Tensor:
+    model = create_model(name, pretrained=True).eval()
+    image = create_transform(**resolve_data_config(model))(open_image(PHOTO))
+    with torch.inference_mode():
+        return model(image[None])[0]
+
+
+@pytest.mark.parametrize("name", list_pretrained())
+def test_every_bundled_weight_has_its_evidence_in_the_repository(name):
+    told = json.loads((WEIGHTS_DIR / f"{name}.json").read_text(encoding="utf-8"))
+    runs = [json.loads(path.read_text(encoding="utf-8")) for path in (RUNS / name).glob("*/result.json")]
+    assert told in runs
+    for result in (RUNS / name).glob("*/result.json"):
+        assert {path.name for path in result.parent.iterdir()} == {
+            "config.json", "curves.png", "log.txt", "metrics.csv", "result.json"
+        }  # fmt: skip
+
+
+def test_the_bundled_weights_stay_within_32_mebibytes():
+    assert sum(get_pretrained_cfg(name).file_size or 0 for name in list_pretrained()) <= 32 * 2**20
+
+
+def test_the_table_has_a_row_for_every_weight_with_what_its_card_tells():
+    table = list_pretrained(as_table=True)
+    assert [row["name"] for row in table] == list_pretrained()
+    for row in table:
+        assert tuple(row) == TABLE_COLUMNS
+        assert None not in row.values()
+        assert row["top1"] == get_pretrained_cfg(row["name"]).top1
+
+
+def test_the_results_page_is_what_its_command_writes():
+    command = runpy.run_path(str(REPOSITORY / "docs" / "results.py"))
+    written = (REPOSITORY / "docs" / "results.md").read_text(encoding="utf-8")
+    assert written == command["page"](command["finished_runs"]())
+
+
+def test_no_run_tells_a_folder_of_the_machine_that_it_ran_on():
+    for path in RUNS.rglob("*.*"):
+        if path.suffix in (".txt", ".json", ".csv"):
+            text = path.read_text(encoding="utf-8")
+            assert "/home/" not in text
+            assert "/tmp/" not in text
+            assert f"{REPOSITORY.parent}/" not in text
+
+
+if __name__ == "__main__":
+    answers = {name: [round(value, 4) for value in logits(name).tolist()] for name in list_pretrained()}
+    GOLDEN.write_text(json.dumps(answers, indent=1) + "\n")

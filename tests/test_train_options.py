@@ -1,0 +1,161 @@
+"""The options of a training run: ranges, recipes, resolutions, the learning rate's schedule."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import pytest
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sparsenet_models.cli import main
+from sparsenet_models.training.config import TrainConfig, parse_resolution
+from sparsenet_models.training.recipes import recipe_names, recipe_options, recipe_summaries
+from sparsenet_models.training.schedule import learning_rate
+
+MODEL = "sparsenet_bc_40_k12"
+NAMED = {"model": MODEL, "data": "d", "out": "o"}
+
+
+@given(
+    st.integers(1, 2000), st.floats(0, 1), st.floats(1e-3, 10), st.sampled_from(["linear", "cosine", "step"])
+)
+def test_the_rate_rises_to_its_peak_and_falls_from_there(total, warmup, peak, schedule):
+    rates = [learning_rate(step, total, peak, warmup, schedule) for step in range(total)]
+    rising = round(warmup * total)
+    assert all(0 < rate <= peak * (1 + 1e-12) for rate in rates)
+    assert rates[:rising] == sorted(rates[:rising])
+    assert rates[rising:] == sorted(rates[rising:], reverse=True)
+
+
+@given(st.integers(2, 2000), st.floats(0, 0.5), st.floats(1e-3, 10))
+def test_linear_and_cosine_agree_at_their_start_middle_and_end_beyond_the_last_step(total, warmup, peak):
+    rising = round(warmup * total)
+    for step, left in ((rising, 1.0), ((rising + total) / 2, 0.5), (total, 0.0)):
+        for schedule in ("linear", "cosine"):
+            rate = learning_rate(step, total, peak, warmup, schedule)
+            assert math.isclose(rate, peak * left, rel_tol=1e-9, abs_tol=1e-12)
+
+
+def test_steps_divide_the_rate_by_ten_at_a_half_and_three_quarters():
+    rates = [learning_rate(step, 300, 0.1, 0.0, "step") for step in range(300)]
+    assert rates == pytest.approx([0.1] * 150 + [0.01] * 75 + [0.001] * 75)
+
+
+@given(st.lists(st.tuples(st.integers(8, 64), st.integers(1, 50)), min_size=1, max_size=5))
+def test_a_resolution_text_tells_the_side_of_every_epoch(parts):
+    text = ",".join(f"{side}:{epochs}" for side, epochs in parts)
+    sides = [side for side, epochs in parts for _ in range(epochs)]
+    options = TrainConfig.from_options({**NAMED, "resolution": parse_resolution(text)})
+    assert options.epochs == len(sides)
+    assert [options.side_in(epoch) for epoch in range(1, len(sides) + 1)] == sides
+
+
+@pytest.mark.parametrize("text", ["16", "16:x", "16:1:2", "a,b"])
+def test_a_resolution_of_another_form_is_refused_with_an_example(text):
+    with pytest.raises(ValueError, match=r"16:18,24:7,32:4") as caught:
+        parse_resolution(text)
+    assert repr(text) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("epochs", 0),
+        ("batch_size", 0),
+        ("lr", 0.0),
+        ("lr", float("nan")),
+        ("schedule", "cosin"),
+        ("warmup", 1.5),
+        ("momentum", 1.0),
+        ("weight_decay", -1.0),
+        ("label_smoothing", 1.0),
+        ("cutout", -1),
+        ("trivial_augment", 1.5),
+        ("cutmix", -0.5),
+        ("augment_until", 2.0),
+        ("distill_weight", 1.5),
+        ("distill_temperature", 0.0),
+        ("ema_decay", 1.0),
+        ("ema_start", 1.0),
+        ("eval_every", -1),
+        ("checkpoint_minutes", -1.0),
+        ("seed", -1),
+        ("loader", "disk"),
+        ("workers", -1),
+        ("device", "tpu"),
+        ("precision", "float16"),
+    ],
+)
+def test_an_option_out_of_range_is_refused_by_name(option, value):
+    with pytest.raises(ValueError, match=option) as caught:
+        TrainConfig(**NAMED, **{option: value})
+    assert repr(value) in str(caught.value)
+
+
+def test_a_resolution_for_another_number_of_epochs_is_refused():
+    with pytest.raises(ValueError, match="resolution tells 5 epochs, epochs is 4"):
+        TrainConfig(**NAMED, epochs=4, resolution=((16, 5),))
+
+
+def test_an_unknown_option_gets_the_nearest_right_one():
+    with pytest.raises(
+        ValueError, match="unknown training option 'weight_decai'; did you mean 'weight_decay'"
+    ):
+        TrainConfig.from_options({**NAMED, "weight_decai": 1e-4})
+
+
+@given(st.builds(TrainConfig, st.just("m"), st.just("d"), st.just("o"), epochs=st.integers(1, 500)))
+def test_options_come_back_from_their_dict(options):
+    assert TrainConfig.from_options(options.to_dict()) == options
+
+
+@given(st.integers(1, 400), st.floats(0, 1))
+def test_strong_augmentation_is_on_for_its_share_of_the_epochs(epochs, share):
+    options = TrainConfig(**NAMED, epochs=epochs, augment_until=share)
+    on = [options.augments_in(epoch) for epoch in range(1, epochs + 1)]
+    assert on == sorted(on, reverse=True)
+    assert sum(on) == math.floor(share * epochs)
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_every_recipe_is_made_of_options_and_tells_its_result_in_its_header(name):
+    options = TrainConfig.from_options({**NAMED, **recipe_options(name)})
+    assert options.epochs > 1
+    assert len(recipe_summaries()[name]) > 20
+
+
+def test_the_original_recipe_is_the_papers():
+    options = TrainConfig.from_options({**NAMED, **recipe_options("original")})
+    rates = [learning_rate(epoch, 300, options.lr, options.warmup, options.schedule) for epoch in range(300)]
+    assert (options.epochs, options.batch_size, options.weight_decay) == (300, 64, 1e-4)
+    assert [rates[epoch] for epoch in (0, 149, 150, 224, 225, 299)] == pytest.approx(
+        [0.1, 0.1, 0.01, 0.01, 0.001, 0.001]
+    )
+
+
+def test_an_unknown_recipe_gets_the_nearest():
+    result = CliRunner().invoke(main, ["train", MODEL, "--data", "d", "--out", "o", "--recipe", "cifar-tini"])
+    assert result.exit_code == 1
+    assert "unknown recipe 'cifar-tini'; did you mean 'cifar-tiny'" in result.stderr
+
+
+def test_the_command_line_has_every_option_with_its_default():
+    shown = " ".join(CliRunner().invoke(main, ["train", "--help"], terminal_width=200).stdout.split())
+    for field in dataclasses.fields(TrainConfig):
+        if field.metadata:
+            assert f"--{field.name.replace('_', '-')}" in shown
+            if field.default not in ("", ()):
+                assert f"[default: {field.default}]" in shown
+
+
+def test_a_flag_overrides_its_recipe(tmp_path):
+    given = ["--recipe", "cifar-tiny", "--lr", "-1"]
+    result = CliRunner().invoke(main, ["train", MODEL, "--data", "d", "--out", str(tmp_path), *given])
+    assert "lr must be above 0, got -1.0" in result.stderr
+    clash = CliRunner().invoke(
+        main, ["train", MODEL, "--data", "d", "--out", "o", "--recipe", "cifar-tiny", "--epochs", "4"]
+    )
+    assert "resolution tells 39 epochs, epochs is 4: change both" in clash.stderr
