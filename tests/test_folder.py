@@ -158,19 +158,9 @@ def test_the_figures_of_published_weights_are_saved_and_those_of_others_are_not(
 
 def test_timms_own_loader_reads_a_saved_folder(folder, net):
     timm = pytest.importorskip("timm")
-    from timm.models import build_model_with_cfg, register_model
+    from sparsenet_models.integrations.timm import register
 
-    if not timm.is_model(NAME):
-
-        class WithTimmsAlias(SparseNet):
-            default_cfg = None  # timm assigns it
-
-        def sparsenet_bc_40_k12(pretrained=False, **kwargs):
-            sizes = dict(depth=40, growth_rate=12, bottleneck=True)
-            return build_model_with_cfg(WithTimmsAlias, NAME, pretrained, **{**sizes, **kwargs})
-
-        sparsenet_bc_40_k12.__module__ = __name__
-        register_model(sparsenet_bc_40_k12)
+    register()
     theirs = timm.create_model(f"local-dir:{folder}", pretrained=True)
     assert same(theirs, net)
     assert theirs.pretrained_cfg["mean"] == list(net.pretrained_cfg["mean"])
