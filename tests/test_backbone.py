@@ -33,6 +33,13 @@ TINY = {
     "fractalnet": lambda **kw: FractalNet(columns=2, widths=(4, 8, 8, 8), **kw),
 }
 families = pytest.mark.parametrize("family", TINY)
+families_slow_but_two = pytest.mark.parametrize(
+    "family",
+    [
+        family if family in ("sparsenet", "resnet") else pytest.param(family, marks=pytest.mark.slow)
+        for family in TINY
+    ],
+)
 
 
 def build(family: str, **options) -> ClassifierNet:
@@ -328,7 +335,7 @@ def test_every_floating_point_type_goes_through(family, dtype):
     assert logits.isfinite().all()
 
 
-@families
+@families_slow_but_two
 def test_a_compiled_net_has_no_graph_break_and_takes_other_sizes(family):
     net = build(family).eval()
     torch._dynamo.reset()

@@ -97,6 +97,7 @@ def workers_of(out: Path) -> dict[str, int]:
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="finds the workers in /proc")
+@pytest.mark.slow
 def test_a_worker_that_is_killed_is_replaced_and_the_run_ends_as_if_nothing_had_been(colour_folder, tmp_path):
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     straight, killed = tmp_path / "straight", tmp_path / "killed"

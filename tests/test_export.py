@@ -11,7 +11,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 from conftest import REPOSITORY
-from test_backbone import TINY, build, families, images
+from test_backbone import TINY, build, families, families_slow_but_two, images
 from torch import nn
 
 from sparsenet_models import create_model
@@ -28,7 +28,7 @@ def with_cfg(net: nn.Module) -> nn.Module:
     return net
 
 
-@families
+@families_slow_but_two
 @torch.no_grad()
 def test_a_strictly_traced_program_takes_any_batch_and_size(family):
     net = build(family).eval()
