@@ -50,7 +50,8 @@ def page(runs: list[dict[str, Any]]) -> str:
         "`sparsenet_models/published.py`. Errors are top-1 in percent on all 10,000 test images: last epoch, "
         "single view, trained on all 50,000 training images, nothing chosen on the test set.",
         "## Every finished run",
-        "The bad ones too. `sparsenet list --pretrained` lists those whose weights are bundled.",
+        "The bad ones too. `sparsenet list --pretrained` lists those whose weights are bundled; "
+        "[runs](runs/README.md) tells what the weights had seen that a run started from.",
         table(
             ("net", "data", "error", "parameters", "multiply-adds", "epochs", "minutes", "machine", "log"),
             [finished(run) for run in runs],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import runpy
+import shlex
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from conftest import REPOSITORY
 from torch.utils.flop_counter import FlopCounterMode
 
 from sparsenet_models import (
+    cli,
     create_model,
     create_transform,
     get_pretrained_cfg,
@@ -59,6 +61,17 @@ def test_every_bundled_weight_has_its_evidence_in_the_repository(name):
         assert {path.name for path in result.parent.iterdir()} == {
             "config.json", "curves.png", "log.txt", "metrics.csv", "result.json"
         }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", list_pretrained())
+def test_the_command_on_a_card_has_the_options_of_the_run(name):
+    card = (WEIGHTS_DIR / f"{name}.md").read_text(encoding="utf-8")
+    (command,) = (line for line in card.splitlines() if line.startswith("    sparsenet train "))
+    given = cli.train.make_context("sparsenet train", shlex.split(command)[2:]).params
+    recipe = json.loads(get_pretrained_cfg(name).recipe)
+    recipe["resolution"] = ",".join(f"{side}:{epochs}" for side, epochs in recipe["resolution"])
+    told = {key: value for key, value in recipe.items() if value != "" and key != "init_sha256"}
+    assert {key: given[key] for key in told} == told
 
 
 def test_the_bundled_weights_stay_within_32_mebibytes():

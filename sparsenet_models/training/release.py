@@ -102,10 +102,15 @@ def main(run: Path, data: str, machine: str, log: Path, bundle: bool) -> None:
 
 
 def _without_folders(text: Path, run: Path, data: Path) -> str:
-    """Return a run's text with its folders shortened, without torch's warnings and drawn-over lines."""
-    lines = [line.rpartition("\r")[2] for line in text.read_text(encoding="utf-8").split("\n")]
-    kept = "\n".join(line for line in lines if not re.match(r"W\d{4} ", line))
-    return kept.replace(str(data.parent), "$SPARSENET_DATA").replace(str(run.parent), "runs")
+    """Return a run's text with its folders shortened, without torch's warnings and others' progress bars."""
+    lines = [line.rpartition("\r")[2] for line in text.read_text(encoding="utf-8").splitlines()]
+    kept = "".join(
+        f"{line}\n" for line in lines if line and not re.match(r"W\d{4} |Generating \w+ split", line)
+    )
+    for folder, short in ((data, "$SPARSENET_DATA"), (run, "runs")):
+        for spelt in (folder.resolve().parent, folder.absolute().parent):
+            kept = kept.replace(f"{spelt}/", f"{short}/")
+    return kept
 
 
 def _halved(model: nn.Module) -> nn.Module:
@@ -183,8 +188,8 @@ def _command(name: str, data: str, recipe: dict[str, Any]) -> str:
         option = f"--{key.replace('_', '-')}"
         if key == "resolution":
             value = ",".join(f"{side}:{epochs}" for side, epochs in value)
-        if key == "compile":
-            words.append(option if value else "--no-compile")
+        if isinstance(value, bool):
+            words.append(option if value else f"--no-{option[2:]}")
         elif value != "" and key != "init_sha256":
             words += [option, str(value)]
     return " ".join(words)
