@@ -409,11 +409,14 @@ def _model_with_weights(model: str | None, checkpoint: str | None, device: str, 
 
     from .devices import select_device
     from .factory import create_model
+    from .folder import holds_saved_model
     from .predict import best_cifar10_model
     from .weight_file import described_in
 
     where = {"device": select_device(device), "dtype": getattr(torch, precision)}
     if checkpoint is None and model and Path(model).is_dir():
+        if holds_saved_model(Path(model)):
+            return create_model(f"local-dir:{model}", pretrained=True, **where)
         model, checkpoint = None, f"{model}/model.safetensors"
     if checkpoint is None:
         return create_model(model or best_cifar10_model(), pretrained=True, **where)

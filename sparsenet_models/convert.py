@@ -7,7 +7,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from .factory import create_model
-from .folder import save_pretrained, whole_or_not_at_all
+from .folder import all_or_none, save_pretrained
 from .pretrained import read_weights
 from .pretrained_cfg import cfg_of
 from .weight_file import save_weights
@@ -31,6 +31,8 @@ def convert_checkpoint(
         ValueError: the file does not fit, or holds no weights; the message names the net that it fits.
         OSError: the source cannot be read, the target is there already or cannot be written.
     """
+    if not target.absolute().parent.is_dir():
+        raise FileNotFoundError(f"{target} cannot be written: there is no folder {target.parent}")
     if target.exists():
         raise FileExistsError(f"{target} is there already and is not overwritten")
     state = read_weights(source)
@@ -47,7 +49,7 @@ def convert_checkpoint(
         return model
     known = cfg_of(model)
     metadata = {key: str(known[key]) for key in ("architecture", "tag") if known.get(key)}
-    with whole_or_not_at_all(target) as path:
+    with all_or_none(target) as (path,):
         save_weights(model, path, metadata)
     return model
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from .arguments import integer
+from .arguments import integer, keywords_of
 from .features import FeatureNet
 from .models.classifier_net import ClassifierNet
 from .pretrained import load_into, load_pretrained
-from .pretrained_cfg import PretrainedCfg, cfg_of
+from .pretrained_cfg import NO_FIGURES, PretrainedCfg, cfg_of
 from .registry import get_pretrained_cfg, model_entrypoint
 from .source import described_elsewhere
 from .suggest import did_you_mean
@@ -71,13 +72,18 @@ def create_model(
         OSError: a weight file is missing, or cannot be fetched or read. Hub errors keep their class, such
             as ``huggingface_hub.errors.RepositoryNotFoundError``.
     """
+    model_kwargs = {key: value for key, value in model_kwargs.items() if value is not None}
     described = described_elsewhere(model_name, cache_dir)
     if described is None:
         entrypoint, cfg = model_entrypoint(model_name), get_pretrained_cfg(model_name)
     else:
         entrypoint, cfg = model_entrypoint(described.architecture), described.cfg
-        given = {key: value for key, value in model_kwargs.items() if value is not None}
-        model_kwargs = {**described.model_args, **given}
+    if model_kwargs:
+        cfg = replace(cfg, **NO_FIGURES)
+    if described is not None:
+        model_kwargs = {**described.model_args, **model_kwargs}
+        if in_chans is not None:
+            model_kwargs.pop("in_chans", None)
     if pretrained_cfg_overlay:
         cfg = cfg.overlaid(pretrained_cfg_overlay)
     if out_indices is not None and not features_only:
@@ -115,18 +121,18 @@ def create_model(
 
 def _check_keywords(name: str, entrypoint: Callable[..., nn.Module], kwargs: Mapping[str, Any]) -> None:
     """Raise a TypeError with the nearest right word for a keyword that the net does not take."""
-    parameters = inspect.signature(entrypoint).parameters
-    if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()):
+    taken = keywords_of(entrypoint)
+    if taken is None:
         return
-    known = {*parameters, *inspect.signature(create_model).parameters} - {"model_kwargs"}
+    known = {*taken, *inspect.signature(create_model).parameters} - {"model_kwargs"}
     for keyword in kwargs:
-        if keyword not in parameters:
+        if keyword not in taken:
             raise TypeError(f"{name!r} takes no argument {keyword!r}{did_you_mean(keyword, known)}")
 
 
 def _cfg_dict(model: nn.Module, cfg: PretrainedCfg) -> dict[str, Any]:
     """Return ``cfg`` as a dict, with the fields that the net's own head and stem decide."""
-    if cfg == PretrainedCfg(architecture=cfg.architecture):
+    if not cfg.tells_of_images:
         # Registered without a configuration: what images it wants is not known, and not made up.
         return {"architecture": cfg.architecture, "num_classes": getattr(model, "num_classes", None)}
     classes = getattr(model, "num_classes", cfg.num_classes)

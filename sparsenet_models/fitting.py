@@ -14,6 +14,9 @@ from .skeleton import skeleton
 
 HEAD, STEM = "head.fc.", "stem.conv.weight"
 
+MOST = 1_000_000
+"""Classes and channels beyond this are no net's, though a file may claim them."""
+
 Shapes = Mapping[str, tuple[int, ...]]
 
 
@@ -27,35 +30,35 @@ def fitting_call(state: Mapping[str, Tensor]) -> str | None:
         state: tensors by the library's own names.
     """
     shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
-    if len(shapes.get(STEM, ())) != 4:
+    if len(shapes.get(STEM, ())) != 4 or not all(0 < size <= MOST for size in shapes[STEM]):
         return None
     for name, entrypoint in library_entrypoints().items():
-        if _body(shapes).keys() != _body(_shapes_of(name, ())).keys():
+        if _body(shapes) != _body(_shapes_of(name, ())):
             continue
-        for arguments in _candidates(entrypoint, shapes):
-            if _body(_shapes_of(name, tuple(arguments.items()))) == _body(shapes):
+        for arguments in _candidates(name, entrypoint, shapes):
+            if _shapes_of(name, tuple(arguments.items())) == shapes:
                 told = "".join(f", {key}={value}" for key, value in arguments.items())
-                return f"create_model({name!r}{_classes(name, shapes)}{told})"
+                return f"create_model({name!r}{told})"
     return None
 
 
-def _body(shapes: Shapes) -> dict[str, tuple[int, ...]]:
-    return {name: shape for name, shape in shapes.items() if not name.startswith(HEAD)}
+def _body(shapes: Shapes) -> set[str]:
+    return {name for name in shapes if not name.startswith(HEAD)}
 
 
-def _candidates(entrypoint: Callable[..., nn.Module], shapes: Shapes) -> list[dict[str, int]]:
+def _candidates(name: str, entrypoint: Callable[..., nn.Module], shapes: Shapes) -> list[dict[str, int]]:
     """Return the arguments to try, simplest first."""
     width, in_chans = shapes[STEM][:2]
-    channels = {} if in_chans == 3 else {"in_chans": in_chans}
+    needed = {}
+    classes = (*shapes.get(f"{HEAD}weight", (0,)), 0)[0]
+    if classes > MOST:
+        return []
+    if classes != _shapes_of(name, ())[f"{HEAD}weight"][0]:
+        needed["num_classes"] = classes
+    if in_chans != 3:
+        needed["in_chans"] = in_chans
     takes_width = "stem_channels" in inspect.signature(entrypoint).parameters
-    return [channels, {"stem_channels": width, **channels}] if takes_width else [channels]
-
-
-def _classes(name: str, shapes: Shapes) -> str:
-    """Return the argument for the file's number of classes where it is not the net's default."""
-    classes = shapes.get(f"{HEAD}weight", (0,))[0]
-    usual = _shapes_of(name, ())[f"{HEAD}weight"][0]
-    return "" if classes == usual else f", num_classes={classes}"
+    return [needed, {**needed, "stem_channels": width}] if takes_width else [needed]
 
 
 @cache

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from .model_card import model_card
 from .model_config import CONFIG, EVIDENCE, WEIGHTS, Described, config_of, read_config
-from .pretrained import read_weights
+from .pretrained import read_weights, without_wrappers
 from .pretrained_cfg import cfg_of
 from .weight_file import save_weights
 
@@ -40,9 +40,9 @@ def save_pretrained(model: nn.Module, folder: str | PathLike[str]) -> None:
     Raises:
         ValueError: the net was not built by ``create_model``, has an argument that JSON cannot hold, is on
             the meta device, or has weights that are not finite; nothing is written then.
-        OSError: the folder cannot be written; what it held before is still whole.
+        OSError: the folder cannot be written; the model that it held before is still whole.
     """
-    folder = Path(folder)
+    folder, model = Path(folder), without_wrappers(model)
     _check_weights(model)
     config_of(model, "", 0, evidence=False)
     folder.mkdir(parents=True, exist_ok=True)
@@ -51,16 +51,24 @@ def save_pretrained(model: nn.Module, folder: str | PathLike[str]) -> None:
     metadata = {key: str(known[key]) for key in ("architecture", "tag") if known.get(key)}
     if evidence:
         metadata |= {key: str(known[key]) for key in EVIDENCE if known.get(key) is not None}
-    with whole_or_not_at_all(folder / WEIGHTS) as weights, whole_or_not_at_all(folder / CONFIG) as path:
+    with all_or_none(folder / WEIGHTS, folder / CONFIG) as (weights, path):
         save_weights(model, weights, metadata)
         content = weights.read_bytes()
         config = config_of(model, hashlib.sha256(content).hexdigest(), len(content), evidence)
         path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     if not (folder / CARD).exists():
-        with whole_or_not_at_all(folder / CARD) as path:
+        with all_or_none(folder / CARD) as (path,):
             path.write_text(
                 model_card(model, f"local-dir:{folder.resolve().name}", evidence), encoding="utf-8"
             )
+
+
+def holds_saved_model(folder: Path) -> bool:
+    """Return whether ``folder`` is one by ``save_pretrained``; a run's config.json tells other things."""
+    try:
+        return "architecture" in json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError):
+        return False
 
 
 def described_in_folder(folder: Path) -> Described:
@@ -86,12 +94,14 @@ def _within(folder: Path, name: str) -> Path:
 
     The Hub's own cache consists of links, from ``snapshots/<commit>/`` to ``blobs/`` beside them.
     """
-    root = folder.resolve()
-    if root.parent.name == "snapshots":
-        root = root.parent.parent
     path = folder / name
-    if not path.resolve().is_relative_to(root):
-        raise ValueError(f"{path} is refused: it is a link to {path.resolve()}, outside of {root}")
+    try:
+        root, target = folder.resolve(), path.resolve()
+    except (RuntimeError, OSError) as error:  # a link to itself
+        raise ValueError(f"{path} is refused: {error}") from error
+    roots = [root, root.parent.parent / "blobs"] if root.parent.name == "snapshots" else [root]
+    if not any(target.is_relative_to(allowed) for allowed in roots):
+        raise ValueError(f"{path} is refused: it is a link to {target}, outside of {root}")
     return path
 
 
@@ -99,7 +109,10 @@ def has_its_published_weights(model: nn.Module) -> bool:
     """Return whether ``model`` has, unchanged, the weights whose figures its ``pretrained_cfg`` tells."""
     known = cfg_of(model)
     file, top1 = known.get("file"), known.get("top1")
-    if top1 is None or file is None:
+    if top1 is None or known.get("data") is None or file is None:
+        return False
+    built_with = getattr(model, "model_args", {})
+    if getattr(model, "global_pool", "avg") != built_with.get("global_pool", "avg"):
         return False
     try:
         published = read_weights(Path(file))
@@ -110,7 +123,7 @@ def has_its_published_weights(model: nn.Module) -> bool:
 
 
 def _same(own: Tensor, published: Tensor) -> bool:
-    return own.shape == published.shape and torch.equal(own.cpu(), published.to(own.dtype))
+    return own.shape == published.shape and torch.equal(own.cpu().double(), published.double())
 
 
 def _check_weights(model: nn.Module) -> None:
@@ -122,13 +135,16 @@ def _check_weights(model: nn.Module) -> None:
 
 
 @contextmanager
-def whole_or_not_at_all(path: Path) -> Iterator[Path]:
-    """Yield a temporary file beside ``path`` that takes its place if all goes well."""
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+def all_or_none(*paths: Path) -> Iterator[tuple[Path, ...]]:
+    """Yield a temporary file beside each path; all take their places once all are on the disk."""
+    temporaries = tuple(path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp") for path in paths)
     try:
-        yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        yield temporaries
+        for temporary in temporaries:
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
+        for temporary, path in zip(temporaries, paths):
+            temporary.replace(path)
     finally:
-        temporary.unlink(missing_ok=True)
+        for temporary in temporaries:
+            temporary.unlink(missing_ok=True)

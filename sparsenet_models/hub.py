@@ -34,7 +34,7 @@ from . import __version__
 from .folder import CARD, has_its_published_weights, save_pretrained
 from .model_card import model_card
 from .model_config import CONFIG, WEIGHTS, Described, read_config
-from .pretrained import digest, verify_sha256
+from .pretrained import digest, verify_sha256, without_wrappers
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -68,7 +68,7 @@ def fetch(
     """Return a file of a Hub repository from the cache, fetched where it is not there, verified.
 
     Its bytes must have the hash under which the Hub's cache keeps them, and ``sha256`` where that is given.
-    A file that fails is removed from the cache, so that the next call fetches it anew.
+    A file that is not what the Hub has is removed from the cache, so that the next call fetches it anew.
 
     Args:
         repository: ``org/name``.
@@ -96,12 +96,19 @@ def fetch(
         raise _told(error, repository, filename, revision, cache_dir) from error
     try:
         _verify_cached(path)
-        if sha256 is not None:
-            verify_sha256(path, sha256)
     except ValueError as error:
         removed = _remove_cached(path)
         now = "it was removed from the cache: try again" if removed else "delete it and try again"
         raise ValueError(f"{filename} of {repository} is refused: {error}; {now}") from error
+    if sha256 is not None:
+        try:
+            verify_sha256(path, sha256)
+        except ValueError as error:
+            raise ValueError(
+                f"{filename} of {repository} is refused: it arrived whole, but its sha256 is not the one "
+                f"that the configuration names ({sha256}): the repository holds another file, which "
+                "trying again does not change"
+            ) from error
     return path
 
 
@@ -235,16 +242,22 @@ def push_to_hub(
         OSError: the Hub refuses, or cannot be reached.
     """
     from huggingface_hub import HfApi  # for pushing alone: it costs more than all the rest
+    from huggingface_hub.utils import HFValidationError, validate_repo_id
 
+    try:
+        validate_repo_id(repository)
+    except HFValidationError as error:
+        raise ValueError(f"{repository!r} cannot be the name of a Hub repository: {_line(error)}") from error
+    model = without_wrappers(model)
     api = HfApi(token=token, library_name=LIBRARY, library_version=__version__)
     with TemporaryDirectory() as temporary:
         folder = Path(temporary)
         save_pretrained(model, folder)
         try:
             return _pushed(api, model, folder, repository, private, revision, create_pr, commit_message)
-        except (ValueError, FileNotFoundError):
-            raise
         except Exception as error:
+            if isinstance(error, ValueError) and not isinstance(error, HfHubHTTPError):
+                raise
             told = f"the model could not be pushed to {repository} on {constants.ENDPOINT}: {_line(error)}"
             if isinstance(error, HfHubHTTPError):
                 raise type(error)(told + _push_remedy(error), response=error.response) from error
@@ -254,6 +267,8 @@ def push_to_hub(
 def _push_remedy(error: HfHubHTTPError) -> str:
     if isinstance(error, RevisionNotFoundError):
         return "; the branch must be there before"
+    if error.response.status_code == 412:
+        return "; somebody else pushed at the same time: look, and try again"
     if error.response.status_code in (401, 403):
         return "; run `hf auth login`, or set HF_TOKEN to a token that may write there"
     return ""
@@ -269,8 +284,10 @@ def _pushed(
     create_pr: bool,
     commit_message: str,
 ) -> str:
-    repository = api.create_repo(repository, private=private, exist_ok=True).repo_id
-    there = {file.path: file for file in api.get_paths_info(repository, [WEIGHTS, CARD], revision=revision)}
+    if revision is None:
+        repository = api.create_repo(repository, private=private, exist_ok=True).repo_id
+    head = api.repo_info(repository, revision=revision).sha
+    there = {file.path: file for file in api.get_paths_info(repository, [WEIGHTS, CARD], revision=head)}
     published = getattr(there.get(WEIGHTS), "lfs", None)
     if WEIGHTS in there and not create_pr:
         own = digest(folder / WEIGHTS, hashlib.sha256())
@@ -292,4 +309,5 @@ def _pushed(
         revision=revision,
         create_pr=create_pr,
         commit_message=commit_message,
+        parent_commit=head,
     ).oid

@@ -104,14 +104,17 @@ LAYOUTS = (
 
 def unwrapped(content: Any) -> dict[str, Tensor] | None:
     """Return the state dict in what a checkpoint holds, averaged weights first; None where there is none."""
-    for _ in range(DEEPEST_WRAPPER):
-        if not isinstance(content, Mapping):
-            return None
-        if all(isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in content.items()):
-            return dict(content)
-        inner = (content.get(key) for key in (*AVERAGED_KEYS, *PLAIN_KEYS))
-        content = next((state for state in inner if isinstance(state, Mapping) and state), None)
-    return None
+    return _unwrapped(content, DEEPEST_WRAPPER)
+
+
+def _unwrapped(content: Any, deepest: int) -> dict[str, Tensor] | None:
+    if not isinstance(content, Mapping) or deepest == 0:
+        return None
+    if all(isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in content.items()):
+        return dict(content)
+    inner = (content[key] for key in (*AVERAGED_KEYS, *PLAIN_KEYS) if content.get(key))
+    found = (_unwrapped(state, deepest - 1) for state in inner)
+    return next((state for state in found if state is not None), None)
 
 
 def in_our_names(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Layout | None]:

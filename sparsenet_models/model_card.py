@@ -29,7 +29,7 @@ def model_card(model: nn.Module, place: str, evidence: bool) -> str:
     architecture, title = known["architecture"], place.partition(":")[2]
     metadata: dict[str, Any] = dict(
         library_name="sparsenet_models",
-        license=(known.get("license") or "apache-2.0").lower(),
+        license=known["license"].lower() if known.get("license") else None,
         pipeline_tag="image-classification",
         tags=["image-classification", "sparsenet_models", "pytorch", architecture],
     )

@@ -6,7 +6,6 @@ its sizes is built.
 
 from __future__ import annotations
 
-import inspect
 import json
 import math
 import re
@@ -18,7 +17,7 @@ from typing import Any
 from torch import nn
 
 from . import __version__
-from .arguments import is_integer
+from .arguments import is_integer, keywords_of
 from .pretrained_cfg import PretrainedCfg, cfg_of
 from .readable import readable
 from .registry import get_pretrained_cfg, model_entrypoint
@@ -30,6 +29,7 @@ CONFIG, WEIGHTS = "config.json", "model.safetensors"
 MOST_BYTES = 16 * 2**20
 MOST_LAYERS = 2000
 MOST_COLUMNS = 8
+MOST_STAGES = 16
 MOST_CHANNELS = 1_000_000
 MOST_PARAMETERS = 2**31
 """What a configuration file may ask for, so that none fills the memory; a fractal doubles with a column."""
@@ -72,7 +72,8 @@ def config_of(model: nn.Module, weights_sha256: str, weights_size: int, evidence
             f"this {type(model).__name__} does not say of which architecture it is: build it with "
             "create_model(name), so that others can build it again"
         )
-    current = ("num_classes", "in_chans", "global_pool")
+    taken = keywords_of(model_entrypoint(known["architecture"]))
+    current = [key for key in ("num_classes", "in_chans", "global_pool") if taken is None or key in taken]
     arguments = {**arguments, **{key: getattr(model, key) for key in current if hasattr(model, key)}}
     for key, value in arguments.items():
         try:
@@ -148,6 +149,8 @@ def _described(config: Mapping[str, Any]) -> Described:
     if classes is not None:
         fields["num_classes"] = classes
     default = get_pretrained_cfg(architecture)
+    if not default.tells_of_images and "input_size" not in fields and channels is not None:
+        arguments["in_chans"], channels = channels, None
     told = {key: getattr(default, key) for key in OUR_OWN}
     told |= {key: check(key, fields[key]) for key, check in CHECKS.items() if fields.get(key) is not None}
     weights = _object(config, "weights")
@@ -184,8 +187,8 @@ def _check_argument(key: str, value: Any) -> None:
     elif key in FLAGS:
         if not isinstance(value, bool):
             raise _refuse(key, "true or false", value)
-    elif isinstance(value, dict) or (isinstance(value, list) and len(value) > MOST_LAYERS):
-        raise _refuse(key, "a number, a text or a short list", value)
+    elif isinstance(value, dict) or (isinstance(value, list) and len(value) > MOST_STAGES):
+        raise _refuse(key, f"a number, a text or a list of at most {MOST_STAGES}", value)
     else:
         for number in value if isinstance(value, list) else [value]:
             if is_integer(number) and abs(number) > MOST_CHANNELS:
@@ -326,9 +329,9 @@ def _check_buildable(cfg: PretrainedCfg, arguments: Mapping[str, Any]) -> None:
     entrypoint = model_entrypoint(cfg.architecture)
     channels = {"in_chans": cfg.input_size[0]} if cfg.input_size[0] != 3 else {}
     classes = {} if cfg.num_classes is None else {"num_classes": cfg.num_classes}
-    known = inspect.signature(entrypoint).parameters
+    known = keywords_of(entrypoint)
     for key in arguments:
-        if key not in known:
+        if known is not None and key not in known:
             raise ValueError(f"{cfg.architecture} takes no argument {key!r}{did_you_mean(key, known)}")
     model = skeleton(entrypoint, **{**classes, **channels, **arguments})
     count = sum(parameter.numel() for parameter in model.parameters())

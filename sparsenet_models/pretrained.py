@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import warnings
+import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from os import PathLike
@@ -14,6 +15,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from .fitting import fitting_call
 from .layouts import Layout, in_our_names, unwrapped
@@ -108,6 +110,7 @@ def load_into(model: nn.Module, path: Path, *, new_head: bool, headless: bool, n
         new_stem: accept a file for three input channels where the net has another number, and
             adapt its first convolutions as timm does.
     """
+    model = without_wrappers(model)
     own = model.state_dict()
     if any(tensor.is_meta for tensor in own.values()):
         raise ValueError(f"{path}: weights cannot be loaded into a model on the meta device")
@@ -128,9 +131,20 @@ def load_into(model: nn.Module, path: Path, *, new_head: bool, headless: bool, n
         own = {name: tensor for name, tensor in own.items() if not name.startswith(head)}
     if misfits := _misfits(own, state):
         file = path if layout is None else f"{path} (in the layout of {layout.name})"
-        raise ValueError(f"{file} does not fit the model: {misfits}{_hint(own, stored, stems[0])}")
+        raise ValueError(f"{file} does not fit the model: {misfits}{_hint(own, state, stored, stems[0])}")
     model.load_state_dict(state, strict=not head_left_out)
     return head_left_out
+
+
+def without_wrappers(model: nn.Module) -> nn.Module:
+    """Return the net within what torch.compile, DistributedDataParallel and AveragedModel make of it."""
+    while True:
+        if isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel, AveragedModel)):
+            model = model.module
+        elif isinstance(inner := getattr(model, "_orig_mod", None), nn.Module):
+            model = inner
+        else:
+            return model
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -233,7 +247,25 @@ def _looks_pickled(path: Path) -> bool:
     return start[:1] in (b"P", b"\x80") and start[8:9] != b"{"
 
 
+def _check_stored(path: Path) -> None:
+    """Refuse a zip file that would unpack to more than it is: torch.save compresses nothing."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+    except (zipfile.BadZipFile, ValueError, NotImplementedError, EOFError):
+        return
+    unpacked = sum(member.file_size for member in members)
+    if any(member.compress_type != zipfile.ZIP_STORED for member in members) or (
+        unpacked > path.stat().st_size
+    ):
+        raise ValueError(
+            f"{path} ({path.stat().st_size:,} bytes) is no file by torch.save: it would unpack to "
+            f"{unpacked:,} bytes"
+        )
+
+
 def _read_torch_file(path: Path) -> dict[str, Tensor]:
+    _check_stored(path)
     with path.open("rb") as file, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -306,15 +338,22 @@ def _misfits(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str:
     return "; ".join(_named(kind, names) for kind, names in misfits.items() if names)
 
 
-def _hint(own: Mapping[str, Tensor], stored: Mapping[str, Tensor], stem: str) -> str:
-    """Name the net that a file would fit, or at least the argument that cures a stem of another width."""
-    if {name: tensor.shape for name, tensor in own.items()} == {n: t.shape for n, t in stored.items()}:
+def _hint(
+    own: Mapping[str, Tensor], state: Mapping[str, Tensor], stored: Mapping[str, Tensor], stem: str
+) -> str:
+    """Name the net that a file would fit, or at least the argument that cures a stem of another width.
+
+    ``state`` is what was to be loaded of ``stored``, the whole file.
+    """
+    if {name: tensor.shape for name, tensor in own.items()} == {n: t.shape for n, t in state.items()}:
         return ""
     call = fitting_call(stored)
     if call is not None:
         return f"; it would fit {call}"
     theirs, ours = stored.get(stem), own.get(stem)
     if ours is None or theirs is None or ours.ndim != theirs.ndim or ours.shape[:1] == theirs.shape[:1]:
+        return ""
+    if theirs.numel() == 0:
         return ""
     return (
         f"; the file's stem has {theirs.shape[0]} channels, not {ours.shape[0]}: "

@@ -13,6 +13,14 @@ if TYPE_CHECKING:
     from torch import nn
 
 PLACE = {"file", "hf_hub_id", "hf_hub_filename", "revision"}
+IMAGE_FIELDS = {"input_size", "interpolation", "mean", "std", "crop_pct", "crop_mode"}
+"""How images reach the net: what ``resolve_data_config`` tells."""
+
+NO_FIGURES: dict[str, Any] = dict.fromkeys(("top1", "top5", "loss"))
+"""For a net that is not, or not fed, as it was when they were measured."""
+
+TOLD_OF_ANY = {*PLACE, "architecture", "tag", "sha256", "file_size", "num_classes"}
+"""Fields that a file or the caller fill for a net that was registered without a configuration."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +84,12 @@ class PretrainedCfg:
         """Whether there is a file to load, here or on the Hub."""
         return self.file is not None or self.hf_hub_id is not None
 
+    @property
+    def tells_of_images(self) -> bool:
+        """Whether anybody said how images reach the net; else those fields are defaults of nobody's."""
+        fields = (field for field in dataclasses.fields(self) if field.name not in TOLD_OF_ANY)
+        return any(getattr(self, field.name) != field.default for field in fields)
+
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as a new dict."""
         return dataclasses.asdict(self)
@@ -83,7 +97,8 @@ class PretrainedCfg:
     def overlaid(self, overlay: Mapping[str, Any]) -> PretrainedCfg:
         """Return a copy with the keys of ``overlay`` in place of its own.
 
-        A new place (``file``, or what names one on the Hub) takes that of the old one, and without a
+        Figures go where what they depend on changes, the weights' place or how images reach the net. A new
+        place (``file``, or what names one on the Hub) takes that of the old one, and without a
         ``sha256`` is not checked against the old one's.
 
         Raises:
@@ -101,6 +116,8 @@ class PretrainedCfg:
             changes.setdefault("file", None)
             changes.setdefault("sha256", None)
             changes.setdefault("file_size", None)
+        if (PLACE | IMAGE_FIELDS) & changes.keys():
+            changes = {**NO_FIGURES, **changes}
         return dataclasses.replace(self, **changes)
 
 

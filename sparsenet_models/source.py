@@ -26,6 +26,8 @@ def described_elsewhere(name: str, cache_dir: str | PathLike[str] | None) -> Des
     if not isinstance(name, str) or ":" not in name:
         return None
     prefix, _, place = name.partition(":")
+    if "/" in prefix or len(prefix) == 1:  # org/name:revision, C:\\models: no prefix, a name without one
+        return None
     prefix = prefix.lower().replace("hf_hub", HUB)
     if prefix not in (HUB, FOLDER):
         hint = did_you_mean(prefix, (HUB, FOLDER))
@@ -38,7 +40,11 @@ def described_elsewhere(name: str, cache_dir: str | PathLike[str] | None) -> Des
     if prefix == FOLDER:
         from .folder import described_in_folder
 
-        return described_in_folder(Path(place).expanduser())
+        try:
+            folder = Path(place).expanduser()
+        except RuntimeError as error:
+            raise ValueError(f"{name!r} names no folder: {error}") from error
+        return described_in_folder(folder)
     from .hub import described_on_hub
 
     repository, _, revision = place.partition("@")

@@ -12,8 +12,12 @@ from safetensors.torch import save
 from torch import nn
 
 from . import __version__
+from .model_config import CHECKS
 from .pretrained import read_metadata
+from .pretrained_cfg import IMAGE_FIELDS
+from .readable import readable
 from .registry import split_model_name_tag
+from .suggest import did_you_mean
 
 
 def weight_metadata(
@@ -66,23 +70,49 @@ def described_in(path: Path) -> tuple[str | None, dict[str, Any]]:
         classes and images, keys of ``PretrainedCfg``: an overlay for ``create_model``.
 
     Raises:
-        ValueError: the file is a damaged safetensors file.
+        ValueError: the file is a damaged safetensors file, or tells of classes or images what cannot be.
         OSError: the file is missing or cannot be read.
     """
     metadata = read_metadata(path)
     name = ".".join(part for key in ("architecture", "tag") if (part := metadata.get(key)))
-    overlay = json.loads(metadata.get("data_config", "{}"))
-    overlay = {key: tuple(value) if isinstance(value, list) else value for key, value in overlay.items()}
-    if "class_names" in metadata:
-        class_names = tuple(json.loads(metadata["class_names"]))
-        overlay |= {"num_classes": len(class_names), "label_names": class_names}
+    try:
+        fields = _object(metadata, "data_config")
+        unknown = sorted(fields.keys() - IMAGE_FIELDS)
+        if unknown:
+            raise ValueError(
+                f"data_config has no field {unknown[0]!r}{did_you_mean(unknown[0], IMAGE_FIELDS)}"
+            )
+        if "class_names" in metadata:
+            fields["label_names"] = json.loads(metadata["class_names"])
+        overlay = {key: CHECKS[key](key, value) for key, value in fields.items()}
+    except ValueError as error:
+        raise ValueError(f"the metadata of {path} are refused: {readable(str(error), 300)}") from error
+    if "label_names" in overlay:
+        overlay["num_classes"] = len(overlay["label_names"])
     return name or None, overlay
 
 
+def _object(metadata: Mapping[str, str], key: str) -> dict[str, Any]:
+    value = json.loads(metadata.get(key, "{}"))
+    if not isinstance(value, dict):
+        raise ValueError(f"{key} must be an object, got {readable(repr(value), 60)}")
+    return value
+
+
 def save_weights(model: nn.Module, path: Path, metadata: dict[str, str]) -> None:
-    """Write the state dict of ``model`` and ``metadata`` to a safetensors file."""
+    """Write the state dict of ``model`` and ``metadata`` to a safetensors file; equals give equal bytes."""
     state = {name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()}
-    path.write_bytes(save(state, metadata={"format": "pt", **metadata}))
+    path.write_bytes(_in_one_order(save(state, metadata={"format": "pt", **metadata})))
+
+
+def _in_one_order(content: bytes) -> bytes:
+    """Sort the metadata of a safetensors file: the library writes them in another order each time."""
+    end = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:end])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + content[end:]
 
 
 def git_commit() -> str:

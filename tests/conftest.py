@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,8 @@ import pytest
 import torch
 from PIL import Image
 from torch import nn
+
+from sparsenet_models import list_models, registry
 
 REPOSITORY = Path(__file__).parent.parent
 
@@ -43,6 +46,17 @@ def colour_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             pixels[..., 0 if class_name == "red" else 2] += 100
             Image.fromarray(pixels).save(target / f"{index:03}.png")
     return folder
+
+
+@pytest.fixture
+def own_models() -> Iterator[None]:
+    """Put the registry back as it was, whatever the test registers."""
+    list_models()  # registers the library's own
+    entrypoints, cfgs = dict(registry._entrypoints), dict(registry._tagged_cfgs)
+    yield
+    for now, before in ((registry._entrypoints, entrypoints), (registry._tagged_cfgs, cfgs)):
+        now.clear()
+        now.update(before)
 
 
 def scrambled(net: nn.Module) -> nn.Module:

@@ -104,8 +104,12 @@ class OriginalNet(nn.Module):
 
 
 def lived_in(net: nn.Module, seed: int = 0) -> nn.Module:
-    """Give every norm statistics and factors that no new net has, so that no mix-up goes unseen."""
+    """Draw all weights, and for norms what no new net has, so that no mix-up goes unseen."""
     generator = torch.Generator().manual_seed(seed)
+    for parameter in net.parameters():
+        if parameter.ndim > 1:
+            fan_in = parameter[0].numel()
+            parameter.data = torch.randn(parameter.shape, generator=generator) * (2 / fan_in) ** 0.5
     for module in net.modules():
         if isinstance(module, nn.BatchNorm2d):
             for tensor in (module.weight, module.running_var):

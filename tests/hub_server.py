@@ -65,6 +65,7 @@ class Hub:
         self.blobs: dict[str, bytes] = {}
         self.faults: list[Fault] = []
         self.requests: list[tuple[str, str]] = []
+        self.overtaken: dict[str, bytes] | None = None
         self.agents: set[str] = set()
         self.lock = threading.Lock()
         handler = type("Handler", (_Handler,), {"hub": self})
@@ -342,9 +343,14 @@ class _Handler(BaseHTTPRequestHandler):
             return None
         if revision != "main" and repository.resolved(revision) is None:
             return self._error(404, "RevisionNotFound")
+        if self.hub.overtaken is not None:
+            repository.commit(self.hub.overtaken, revision)
         files: dict[str, bytes] = {}
         for line in map(json.loads, body.splitlines()):
             value = line["value"]
+            parent = value.get("parentCommit")
+            if line["key"] == "header" and parent not in (None, repository.resolved(revision)):
+                return self._error(412, "ParentCommitMismatch")
             if line["key"] == "file":
                 files[value["path"]] = base64.b64decode(value["content"])
             elif line["key"] == "lfsFile":

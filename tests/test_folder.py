@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import subprocess
+import sys
 import time
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,15 +16,26 @@ from typing import Any
 import pytest
 import torch
 from click.testing import CliRunner
-from conftest import scrambled
+from conftest import REPOSITORY, scrambled
 from foreign_nets import OriginalNet, lived_in
 from reliability import fault
 from safetensors.torch import load_file, save_file
 from torch import nn
+from torch.optim.swa_utils import AveragedModel
 
-from sparsenet_models import SparseNet, create_model, list_pretrained, save_pretrained
+from sparsenet_models import (
+    SparseNet,
+    create_model,
+    create_transform,
+    list_pretrained,
+    load_checkpoint,
+    register_model,
+    resolve_data_config,
+    save_pretrained,
+)
 from sparsenet_models.cli import main
 from sparsenet_models.pretrained import read_metadata
+from sparsenet_models.transforms import open_image
 
 NAME = "sparsenet_bc_40_k12"
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
@@ -156,6 +171,93 @@ def test_the_figures_of_published_weights_are_saved_and_those_of_others_are_not(
     assert "No figures are given" in (tmp_path / "changed" / CARD).read_text()
 
 
+def test_figures_are_not_claimed_for_weights_that_are_rounded_or_used_otherwise(tmp_path):
+    for number, options in enumerate(
+        (
+            dict(dtype=torch.bfloat16),
+            dict(global_pool="max"),
+            dict(pretrained_cfg_overlay=dict(mean=(0.0, 0.0, 0.0))),
+        )
+    ):
+        model = create_model(f"{NAME}.cifar10", pretrained=True, **options)
+        save_pretrained(model, tmp_path / str(number))
+        assert "evidence" not in json.loads((tmp_path / str(number) / CONFIG).read_text())
+
+
+def test_the_same_weights_are_saved_as_the_same_bytes(tmp_path):
+    model = create_model(f"{NAME}.cifar10", pretrained=True)
+    code = f"""
+import sparsenet_models
+model = sparsenet_models.create_model("{NAME}.cifar10", pretrained=True)
+sparsenet_models.save_pretrained(model, r"{tmp_path / "elsewhere"}")
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+    for number in range(5):
+        save_pretrained(model, tmp_path / str(number))
+    (content,) = {path.read_bytes() for path in tmp_path.glob(f"*/{WEIGHTS}")}
+    assert content
+    assert same(create_model(f"local-dir:{tmp_path / '0'}", pretrained=True), model)
+
+
+def test_what_a_compiled_or_averaged_net_wraps_is_saved_and_loaded(tmp_path, net, folder):
+    for number, wrapped in enumerate((torch.compile(net), nn.DataParallel(net), AveragedModel(net))):
+        save_pretrained(wrapped, tmp_path / str(number))
+        assert same(create_model(f"local-dir:{tmp_path / str(number)}", pretrained=True), net)
+    empty = create_model(f"{NAME}.cifar100")
+    load_checkpoint(torch.compile(empty), folder / WEIGHTS)
+    assert same(empty, net)
+
+
+def test_a_save_that_fails_at_any_moment_leaves_the_model_that_was_there(folder, net, monkeypatch):
+    other = scrambled(create_model(f"{NAME}.cifar100"))
+    fsync, calls = os.fsync, []
+
+    def full_at_the_second(descriptor: int) -> None:
+        calls.append(descriptor)
+        if len(calls) == 2:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", full_at_the_second)
+    with pytest.raises(OSError, match="No space left"):
+        save_pretrained(other, folder)
+    assert same(create_model(f"local-dir:{folder}", pretrained=True), net)
+    assert not list(folder.glob(".*"))
+
+
+@pytest.mark.parametrize("in_chans", [None, 1])
+def test_a_net_registered_as_the_docs_say_comes_back_and_nothing_is_made_up(tmp_path, own_models, in_chans):
+    @register_model
+    def tiny_registered_net(**kwargs):
+        return SparseNet(depth=10, growth_rate=4, **kwargs)
+
+    model = scrambled(create_model("tiny_registered_net", num_classes=3, in_chans=in_chans))
+    save_pretrained(model, tmp_path / "net")
+    again = create_model(f"local-dir:{tmp_path / 'net'}", pretrained=True)
+    assert same(again, model)
+    weights = str(tmp_path / "net" / WEIGHTS)
+    assert again.pretrained_cfg == {**model.pretrained_cfg, "file": weights}
+    with pytest.raises(ValueError, match="pretrained_cfg"):
+        resolve_data_config(again)
+    assert create_model(f"local-dir:{tmp_path / 'net'}", in_chans=2).in_chans == 2
+
+
+def test_predict_uses_the_classes_arguments_and_images_of_a_saved_folder(tmp_path):
+    names = tuple(f"own{index}" for index in range(10))
+    overlay = dict(label_names=names, num_classes=10, input_size=(3, 48, 48))
+    options = dict(pretrained_cfg_overlay=overlay, global_pool="max", stem_channels=20)
+    model = lived_in(create_model(f"{NAME}.cifar10", **options))
+    save_pretrained(model, tmp_path / "net")
+    photo = REPOSITORY / "examples" / "photos" / "cat_chelsea.jpg"
+    told = run("predict", photo, "--model", tmp_path / "net", "--json")
+    assert told.exit_code == 0, told.output
+    (answer,) = json.loads(told.output)
+    transform = create_transform(**resolve_data_config(model))
+    with torch.no_grad():
+        best = names[model.eval()(transform(open_image(photo))[None]).argmax()]
+    assert answer["predictions"][0]["label"] == best
+
+
 def test_timms_own_loader_reads_a_saved_folder(folder, net):
     timm = pytest.importorskip("timm")
     from sparsenet_models.integrations.timm import register
@@ -218,7 +320,9 @@ def test_a_model_that_cannot_be_saved_leaves_nothing(tmp_path, build, word):
 # Prefixes and hints
 
 
-@pytest.mark.parametrize("name", ["org/name", "./folder", "C:\\models\\x"[2:], "some/where/net.tag"])
+@pytest.mark.parametrize(
+    "name", ["org/name", "./folder", "C:\\models\\x", "C:/models/x", "org/name:v1", "some/where/net.tag"]
+)
 def test_a_path_or_a_repository_without_a_prefix_is_told_both(name):
     with pytest.raises(ValueError, match="write") as caught:
         create_model(name)
@@ -268,7 +372,18 @@ def test_links_out_of_the_folder_are_refused(tmp_path, folder):
         (folder / name).symlink_to(elsewhere)
         message = refusal(folder)
         assert f"it is a link to {elsewhere}" in message
+    snapshots = tmp_path / "snapshots"
+    snapshots.mkdir()
+    folder.rename(snapshots / "net")
+    assert "it is a link to" in refusal(snapshots / "net")
     fault("a link out of the folder", message, "the folder, untouched", tmp_path)
+
+
+def test_a_link_to_itself_is_refused(tmp_path):
+    (tmp_path / CONFIG).symlink_to(tmp_path / CONFIG)
+    with pytest.raises((ValueError, OSError)) as caught:
+        create_model(f"local-dir:{tmp_path}")
+    assert str(tmp_path / CONFIG) in str(caught.value)
 
 
 HOSTILE: dict[str, tuple[dict[str, Any], str]] = {
@@ -381,6 +496,39 @@ def test_a_tensor_that_claims_a_shape_without_end_is_refused_without_filling_the
 # The command line
 
 
+def test_a_compressed_torch_file_is_refused_before_it_fills_the_memory(tmp_path):
+    torch.save({"stem.conv.weight": torch.zeros(30_000_000)}, tmp_path / "plain.pth")
+    with (
+        zipfile.ZipFile(tmp_path / "plain.pth") as plain,
+        zipfile.ZipFile(tmp_path / "deflated.pth", "w", zipfile.ZIP_DEFLATED) as deflated,
+    ):
+        for member in plain.namelist():
+            deflated.writestr(member, plain.read(member))
+    assert (tmp_path / "deflated.pth").stat().st_size < 1_000_000
+    with pytest.raises(ValueError, match=r"deflated.pth .* would unpack to 120,\d+,\d+ bytes"):
+        create_model(NAME, checkpoint_path=tmp_path / "deflated.pth")
+
+
+@pytest.mark.parametrize(
+    ("metadata", "words"),
+    [
+        ({"data_config": "[1]"}, "data_config must be an object, got [1]"),
+        ({"data_config": "nope"}, "Expecting value"),
+        ({"data_config": '{"input_size": 5}'}, "input_size must be a list of sizes, got 5"),
+        ({"data_config": '{"inputsize": [3, 32, 32]}'}, "did you mean 'input_size'"),
+        ({"data_config": '{"num_classes": 1000000000}'}, "no field 'num_classes'"),
+        ({"class_names": "5"}, "label_names must be a list of texts, got 5"),
+    ],
+)
+def test_metadata_that_cannot_be_are_refused_with_the_files_name(tmp_path, net, metadata, words):
+    path = tmp_path / "net.safetensors"
+    save_file(net.state_dict(), path, {"architecture": NAME, **metadata})
+    told = run("predict", REPOSITORY / "examples" / "photos" / "cat_chelsea.jpg", "--checkpoint", path)
+    assert told.exit_code == 1
+    assert f"the metadata of {path} are refused: " in told.output
+    assert words in told.output
+
+
 def run(*arguments: object):
     return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
@@ -412,6 +560,12 @@ def test_convert_writes_a_folder_that_keeps_the_width_of_the_stem(tmp_path):
     assert done.exit_code == 0
     ours = create_model(f"local-dir:{target}", pretrained=True)
     assert torch.equal(ours.stem.conv.weight, theirs.features.conv0.weight)
+
+
+def test_convert_into_a_folder_that_is_not_there_names_it(tmp_path, folder):
+    told = run("convert", folder / WEIGHTS, tmp_path / "no" / "x.safetensors", "--model", NAME)
+    assert told.exit_code == 1
+    assert f"there is no folder {tmp_path / 'no'}" in told.output
 
 
 def test_convert_overwrites_nothing(tmp_path):

@@ -334,7 +334,7 @@ def test_a_slow_transfer_arrives(hub, published, environment, digest):
     assert time.monotonic() - start > 0.9
 
 
-def test_a_transfer_cut_in_the_middle_is_taken_up_where_it_ended(hub, published, environment, digest):
+def test_a_transfer_cut_in_the_middle_is_asked_for_again_and_arrives_whole(hub, published, environment, digest):
     hub.fails("cut", path=WEIGHTS, times=1)
     assert run(load(), environment).value() == digest
     assert hub.asked("GET", f"{WEIGHTS}$") == 2
@@ -368,7 +368,7 @@ def test_wrong_bytes_are_refused_and_removed(
     assert run(load(), environment).value() == digest
 
 
-def test_a_file_other_than_the_one_a_tag_names_is_refused_and_removed(
+def test_a_file_other_than_the_one_a_tag_names_is_refused_and_what_the_hub_has_stays_cached(
     hub, published, environment, model_files, tmp_path
 ):
     wrong = "0" * 64
@@ -376,10 +376,9 @@ def test_a_file_other_than_the_one_a_tag_names_is_refused_and_removed(
         "hosted_net.lab"
     )
     message = run(code, environment).error("ValueError")
-    assert hashlib.sha256(model_files[WEIGHTS]).hexdigest() in message
-    assert f"expected {wrong}" in message
-    assert kept(tmp_path) == []
-    fault("a registered tag's file has another sha256", message, "the file is removed", tmp_path)
+    assert f"its sha256 is not the one that the configuration names ({wrong})" in message
+    assert weights_kept(tmp_path, model_files)
+    fault("a registered tag's file has another sha256", message, "the Hub's file, in its cache", tmp_path)
 
 
 @pytest.mark.parametrize("file", [WEIGHTS, "config.json"])
@@ -611,6 +610,26 @@ def test_a_pull_request_leaves_the_branch_alone(hub, writing):
     repository = hub.repositories["me/mine"]
     assert repository.branches["main"] == first
     assert proposed in repository.branches.values()
+
+
+def test_a_push_during_a_push_is_refused(hub, writing):
+    """Another's commit between the look at the repository and ours is no reason to replace it."""
+    hub.repository("me/mine").commit({"README.md": b"mine"})
+    hub.overtaken = {WEIGHTS: b"another's"}
+    message = run(push(), writing).error("OSError")
+    assert "somebody else pushed at the same time" in message
+    repository = hub.repositories["me/mine"]
+    assert repository.commits[repository.branches["main"]][WEIGHTS] == b"another's"
+
+
+def test_a_branch_of_a_repository_that_is_not_there_makes_none(hub, writing):
+    run(push(revision="v2"), writing).error("RepositoryNotFoundError")
+    assert hub.repositories == {}
+
+
+def test_a_name_that_no_repository_can_have_is_not_pushed_to(hub, writing):
+    code = push().replace("me/mine", "a/b/c")
+    assert "'a/b/c' cannot be the name of a Hub repository" in run(code, writing).error("ValueError")
 
 
 def test_private_makes_a_private_repository(hub, writing):
