@@ -13,7 +13,9 @@ import tempfile
 from pathlib import Path
 
 REPOSITORY = Path(__file__).parent.parent
-TESTS = ("tests/test_hub.py", "tests/test_folder.py", "tests/test_mutations.py", "tests/test_loading.py")
+TESTS = tuple(
+    f"tests/test_{name}.py" for name in ("hub", "folder", "loading", "create_model", "convert", "mutations")
+)
 
 HEAD = """# What goes wrong with weights, and what you see
 
@@ -55,7 +57,7 @@ def main() -> None:
     faults = {row["fault"]: row for row in rows if "fault" in row}
     page = HEAD
     for fault, row in faults.items():
-        page += f"| {_cell(fault)} | {_cell(row['text'])} | {row['left']} | `{row['test']}` |\n"
+        page += f"| {cell(fault)} | {cell(row['text'])} | {row['left']} | `{row['test']}` |\n"
     page += MUTATIONS
     kinds = [row for row in rows if "kind" in row and row["tried"] >= 300]
     for row in kinds:
@@ -66,7 +68,7 @@ def main() -> None:
     (REPOSITORY / "docs" / "reliability.md").write_text(page, encoding="utf-8")
 
 
-def _cell(text: str) -> str:
+def cell(text: str) -> str:
     return text.replace("|", "\\|")
 
 

@@ -10,6 +10,7 @@ import torch
 from foreign_nets import OriginalNet, lived_in
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from reliability import fault
 from safetensors.torch import save_file
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
@@ -200,6 +201,10 @@ def test_the_course_projects_wide_stem_is_told_with_its_argument(tmp_path, dense
         message = refusal(create_model(wrong), tmp_path / "theirs")
         assert "(in the layout of the course project's code) does not fit the model: " in message
         assert message.endswith(f"; it would fit create_model('{name}', stem_channels={stem})")
+    told = (
+        f"the course project's {'DenseNet' if dense else 'SparseNet'} checkpoint into a net of another stem"
+    )
+    fault(told, message, "the file and the net, untouched", tmp_path)
     right = create_model(name, stem_channels=stem, checkpoint_path=tmp_path / "theirs")
     assert sum(p.numel() for p in right.parameters()) == {24: 4_333_682, 48: 7_741_786}[stem]
 

@@ -10,6 +10,7 @@ import torch
 from conftest import scrambled
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from reliability import fault
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -357,6 +358,7 @@ def test_a_tag_without_weights_names_the_tags_that_have_them():
         create_model("some_net", pretrained=True)
     assert "tags with weights: some_net.one, some_net.two" in str(caught.value)
     assert "list_pretrained()" in str(caught.value)
+    fault("pretrained=True of a tag without weights", str(caught.value), "nothing")
 
 
 @pytest.mark.usefixtures("own_models")

@@ -327,6 +327,8 @@ def test_a_path_or_a_repository_without_a_prefix_is_told_both(name):
     with pytest.raises(ValueError, match="write") as caught:
         create_model(name)
     assert f"'hf-hub:{name}' or 'local-dir:{name}'" in str(caught.value)
+    if name == "org/name":
+        fault("a repository or a folder without its prefix", str(caught.value), "nothing")
 
 
 @pytest.mark.parametrize(
@@ -372,11 +374,11 @@ def test_links_out_of_the_folder_are_refused(tmp_path, folder):
         (folder / name).symlink_to(elsewhere)
         message = refusal(folder)
         assert f"it is a link to {elsewhere}" in message
+    fault("a link out of the folder", message, "the folder, untouched", tmp_path)
     snapshots = tmp_path / "snapshots"
     snapshots.mkdir()
     folder.rename(snapshots / "net")
     assert "it is a link to" in refusal(snapshots / "net")
-    fault("a link out of the folder", message, "the folder, untouched", tmp_path)
 
 
 def test_a_link_to_itself_is_refused(tmp_path):
@@ -450,9 +452,12 @@ def test_a_hostile_configuration_is_refused_at_once(tmp_path, folder, changes, w
     ],
     ids=["empty", "cut", "binary", "page", "deep", "digits", "list", "null", "huge"],
 )
-def test_a_configuration_that_is_none_is_refused(folder, content, word):
+def test_a_configuration_that_is_none_is_refused(tmp_path, folder, content, word):
     (folder / CONFIG).write_bytes(content)
-    assert word in refusal(folder)
+    message = refusal(folder)
+    assert word in message
+    if content == b"{":
+        fault("config.json: no JSON", message, "the folder, untouched", tmp_path)
 
 
 def test_a_header_length_of_ten_gigabytes_is_refused_at_once(tmp_path, folder):
@@ -505,8 +510,11 @@ def test_a_compressed_torch_file_is_refused_before_it_fills_the_memory(tmp_path)
         for member in plain.namelist():
             deflated.writestr(member, plain.read(member))
     assert (tmp_path / "deflated.pth").stat().st_size < 1_000_000
-    with pytest.raises(ValueError, match=r"deflated.pth .* would unpack to 120,\d+,\d+ bytes"):
+    with pytest.raises(ValueError, match=r"deflated.pth .* would unpack to 120,\d+,\d+ bytes") as caught:
         create_model(NAME, checkpoint_path=tmp_path / "deflated.pth")
+    fault(
+        "a torch.save file that would unpack to far more", str(caught.value), "the file, untouched", tmp_path
+    )
 
 
 @pytest.mark.parametrize(
@@ -527,6 +535,10 @@ def test_metadata_that_cannot_be_are_refused_with_the_files_name(tmp_path, net, 
     assert told.exit_code == 1
     assert f"the metadata of {path} are refused: " in told.output
     assert words in told.output
+    if words.startswith("data_config must"):
+        fault(
+            "metadata of a weight file that cannot be", told.output.strip(), "the file, untouched", tmp_path
+        )
 
 
 def run(*arguments: object):

@@ -334,7 +334,9 @@ def test_a_slow_transfer_arrives(hub, published, environment, digest):
     assert time.monotonic() - start > 0.9
 
 
-def test_a_transfer_cut_in_the_middle_is_asked_for_again_and_arrives_whole(hub, published, environment, digest):
+def test_a_transfer_cut_in_the_middle_is_asked_for_again_and_arrives_whole(
+    hub, published, environment, digest
+):
     hub.fails("cut", path=WEIGHTS, times=1)
     assert run(load(), environment).value() == digest
     assert hub.asked("GET", f"{WEIGHTS}$") == 2

@@ -14,6 +14,7 @@ import torch
 from conftest import scrambled
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from reliability import fault
 from safetensors.torch import save, save_file
 from torch import nn
 
@@ -261,6 +262,12 @@ def test_missing_tensors_are_named(tmp_path, write):
         f"{tmp_path / 'weights'} does not fit the model: 2 missing: {STEM}, "
         "stages.2.layers.0.norm1.num_batches_tracked"
     )
+    fault(
+        "a weight file without some of the net's tensors",
+        message,
+        "the file and the net, untouched",
+        tmp_path,
+    )
 
 
 @every_format
@@ -269,6 +276,12 @@ def test_extra_tensors_are_named(tmp_path, write):
     write({**state, "ema.decay": torch.zeros(1), "module.x": torch.zeros(2)}, tmp_path / "weights")
     message = refusal(small_net(), tmp_path / "weights")
     assert message.endswith("does not fit the model: 2 unexpected: ema.decay, module.x")
+    fault(
+        "a weight file with tensors that the net has not",
+        message,
+        "the file and the net, untouched",
+        tmp_path,
+    )
 
 
 @every_format
@@ -280,6 +293,7 @@ def test_tensors_of_another_shape_are_named_with_both_shapes(tmp_path, write):
     message = refusal(net, tmp_path / "weights")
     own = tuple(net.norm.weight.shape)
     assert message.endswith(f"model: 1 of another shape: norm.weight (file (3,), model {own})")
+    fault("a tensor of another shape", message, "the file and the net, untouched", tmp_path)
 
 
 @every_format
@@ -292,6 +306,7 @@ def test_tensors_of_another_kind_of_number_are_named_with_both(tmp_path, write):
     assert "2 of another kind of number: " in message
     assert f"{STEM} (file integer, model float)" in message
     assert "norm.num_batches_tracked (file float, model integer)" in message
+    fault("a tensor of another kind of number", message, "the file and the net, untouched", tmp_path)
 
 
 @every_format
@@ -304,6 +319,7 @@ def test_one_number_that_is_not_finite_is_enough_to_refuse(tmp_path, write, valu
     write(state, tmp_path / "weights")
     message = refusal(small_net(), tmp_path / "weights")
     assert message.endswith("does not fit the model: 1 not finite: norm.weight")
+    fault("one number that is not finite", message, "the file and the net, untouched", tmp_path)
 
 
 def test_every_kind_of_misfit_is_told_at_once(tmp_path):
@@ -449,7 +465,18 @@ def test_a_truncated_torch_file_is_refused(tmp_path, length):
     path = tmp_path / "weights.pt"
     torch.save(small_net().state_dict(), path)
     path.write_bytes(path.read_bytes()[:length])
-    assert f"({length:,} bytes)" in refusal(small_net(), path)
+    message = refusal(small_net(), path)
+    assert f"({length:,} bytes)" in message
+    if length == 3000:
+        fault("a torch.save file cut off", message, "the file and the net, untouched", tmp_path)
+
+
+def test_a_safetensors_file_cut_off_is_refused(tmp_path):
+    path = tmp_path / "weights.safetensors"
+    path.write_bytes(SAFETENSORS_BYTES[:3000])
+    message = refusal(small_net(), path)
+    assert "it may be truncated: delete it and fetch or write it again" in message
+    fault("a safetensors file cut off", message, "the file and the net, untouched", tmp_path)
 
 
 @pytest.mark.parametrize(
