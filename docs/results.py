@@ -7,7 +7,7 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from sparsenet_models import create_model
+from sparsenet_models import create_model, get_pretrained_cfg
 from sparsenet_models.published import PUBLISHED
 
 DOCS = Path(__file__).parent
@@ -58,7 +58,8 @@ def page(runs: list[dict[str, Any]]) -> str:
         ),
         spread(runs),
         "## Goals",
-        "What the project set itself, on 2 CPU cores and with a GPU; no GPU has been at hand so far.",
+        "What the project set itself, on 2 CPU cores and with a GPU. Ours are the weights that are bundled, "
+        "and where their recipe was run with several seeds, the mean of these.",
         table(
             ("net", "data", "ours", "2 cores: must", "met", "GPU: must", "GPU: goal"),
             [goal(*row, runs) for row in GOALS],
@@ -71,7 +72,11 @@ def page(runs: list[dict[str, Any]]) -> str:
         "weight decay. Ours are trained for as many epochs as the first table says, most of them on smaller "
         "images, with a rate that falls linearly. Parameters are counted here, for 100 classes. The paper's "
         "sparsenet_bc_100_k24 has 22.12 in its code's README and is quoted elsewhere with 22.71.",
-        table(("who", "net", "parameters", "CIFAR-10", "CIFAR-100"), published()),
+        "Ours beside them are the bundled weights, of the same net with its usual stem.",
+        table(
+            ("who", "net", "parameters", "CIFAR-10", "ours", "CIFAR-100", "ours"),
+            published(runs),
+        ),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -104,8 +109,7 @@ def spread(runs: list[dict[str, Any]]) -> str:
     """Return the mean and the spread of every recipe that was run with several seeds."""
     groups: dict[tuple[str, ...], list[float]] = {}
     for run in runs:
-        recipe = {key: value for key, value in json.loads(run["recipe"]).items() if key != "seed"}
-        key = (run["net"], run["tag"], json.dumps(recipe, sort_keys=True))
+        key = (run["net"], run["tag"], json.dumps(without_seed(run["recipe"]), sort_keys=True))
         groups.setdefault(key, []).append(error(run))
     rows = [
         (f"{net}.{tag}", str(len(errors)), f"{statistics.mean(errors):.2f} ± {statistics.stdev(errors):.2f}")
@@ -120,29 +124,49 @@ def spread(runs: list[dict[str, Any]]) -> str:
 def goal(
     net: str, data: str, cpu_must: float | None, must: float, aim: float, runs: list[dict[str, Any]]
 ) -> tuple[str, ...]:
-    errors = [error(run) for run in runs if (run["net"], run["tag"]) == (net, data)]
-    best = min(errors, default=None)
+    found = our_error(net, data, runs)
     met = "" if cpu_must is None else "no run yet"
-    if cpu_must is not None and best is not None:
-        met = "yes" if best <= cpu_must else f"no, by {best - cpu_must:.2f}"
-    ours = "" if best is None else f"{best:.2f}"
+    if cpu_must is not None and found is not None:
+        met = "yes" if found <= cpu_must else f"no, by {found - cpu_must:.2f}"
+    ours = "" if found is None else f"{found:.2f}"
     return (net, data, ours, "" if cpu_must is None else f"{cpu_must}", met, f"{must}", f"{aim}")
+
+
+def our_error(net: str, tag: str, runs: list[dict[str, Any]]) -> float | None:
+    """Return the error of the bundled weights, as the mean over all seeds of their recipe."""
+    bundled = get_pretrained_cfg(f"{net}.{tag}").recipe
+    if bundled is None:
+        return None
+    own = [run for run in runs if (run["net"], run["tag"]) == (net, tag)]
+    errors = [error(run) for run in own if without_seed(run["recipe"]) == without_seed(bundled)]
+    return statistics.mean(errors)
+
+
+def without_seed(recipe: str) -> dict[str, Any]:
+    return {key: value for key, value in json.loads(recipe).items() if key != "seed"}
 
 
 def still_open(runs: list[dict[str, Any]]) -> str:
     done = {(run["net"], run["tag"]) for run in runs}
-    wanted = [(f"sparsenet_{size}", data) for size in ZOO for data in ("cifar10", "cifar100")]
-    wanted += [("densenet_bc_40_k12", data) for data in ("cifar10", "cifar100")]
+    both = ("cifar10", "cifar100")
+    wanted = [(f"sparsenet_{size}", data) for size in ZOO for data in both]
+    wanted += [("densenet_bc_40_k12", data) for data in both]
+    wanted += [(net, "cifar10") for net in ("sparse_resnet_20", "resnet_20")]
+    wanted += [(f"sparsenet_{size}", f"{data}_kd") for size in ZOO for data in both]
+    wanted += [(f"densenet_{size}", data) for size in ZOO for data in both if size != "bc_40_k12"]
     return ", ".join(f"{net}.{tag}" for net, tag in wanted if (net, tag) not in done)
 
 
-def published() -> list[tuple[str, ...]]:
+def published(runs: list[dict[str, Any]]) -> list[tuple[str, ...]]:
     rows = []
     for result in PUBLISHED:
         arguments = "".join(f", {key}={value}" for key, value in result.arguments.items())
         model = create_model(result.model, device="meta", num_classes=100, **result.arguments)
         parameters = sum(parameter.numel() for parameter in model.parameters())
-        errors = ("" if value is None else f"{value}" for value in (result.cifar10, result.cifar100))
+        errors = []
+        for tag, value in (("cifar10", result.cifar10), ("cifar100", result.cifar100)):
+            ours = our_error(result.model, tag, runs)
+            errors += ["" if value is None else f"{value}", "" if ours is None else f"{ours:.2f}"]
         rows.append((result.source, result.model + arguments, f"{parameters:,}", *errors))
     return rows
 

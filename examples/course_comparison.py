@@ -59,7 +59,8 @@ def print_table(names: list[str]) -> None:
         costs = analyze_model(create_model(name, device="meta", **stem)).costs
         cells = []
         for tag in DATA:
-            cells += [f"{projects_error(name, tag):>9}", f"{our_error(name, tag):>6}"]
+            ours = "-" if stem else our_error(name, tag)  # our weights have the usual stem
+            cells += [f"{projects_error(name, tag):>9}", f"{ours:>6}"]
         print(f"{name:26} {costs.parameters:>11,} {costs.macs / 1e6:>7,.0f}M {' '.join(cells)}")
     print()
 

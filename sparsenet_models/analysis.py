@@ -507,6 +507,7 @@ def growth_curves(depths: Sequence[int] = GROWTH_DEPTHS, width: int = 12) -> lis
         curve("SparseNet", "links", "N log N", [graph.link_count() for graph in sparse]),
         curve("DenseNet", "links", "N^2", [graph.link_count() for graph in dense]),
         curve("ResNet", "links", "N", list(depths)),
+        curve("FractalNet", "links", "N", [figures.links for figures in fractal], fractal_depths),
         curve("SparseNet [concat]", "parameters", "N log N", parameters(sparse, "concat")),
         curve("SparseNet [sum]", "parameters", "N", parameters(sparse, "sum")),
         curve("DenseNet", "parameters", "N^2", parameters(dense, "concat")),

@@ -323,11 +323,15 @@ def _out(default: str) -> Any:
 @click.option("--base", type=click.IntRange(min=2), default=2, show_default=True, help="Of the sparse rule.")
 @_out("pattern.png")
 def pattern(rules: tuple[str, ...], depth: int, base: int, out: Path) -> None:
-    """Draw who reads whom under RULE (sparse, dense): arcs and a matrix."""
+    """Draw who reads whom under RULE (sparse, dense, resnet): arcs and a matrix."""
     from .aggregation import StageGraph
     from .plot import plot_pattern
 
-    plot_pattern({rule: StageGraph(depth, rule, base) for rule in rules}, out)
+    titles = {"resnet": "resnet, unrolled"}
+    graphs = {"resnet": "dense"}  # each layer reads the sum of all outputs before it
+    plot_pattern(
+        {titles.get(rule, rule): StageGraph(depth, graphs.get(rule, rule), base) for rule in rules}, out
+    )
 
 
 @plot.command()
@@ -365,7 +369,9 @@ def weights(models: tuple[str, ...], out: Path) -> None:
     """Draw which sources a trained net's layers weigh most; FILE is a weight file by `train`."""
     from .plot import plot_weights
 
-    plot_weights({_title(model): _net_of(model) for model in models}, out)
+    titles = [_title(model) for model in models]
+    named = [title if titles.count(title) == 1 else f"{title}, {m}" for title, m in zip(titles, models)]
+    plot_weights({title: _net_of(model) for title, model in zip(named, models)}, out)
 
 
 def _net_of(model: str) -> Any:

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
+from .atomic import all_or_none
 from .factory import create_model
-from .folder import all_or_none, save_pretrained
+from .folder import save_pretrained
 from .pretrained import read_weights
 from .pretrained_cfg import cfg_of
 from .weight_file import save_weights

@@ -16,7 +16,11 @@ from PIL import Image
 from .image_set import AnyImageSet, StreamedImageSet
 from .transforms import create_crop, open_image, to_channels
 
-SPLIT_NAMES = {"train": ("train",), "test": ("test", "val", "validation")}
+SPLIT_NAMES = {
+    "train": ("train",),
+    "validation": ("val", "validation"),
+    "test": ("test", "val", "validation"),
+}
 
 IN_MEMORY_BYTES = 2 * 2**30
 """Sets of up to so many bytes of pixels are read into memory, larger ones are streamed."""
@@ -36,7 +40,7 @@ def load_image_set(
             column are taken), a folder with ``train/`` and ``test/`` or ``val/`` of class folders, a
             folder of class folders (all for training), or "cifar10" or "cifar100" for torchvision's
             download.
-        split: "train" or "test".
+        split: "train", "test" (where there is none, ``val/``), or "validation" (``val/`` alone).
         data_config: what ``resolve_data_config`` returns.
         loader: "memory" reads all images now, "stream" each when it is wanted; "auto" reads what takes
             up to ``IN_MEMORY_BYTES``.
@@ -55,11 +59,11 @@ def load_image_set(
 
 
 def has_split(source: str | PathLike[str], split: str) -> bool:
-    """Return whether a folder of class folders has that split; other sources are taken to have both."""
+    """Return whether a folder of class folders has a split; other sources count as having train and test."""
     path = Path(source)
-    return (
-        not path.is_dir() or _class_folders(path, "train") is None or _class_folders(path, split) is not None
-    )
+    if not path.is_dir() or _class_folders(path, "train") is None:
+        return split != "validation"
+    return _class_folders(path, split) is not None
 
 
 def _open(

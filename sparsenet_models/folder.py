@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
@@ -15,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from .atomic import all_or_none
 from .model_card import model_card
 from .model_config import CONFIG, EVIDENCE, WEIGHTS, Described, config_of, read_config
 from .pretrained import read_weights, without_wrappers
@@ -132,19 +129,3 @@ def _check_weights(model: nn.Module) -> None:
             raise ValueError("the model is on the meta device: it has no weights to save")
         if tensor.is_floating_point() and not tensor.isfinite().all():
             raise ValueError(f"the model is not saved: {name} has numbers that are not finite")
-
-
-@contextmanager
-def all_or_none(*paths: Path) -> Iterator[tuple[Path, ...]]:
-    """Yield a temporary file beside each path; all take their places once all are on the disk."""
-    temporaries = tuple(path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp") for path in paths)
-    try:
-        yield temporaries
-        for temporary in temporaries:
-            with temporary.open("rb+") as file:
-                os.fsync(file.fileno())
-        for temporary, path in zip(temporaries, paths):
-            temporary.replace(path)
-    finally:
-        for temporary in temporaries:
-            temporary.unlink(missing_ok=True)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from .aggregation import StageGraph
 from .analysis import growth_curves
+from .atomic import all_or_none
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -75,7 +76,7 @@ def _draw_arcs(axes: Axes, graph: StageGraph, title: str) -> None:
     for output in _labelled(graph):
         axes.text(output, -0.035 * last, str(output), ha="center", va="top", fontsize=12, color=DARK)
     axes.set_title(
-        f"{title}: {graph.link_count():,} links over {last} layers\n(blue: read by layer {last})",
+        f"{title}: {graph.link_count():,} links over {last} layers\n(dark blue: read by layer {last})",
         fontsize=14,
         loc="left",
     )
@@ -186,7 +187,8 @@ def plot_accuracy(png: Path) -> None:
     points = _accuracy_points()
     styles = {
         "this library, SparseNet": dict(color=BLUE, marker="o", s=120, zorder=4),
-        "this library, others": dict(color=GREEN, marker="D", s=100, zorder=4),
+        "this library, DenseNet": dict(color=ORANGE, marker="^", s=110, zorder=4),
+        "this library, ResNet and others": dict(color=GREEN, marker="D", s=100, zorder=4),
         "SparseNet paper": dict(facecolors="none", edgecolors=BLUE, marker="o", s=110, linewidths=2),
         "DenseNet paper": dict(facecolors="none", edgecolors=ORANGE, marker="^", s=110, linewidths=2),
         # Above ours, which one of them lies upon.
@@ -236,7 +238,8 @@ def _accuracy_points() -> list[dict[str, Any]]:
         cfg = get_pretrained_cfg(name)
         data = {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100"}.get(cfg.tag.split("_")[0])
         if data is not None and cfg.top1 is not None:
-            family = "SparseNet" if name.startswith("sparsenet") else "others"
+            families = {"sparsenet": "SparseNet", "densenet": "DenseNet"}
+            family = families.get(name.partition("_")[0], "ResNet and others")
             found.append((f"this library, {family}", name, {}, data, 100 - cfg.top1))
     for result in PUBLISHED:
         for data, error in (("CIFAR-10", result.cifar10), ("CIFAR-100", result.cifar100)):
@@ -474,4 +477,5 @@ def _finish(axes: Axes) -> None:
 def _write(figure: Figure, png: Path) -> None:
     picture = io.BytesIO()
     figure.savefig(picture, dpi=DPI, format=png.suffix.lstrip(".").lower() or "png")
-    png.write_bytes(picture.getvalue())
+    with all_or_none(png) as (temporary,):
+        temporary.write_bytes(picture.getvalue())

@@ -250,7 +250,9 @@ def _load_library() -> None:
         fields = json.loads(card.read_text(encoding="utf-8"))
         if "file" in fields:
             fields["file"] = str(WEIGHTS_DIR / fields["file"])
-        cfg = _tagged_cfgs[architecture][tag].overlaid(fields)
+        # cifar100_kd, distilled, is a variant of cifar100: the same classes and images.
+        known = _tagged_cfgs[architecture].get(tag) or _tagged_cfgs[architecture][tag.partition("_")[0]]
+        cfg = replace(known, tag=tag).overlaid(fields)
         _check_pinned(cfg)
         _tagged_cfgs[architecture][tag] = cfg
 

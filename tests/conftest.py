@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -48,11 +49,27 @@ def colour_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def ten_class_folder(tmp_path_factory: pytest.TempPathFactory, colour_folder: Path) -> Path:
+    """The two colours under two of CIFAR-10's names, beside eight classes of one image: the teacher's."""
+    folder = tmp_path_factory.mktemp("ten")
+    names = "airplane automobile bird cat deer dog frog horse ship truck".split()
+    for split in ("train", "test"):
+        for source, name in (("blue", "airplane"), ("red", "truck")):
+            shutil.copytree(colour_folder / split / source, folder / split / name)
+        for name in names[1:-1]:
+            target = folder / split / name
+            target.mkdir()
+            shutil.copy(colour_folder / split / "red" / "000.png", target / "0.png")
+    return folder
+
+
 @pytest.fixture
 def own_models() -> Iterator[None]:
     """Put the registry back as it was, whatever the test registers."""
     list_models()  # registers the library's own
-    entrypoints, cfgs = dict(registry._entrypoints), dict(registry._tagged_cfgs)
+    entrypoints = dict(registry._entrypoints)
+    cfgs = {name: dict(tagged) for name, tagged in registry._tagged_cfgs.items()}
     yield
     for now, before in ((registry._entrypoints, entrypoints), (registry._tagged_cfgs, cfgs)):
         now.clear()

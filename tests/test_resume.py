@@ -73,21 +73,6 @@ def written(folder: Path) -> tuple[dict, bytes]:
     return header, content[end:]
 
 
-@pytest.fixture(scope="module")
-def ten_class_folder(tmp_path_factory: pytest.TempPathFactory, colour_folder: Path) -> Path:
-    """The two colours under two of CIFAR-10's names, beside eight classes of one image: the teacher's."""
-    folder = tmp_path_factory.mktemp("ten")
-    names = "airplane automobile bird cat deer dog frog horse ship truck".split()
-    for split in ("train", "test"):
-        for source, name in (("blue", "airplane"), ("red", "truck")):
-            shutil.copytree(colour_folder / split / source, folder / split / name)
-        for name in names[1:-1]:
-            target = folder / split / name
-            target.mkdir()
-            shutil.copy(colour_folder / split / "red" / "000.png", target / "0.png")
-    return folder
-
-
 def test_a_run_killed_in_mid_epoch_ends_with_the_bytes_of_one_left_alone(ten_class_folder, tmp_path):
     killed_and_left_alone(ten_class_folder, tmp_path, kills=1, epochs_in_all=4)
 
@@ -145,6 +130,18 @@ def test_ctrl_c_saves_says_how_to_go_on_and_loses_nothing(colour_folder, tmp_pat
     assert "go on with the same command and --resume" in told
     assert finished([*command(colour_folder, stopped, options), "--resume"]).returncode == 0
     assert written(stopped) == written(tmp_path / "straight")
+
+
+def test_ctrl_c_is_heard_between_epochs_of_one_step(colour_folder, tmp_path):
+    process = started(
+        [*command(colour_folder, tmp_path / "run", "--resolution 8:2000"), "--batch-size", "96"]
+    )
+    reads_until(process, "epoch 2/2000")
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "Error: interrupted; the checkpoint after epoch " in told
+    assert epochs(tmp_path / "run")[-1] < 2000
 
 
 def test_a_disk_that_takes_no_more_is_one_line_and_the_last_checkpoint_stays(colour_folder, tmp_path):

@@ -6,6 +6,7 @@ import csv
 import hashlib
 import json
 import math
+import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -19,7 +20,8 @@ from PIL import Image
 
 from sparsenet_models import PretrainedCfg, SparseNet, create_model, register_model, registry
 from sparsenet_models.pretrained import read_metadata, read_state_dict
-from sparsenet_models.training.checkpoint import write_atomically
+from sparsenet_models.training import loop
+from sparsenet_models.training.checkpoint import load_checkpoint_state, save_checkpoint, write_atomically
 from sparsenet_models.training.config import TrainConfig
 from sparsenet_models.training.distill import distillation_loss
 from sparsenet_models.training.loop import TrainingStopped, train
@@ -258,3 +260,42 @@ def test_weights_that_are_no_longer_finite_replace_no_checkpoint(colour_folder, 
     saved = torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)
     assert len(saved["metrics"]) == 1
     assert all(tensor.isfinite().all() for tensor in saved["model"].values())
+
+
+def test_a_date_is_a_seed(colour_folder, tmp_path):
+    train(config(colour_folder, tmp_path / "run", seed=20261124, epochs=1, resolution=((8, 1),)))
+
+
+def test_a_run_older_than_an_option_goes_on_with_its_default(colour_folder, tmp_path):
+    first = config(colour_folder, tmp_path / "run")
+    train(first)
+    state = load_checkpoint_state(tmp_path / "run")
+    del state["config"]["cutout"]
+    save_checkpoint(tmp_path / "run", state)
+    train(first, resume=True)
+    with pytest.raises(ValueError, match="cutout was 0 when the run in"):
+        train(replace(first, cutout=4), resume=True)
+
+
+def test_the_best_epoch_is_chosen_on_val_and_measured_on_test(colour_folder, tmp_path):
+    """In val/ the colours have each other's names: what is best there is worst in test/."""
+    data = shutil.copytree(colour_folder, tmp_path / "data")
+    for name, other in (("red", "blue"), ("blue", "red")):
+        shutil.copytree(data / "test" / name, data / "val" / other)
+    train(config(data, tmp_path / "run", keep_best=True))
+    rows = [float(row["top1"]) for row in metrics(tmp_path / "run")]
+    final = float(read_metadata(tmp_path / "run" / "model.safetensors")["top1"])
+    assert final == pytest.approx(100 - max(rows))
+
+
+def test_without_val_the_best_epoch_is_chosen_on_training_images(colour_folder, tmp_path, capsys):
+    train(config(colour_folder, tmp_path / "run", keep_best=True))
+    assert "has no val/: 20% of each class are held out to score on" in capsys.readouterr().out
+
+
+def test_the_time_left_is_told_by_the_pixels_that_are_left(colour_folder, tmp_path, monkeypatch):
+    told = []
+    monkeypatch.setattr(loop, "duration", lambda seconds: told.append(seconds) or "")
+    train(config(colour_folder, tmp_path / "run", resolution=((8, 1), (16, 2))))
+    seconds = [96 / float(row["images_per_second"]) for row in metrics(tmp_path / "run")]
+    assert told == pytest.approx([seconds[0] * 8, seconds[1], 0], rel=0.01)

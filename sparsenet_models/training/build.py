@@ -43,8 +43,13 @@ def how_images_reach(config: TrainConfig) -> dict[str, Any]:
     return known | {"input_size": (known["input_size"][0], config.size, config.size)}
 
 
-def image_sets(config: TrainConfig, data_config: dict[str, Any]) -> tuple[AnyImageSet, AnyImageSet]:
-    """Return the images to learn from and those to score on.
+def image_sets(
+    config: TrainConfig, data_config: dict[str, Any]
+) -> tuple[AnyImageSet, AnyImageSet, AnyImageSet]:
+    """Return the images to learn from, those that epochs are scored on, and those for the final figure.
+
+    The last two are the same, unless an epoch is chosen (``keep_best``): that is done on ``val/`` or, where
+    there is none, on a part of the training images, so that nothing is chosen on the images of ``test/``.
 
     Raises:
         ValueError: they have other classes, or only one.
@@ -52,26 +57,33 @@ def image_sets(config: TrainConfig, data_config: dict[str, Any]) -> tuple[AnyIma
     """
     say(f"reading {config.data}")
     share = config.validation
-    if not share and not has_split(config.data, "test"):
+    split = "validation" if config.keep_best and has_split(config.data, "validation") else "test"
+    chosen_on_test = config.keep_best and split == "test"
+    if not share and (chosen_on_test or not has_split(config.data, "test")):
         share = HELD_OUT_SHARE
-        say(f"{config.data} has neither test/ nor val/: {share:.0%} of each class are held out to score on")
+        wanted = "no val/" if has_split(config.data, "test") else "neither test/ nor val/"
+        say(f"{config.data} has {wanted}: {share:.0%} of each class are held out to score on")
     train_set = load_image_set(config.data, "train", data_config, config.loader, config.workers)
     if len(train_set.class_names) < 2:
         raise ValueError(
             f"{config.data} has one class, {train_set.class_names[0]!r}: there is nothing to tell apart"
         )
     if share:
-        train_set, test_set = hold_out(train_set, share, config.seed)
+        train_set, watched_set = hold_out(train_set, share, config.seed)
     else:
+        watched_set = load_image_set(config.data, split, data_config, config.loader, config.workers)
+    test_set = watched_set
+    if config.keep_best and not config.validation and has_split(config.data, "test"):
         test_set = load_image_set(config.data, "test", data_config, config.loader, config.workers)
-    if train_set.class_names != test_set.class_names:
-        raise ValueError(
-            f"{config.data} has other classes for training {train_set.class_names} than "
-            f"for testing {test_set.class_names}"
-        )
+    for scored in (watched_set, test_set):
+        if train_set.class_names != scored.class_names:
+            raise ValueError(
+                f"{config.data} has other classes for training {train_set.class_names} than "
+                f"for testing {scored.class_names}"
+            )
     if isinstance(train_set, StreamedImageSet):
         say(f"streaming {len(train_set):,} images with {config.workers} workers")
-    return train_set, test_set
+    return train_set, watched_set, test_set
 
 
 def name_with_tag(config: TrainConfig, image_set: AnyImageSet) -> str:

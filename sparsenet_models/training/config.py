@@ -6,6 +6,7 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Any
 
 from ..devices import DEVICES
@@ -17,6 +18,15 @@ LOADERS = ("auto", "memory", "stream")
 
 MAY_CHANGE_ON_RESUME = ("out", "device", "precision", "compile", "workers")
 """What does not change which net is trained on what, and how; ``out`` may be written otherwise."""
+
+TYPES: tuple[tuple[type, Any, str], ...] = (
+    (bool, bool, "True or False"),
+    (int, Integral, "a whole number"),
+    (float, Real, "a number"),
+    (str, str, "a text"),
+    (tuple, tuple, "pairs of a side and its epochs"),
+)
+"""By the type of its default, what an option may be; a bool is an int too, so it comes first."""
 
 
 def option(default: Any, text: str) -> Any:
@@ -72,6 +82,8 @@ class TrainConfig:
     compile: bool = option(True, "Compile the net with torch.compile.")
 
     def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            self._check_type(field.name, "" if field.default is dataclasses.MISSING else field.default)
         self._check("size", self.size == 0 or self.size >= 8, "0 or at least 8")
         self._check("validation", 0 <= self.validation < 1, "in [0, 1)")
         self._check("layer_decay", 0 < self.layer_decay <= 1, "in (0, 1]")
@@ -111,6 +123,12 @@ class TrainConfig:
         if not holds:
             raise ValueError(f"{name} must be {wanted}, got {getattr(self, name)!r}")
 
+    def _check_type(self, name: str, default: Any) -> None:
+        value = getattr(self, name)
+        kind, fitting, wanted = next(row for row in TYPES if isinstance(default, row[0]))
+        if not isinstance(value, fitting) or (kind is not bool and isinstance(value, bool)):
+            raise ValueError(f"{name} must be {wanted}, got {value!r}")
+
     def _check_word(self, name: str, known: tuple[str, ...]) -> None:
         word = getattr(self, name)
         if word not in known:
@@ -147,6 +165,12 @@ class TrainConfig:
     def augments_in(self, epoch: int) -> bool:
         """Return whether cutout, TrivialAugment and CutMix are on in ``epoch`` (from 1)."""
         return epoch <= self.augment_until * self.epochs
+
+    @classmethod
+    def defaults(cls) -> dict[str, Any]:
+        """Return the options that have a default, as ``to_dict`` gives them."""
+        given = cls(model="", data="", out="").to_dict()
+        return {key: value for key, value in given.items() if key not in ("model", "data", "out")}
 
     def to_dict(self) -> dict[str, Any]:
         """Return the options as a JSON-ready dict."""

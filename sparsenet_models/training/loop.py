@@ -113,11 +113,11 @@ def _saved_state(folder: Path, config: TrainConfig, resume: bool) -> dict[str, A
         if not (folder / WEIGHTS).exists():
             say(f"no checkpoint in {folder}: starting afresh")
         return None
-    old, new = saved["config"], config.to_dict()
-    for key, value in new.items():
-        if key not in MAY_CHANGE_ON_RESUME and old.get(key) != value:
+    old = {**TrainConfig.defaults(), **saved["config"]}  # an option newer than the run had its default
+    for key, value in config.to_dict().items():
+        if key not in MAY_CHANGE_ON_RESUME and old[key] != value:
             raise ValueError(
-                f"{key} was {old.get(key)!r} when the run in {folder} began, now it is {value!r}; a resumed "
+                f"{key} was {old[key]!r} when the run in {folder} began, now it is {value!r}; a resumed "
                 "run keeps its options (start a new one from its weights with --init-from)"
             )
     return saved
@@ -138,7 +138,7 @@ class _Run:
         self.folder = Path(config.out)
         torch.manual_seed(config.seed)
         self.data_config = how_images_reach(config)
-        self.train_set, self.test_set = image_sets(config, self.data_config)
+        self.train_set, self.watched_set, self.test_set = image_sets(config, self.data_config)
         self.class_names = self.train_set.class_names
         self.model_name = name_with_tag(config, self.train_set)
         self.git_commit = git_commit() if saved is None else saved["git_commit"]
@@ -213,7 +213,7 @@ class _Run:
             f"epoch {epoch}/{self.config.epochs}  loss {loss:.4f}  lr {rate:.4f}  "
             f"{self.seconds:.0f} s  {speed:,.0f} images/s"
             + (f"  top-1 {top1:.2f}%" if top1 is not None else "")
-            + f"  ETA {duration(self.seconds * (self.config.epochs - epoch))}"
+            + f"  ETA {duration(self._seconds_left_after(epoch))}"
         )
         row = {
             "epoch": epoch,
@@ -229,6 +229,8 @@ class _Run:
         self._save()
         if self.processes.is_first:
             write_metrics(self.folder, self.rows)
+        if epoch < self.config.epochs and self._told_to_stop():
+            raise TrainingStopped(f"interrupted; {self.kept()}")
 
     def finish(self) -> Path:
         """Score the final net on the test images; write its weights, the last row, the pictures."""
@@ -238,7 +240,7 @@ class _Run:
         else:
             say(f"the best epoch was {self.best['epoch']}")
             self._final_model().load_state_dict(self.best["state"])
-            score = self._scored(self._final_model())
+            score = self._scored(self._final_model(), self.test_set)
         weights = self.folder / WEIGHTS
         if self.processes.is_first:
             write_metrics(self.folder, self.rows)
@@ -260,7 +262,8 @@ class _Run:
 
     def _step(self, images: Tensor, labels: Tensor, side: int | None, rate: float, number: int) -> Tensor:
         # Dropout and the like draw the same whatever happened before this step.
-        torch.manual_seed((self.config.seed * 1_000_003 + number) * 1_000_003 + self.processes.rank)
+        drawn = (self.config.seed * 1_000_003 + number) * 1_000_003 + self.processes.rank
+        torch.manual_seed(drawn % 2**63)
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["scale"]
         inputs = _resized(images, side)
@@ -276,6 +279,12 @@ class _Run:
         loss.backward()
         self.optimizer.step()
         return loss.detach()
+
+    def _seconds_left_after(self, epoch: int) -> float:
+        """Estimate from the last epoch's seconds: they grow with the pixels."""
+        full = self.data_config["input_size"][-1]
+        pixels = [(self.config.side_in(e) or full) ** 2 for e in range(epoch, self.config.epochs + 1)]
+        return self.seconds * sum(pixels[1:]) / pixels[0]
 
     def _rate(self, step: int) -> float:
         total = len(self.batches) * self.config.epochs
@@ -392,10 +401,10 @@ class _Run:
             with self._autocast():
                 recalibrate(model, (_resized(images, None) for images, _ in batches))
         share_buffers(model, self.processes)
-        return self._scored(model)
+        return self._scored(model, self.watched_set)
 
-    def _scored(self, model: nn.Module) -> Score:
-        part = _part_of(self.test_set, self.processes)
+    def _scored(self, model: nn.Module, image_set: AnyImageSet) -> Score:
+        part = _part_of(image_set, self.processes)
         score = evaluate(model, part, mean=self.data_config["mean"], std=self.data_config["std"])
         return merged(score, self.processes, self.device)
 

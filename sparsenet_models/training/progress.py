@@ -14,8 +14,12 @@ Item = TypeVar("Item")
 
 def say(message: str) -> None:
     """Print one line of a run's story at once; of several processes the first speaks."""
-    if not dist.is_available() or not dist.is_initialized() or dist.get_rank() == 0:
+    if _speaks():
         print(message, flush=True)
+
+
+def _speaks() -> bool:
+    return not dist.is_available() or not dist.is_initialized() or dist.get_rank() == 0
 
 
 def tracked(
@@ -30,7 +34,7 @@ def tracked(
         batch_size: images in a step.
         description: what stands before the bar.
     """
-    if not sys.stdout.isatty():
+    if not (sys.stdout.isatty() and _speaks()):
         yield from steps
         return
     try:

@@ -43,25 +43,43 @@ RUNS_DIR = WEIGHTS_DIR.parent.parent / "docs" / "runs"
 @click.option("--machine", required=True, help="What it was trained on, for the card.")
 @click.option("--log", required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--bundle/--no-bundle", default=True, help="Whether its weights become those of its tag.")
-def main(run: Path, data: str, machine: str, log: Path, bundle: bool) -> None:
+@click.option("--tag", help="For a variant of the tag, such as cifar100_kd for a distilled one.")
+@click.option(
+    "--replace", is_flag=True, help="Take the place of weights that the tag has; before a release only."
+)
+@click.option(
+    "--before", default="", help="What the weights had seen that the run started from, for the card."
+)
+def main(
+    run: Path, data: str, machine: str, log: Path, bundle: bool, tag: str | None, replace: bool, before: str
+) -> None:
     """Bundle the weights of the finished run in folder RUN, whose output is in the file LOG."""
     source = run / WEIGHTS
     metadata = read_metadata(source)
+    trained_as = f"{metadata['architecture']}.{metadata['tag']}"
+    if tag is not None:
+        if tag.partition("_")[0] != metadata["tag"]:
+            raise click.ClickException(f"--tag of this run must be {metadata['tag']}_..., got {tag!r}")
+        metadata["tag"] = tag
     name = f"{metadata['architecture']}.{metadata['tag']}"
-    model = create_model(name, checkpoint_path=source)
+    if bundle and not replace and (WEIGHTS_DIR / f"{name}.json").exists():
+        raise click.ClickException(
+            f"{name} has weights: give --tag for a variant, --no-bundle, or --replace before a release"
+        )
+    model = create_model(trained_as, checkpoint_path=source)
     config = resolve_data_config(model)
     test_set = load_image_set(data, "test", config)
     full_top1 = float(metadata["top1"])
 
     halved = _halved(model)
-    reloaded = create_model(name)
+    reloaded = create_model(trained_as)
     reloaded.load_state_dict(halved.state_dict())
     half = _score(reloaded, test_set)
     in_half = abs(half.top1 - full_top1) <= MOST_LOST_TO_HALF
     score, stored = (half, halved) if in_half else (_score(model, test_set), model)
 
     target = (WEIGHTS_DIR if bundle else run) / f"{name}.safetensors"
-    costs = analyze_model(name).costs
+    costs = analyze_model(trained_as).costs
     assert costs is not None, "a rule alone has none, a net has"
     metadata = {**metadata, "top1": f"{score.top1:.2f}"}
     write_atomically(target, lambda path: save_weights(stored, path, metadata))
@@ -88,7 +106,7 @@ def main(run: Path, data: str, machine: str, log: Path, bundle: bool) -> None:
     if bundle:
         (WEIGHTS_DIR / f"{name}.json").write_text(result, encoding="utf-8")
         (WEIGHTS_DIR / f"{name}.md").write_text(
-            _card(name, fields, score, full_top1, in_half), encoding="utf-8"
+            _card(name, fields, score, full_top1, in_half, before), encoding="utf-8"
         )
 
     evidence = RUNS_DIR / name / run.name
@@ -107,9 +125,12 @@ def _without_folders(text: Path, run: Path, data: Path) -> str:
     kept = "".join(
         f"{line}\n" for line in lines if line and not re.match(r"W\d{4} |Generating \w+ split", line)
     )
-    for folder, short in ((data, "$SPARSENET_DATA"), (run, "runs")):
-        for spelt in (folder.resolve().parent, folder.absolute().parent):
-            kept = kept.replace(f"{spelt}/", f"{short}/")
+    shortened = {run: "runs", data: "$SPARSENET_DATA"}
+    parents = {
+        spelt: short for path, short in shortened.items() for spelt in (path.resolve(), path.absolute())
+    }
+    for path in sorted(parents, key=lambda path: len(path.parts), reverse=True):  # one may lie in the other
+        kept = kept.replace(f"{path.parent}/", f"{parents[path]}/")
     return kept
 
 
@@ -133,7 +154,9 @@ def _training_seconds(run: Path) -> float:
         return sum(float(row["seconds"]) for row in csv.DictReader(file))
 
 
-def _card(name: str, fields: dict[str, Any], score: Score, full_top1: float, in_half: bool) -> str:
+def _card(
+    name: str, fields: dict[str, Any], score: Score, full_top1: float, in_half: bool, before: str
+) -> str:
     accuracy = f"**{100 - score.top1:.2f}%** (accuracy {score.top1:.2f}%)"
     stored = "half precision (matrices and kernels), single (the rest)" if in_half else "single precision"
     recipe = json.loads(fields["recipe"])
@@ -156,7 +179,7 @@ def _card(name: str, fields: dict[str, Any], score: Score, full_top1: float, in_
 | licence | {fields["license"]} |
 | sha256 | `{fields["sha256"]}` |
 
-Trained here {_start(recipe)} on all training images. {averaged} of the last epoch;
+Trained here {_start(recipe, before)} on all training images. {averaged} of the last epoch;
 {looks}, and then once more, for the figure of the file as it is stored. Reproduce it with
 
     sparsenet validate {name} --data $SPARSENET_DATA/{fields["data"]}
@@ -167,10 +190,13 @@ and the training with
 """
 
 
-def _start(recipe: dict[str, Any]) -> str:
+def _start(recipe: dict[str, Any], before: str) -> str:
     if not recipe.get("init_from"):
         return "from random initialisation"
-    return f"from the weights {recipe['init_from']} (sha256 `{recipe['init_sha256']}`), themselves trained"
+    told = f" ({before})" if before else ""
+    return (
+        f"from the weights {recipe['init_from']}{told}, sha256 `{recipe['init_sha256']}`, themselves trained"
+    )
 
 
 def _command(name: str, data: str, recipe: dict[str, Any]) -> str:
