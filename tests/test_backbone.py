@@ -70,7 +70,10 @@ def test_intermediates_end_where_forward_features_does(family):
     features = net.forward_features(images())
     last, maps = net.forward_intermediates(images(), norm=True)
     assert torch.equal(last, features)
-    assert torch.equal(maps[-1], features)
+    for info, found in zip(net.feature_info, maps):
+        assert found.shape == (2, info["num_chs"], 32 // info["reduction"], 32 // info["reduction"])
+    if net.ends_with_norm:
+        assert torch.equal(maps[-1], features)
     plain, before = net.forward_intermediates(images())
     assert torch.equal(plain, features)
     assert torch.equal(net.forward_final(before[-1]), features)
@@ -107,6 +110,14 @@ def test_every_parameter_of_a_feature_net_learns(family):
     backbone = FeatureNet(build(family)).train()
     sum(feature.square().mean() for feature in backbone(images())).backward()
     assert [name for name, p in backbone.named_parameters() if p.grad is None] == []
+
+
+def test_feature_maps_of_a_fractalnet_under_global_drop_path_are_those_of_one_column():
+    net = build("fractalnet", global_drop_path=1.0).train()
+    expected = [net.column(i).forward_intermediates(images(), [1], intermediates_only=True) for i in (0, 1)]
+    backbone = FeatureNet(net, out_indices=[1])
+    (found,) = backbone(images())
+    assert any(torch.allclose(found, maps[0]) for maps in expected)
 
 
 @given(st.integers(1, 9), st.data())
@@ -216,6 +227,37 @@ def test_checkpointing_keeps_fewer_numbers_for_the_backward_pass():
         return sum(sizes.values())
 
     assert kept(True) < kept(False) / 2
+
+
+@families
+def test_a_checkpointed_graph_takes_a_second_backward_pass(family):
+    net = build(family).double().train()
+    net.set_grad_checkpointing()
+    loss = net(images().double()).square().mean()
+    loss.backward(retain_graph=True)
+    state = copy.deepcopy(net.state_dict())
+    once = [p.grad.clone() for p in net.parameters()]
+    loss.backward()
+    assert all(torch.allclose(p.grad, 2 * grad) for p, grad in zip(net.parameters(), once))
+    assert all(torch.equal(tensor, state[name]) for name, tensor in net.state_dict().items())
+    assert all(m.momentum == 0.1 for m in net.modules() if isinstance(m, nn.BatchNorm2d))
+
+
+@pytest.mark.parametrize(
+    "family", [name if name == "sparsenet" else pytest.param(name, marks=pytest.mark.slow) for name in TINY]
+)
+def test_a_checkpointed_net_compiles_and_learns_as_the_plain_one(family):
+    net, plain = build(family).double().train(), build(family).double().train()
+    net.set_grad_checkpointing()
+    torch._dynamo.reset()
+    compiled = torch.compile(net, backend="aot_eager", fullgraph=True, dynamic=True)
+    for count in (2, 3):
+        compiled(images(count=count).double()).square().mean().backward()
+        plain(images(count=count).double()).square().mean().backward()
+    for (name, parameter), expected in zip(net.named_parameters(), plain.parameters()):
+        assert torch.allclose(parameter.grad, expected.grad), name
+    for name, expected in plain.state_dict().items():
+        assert torch.allclose(net.state_dict()[name], expected), name
 
 
 def test_drop_path_drops_whole_samples_and_keeps_the_mean():

@@ -27,8 +27,10 @@ class ClassifierNet(nn.Module):
         feature_info: one dict for each stage's feature map, with ``num_chs``, ``reduction`` and ``module``.
         head: the ``ClassifierHead``.
         pretrained_cfg: what ``create_model`` knows of the net and its weights; empty before.
+        ends_with_norm: whether ``forward_final`` is a norm and a ReLU.
     """
 
+    ends_with_norm = True
     in_chans: int
     num_features: int
     feature_info: list[dict[str, Any]]
@@ -143,7 +145,8 @@ class ClassifierNet(nn.Module):
         Args:
             x: images ``(N, in_chans, H, W)``.
             indices: which maps, in which order; the last so many for a positive number; None for all.
-            norm: the last stage's map comes after the final norm and ReLU, as ``forward_features`` has it.
+            norm: the last stage's map comes after the final norm and ReLU, as ``forward_features`` has it;
+                without a meaning where a net, as a FractalNet, has none.
             stop_early: compute no stage after the last that is wanted.
             output_fmt: "NCHW" is the only one.
             intermediates_only: return the list of maps alone.
@@ -169,7 +172,7 @@ class ClassifierNet(nn.Module):
             maps.append(x)
         if wanted == stages and (norm or not intermediates_only):
             x = self.forward_final(x)
-            if norm:
+            if norm and self.ends_with_norm:
                 maps[-1] = x
         found = [maps[index] for index in chosen]
         return found if intermediates_only else (x, found)

@@ -9,7 +9,7 @@ gustavla/fractalnet; nothing of it is copied here. Code and weights: Apache-2.0.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, cast
 
 import torch
@@ -108,6 +108,7 @@ class FractalBlock(Checkpointable):
 class BlockNet(ClassifierNet):
     """What a FractalNet and its columns share: blocks, each ended by a 2x2 max pool."""
 
+    ends_with_norm = False
     blocks: nn.ModuleList
 
     def parts(self) -> list[str]:
@@ -144,7 +145,7 @@ class ColumnNet(BlockNet):
         like: the net that they are from.
     """
 
-    def __init__(self, blocks: Sequence[nn.ModuleList], like: FractalNet) -> None:
+    def __init__(self, blocks: Sequence[Iterable[nn.Module]], like: FractalNet) -> None:
         super().__init__()
         self.in_chans = like.in_chans
         self.num_features = like.num_features
@@ -235,7 +236,11 @@ class FractalNet(BlockNet):
         index = integer("index", index, minimum=0)
         if index >= self.num_columns:
             raise ValueError(f"index must be at most {self.num_columns - 1}, the deepest column, got {index}")
-        return ColumnNet([cast(FractalBlock, block).column(index) for block in self.blocks], self)
+        # A block that a feature net does without is an Identity.
+        blocks = [
+            block.column(index) if isinstance(block, FractalBlock) else [block] for block in self.blocks
+        ]
+        return ColumnNet(blocks, self)
 
     def forward_features(self, x: Tensor) -> Tensor:
         """Return the last feature map, ``(N, num_features, H // 32, W // 32)`` for five blocks."""
