@@ -335,6 +335,71 @@ def test_unfreezing_brings_back_what_was(family):
     assert torch.equal(net.train()(images()), plain.train()(images()))
 
 
+def test_freezing_leaves_modules_parameters_and_options_of_norms_as_they_are():
+    net = build("sparsenet", norm_layer=lambda channels: nn.BatchNorm2d(channels, eps=1e-3, momentum=0.3))
+    modules, parameters = list(net.modules()), list(net.parameters())
+    freeze(net, up_to="stages.1")
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    for other in (net, copy.deepcopy(net), pickle.loads(pickle.dumps(net))):
+        unfreeze(other)
+        assert not any(isinstance(module, FrozenBatchNorm2d) for module in other.modules())
+        assert {(m.eps, m.momentum) for m in other.modules() if isinstance(m, nn.BatchNorm2d)} == {
+            (1e-3, 0.3)
+        }
+    assert all(a is b for a, b in zip(net.modules(), modules))
+    assert all(a is b for a, b in zip(net.parameters(), parameters))
+    before = copy.deepcopy(net.state_dict())
+    net.train()(images()).square().sum().backward()
+    optimizer.step()
+    assert [name for name, tensor in net.state_dict().items() if torch.equal(tensor, before[name])] == []
+
+
+def test_norms_that_were_built_frozen_stay_frozen():
+    net = build("sparsenet", norm_layer="frozenbatchnorm2d")
+    freeze(net, up_to="stages.1")
+    unfreeze(net)
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in net.modules())
+
+
+def test_synchronised_batch_norm_is_frozen_and_comes_back():
+    net = nn.SyncBatchNorm.convert_sync_batchnorm(build("sparsenet")).train()
+    freeze(net, up_to="head")
+    before = copy.deepcopy(net.state_dict())
+    net(images())
+    assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
+    assert not any(isinstance(module, nn.SyncBatchNorm) for module in net.modules())
+    unfreeze(net)
+    assert sum(isinstance(m, nn.SyncBatchNorm) for m in net.modules()) == sum(
+        isinstance(m, nn.BatchNorm2d) for m in build("sparsenet").modules()
+    )
+
+
+def test_a_norm_that_cannot_be_frozen_is_named_before_anything_changes():
+    class OwnNorm(nn.BatchNorm2d):
+        pass
+
+    net = build("sparsenet", norm_layer=OwnNorm)
+    with pytest.raises(ValueError, match=r"freeze needs BatchNorm2d or SyncBatchNorm, .* holds OwnNorm\(4"):
+        freeze(net, up_to="stages.1")
+    assert all(parameter.requires_grad for parameter in net.parameters())
+
+
+@families
+def test_a_feature_net_is_frozen_by_the_parts_of_its_net(family):
+    net = build(family)
+    first, last = net.parts()[0], net.parts()[-2]
+    backbone = FeatureNet(net)
+    freeze(backbone, up_to=first)
+    before = copy.deepcopy(backbone.state_dict())
+    sum(feature.square().mean() for feature in backbone.train()(images())).backward()
+    for name, parameter in backbone.named_parameters():
+        assert (parameter.grad is None) == name.startswith(f"net.{first}."), name
+    kept = [name for name, tensor in backbone.state_dict().items() if torch.equal(tensor, before[name])]
+    assert all(name in kept for name in before if name.startswith(f"net.{first}."))
+    unfreeze(backbone, up_to=last)
+    assert all(parameter.requires_grad for parameter in backbone.parameters())
+
+
 def test_an_unknown_part_gets_the_nearest():
     with pytest.raises(ValueError, match=r"unknown part 'stage.1'; did you mean 'stages.1'"):
         freeze(build("sparsenet"), up_to="stage.1")
