@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ..features import chosen_indices
 from ..layers import ClassifierHead
+from ..pretrained_cfg import NO_FIGURES
 from ..stage import Checkpointable
 
 AFTER_EVERY_LAYER = 99_999
@@ -66,7 +67,7 @@ class ClassifierNet(nn.Module):
         return self.head.fc
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """Put a new, untrained head in place.
+        """Put a new, untrained head in place; what ``pretrained_cfg`` told of the old one's answers goes.
 
         Args:
             num_classes: classes of the new head; 0 for none.
@@ -77,8 +78,9 @@ class ClassifierNet(nn.Module):
         """
         like = next(self.parameters())
         self.head.reset(num_classes, global_pool, like.device, like.dtype)
-        if self.pretrained_cfg.get("num_classes") not in (None, num_classes):
-            self.pretrained_cfg |= {"num_classes": num_classes, "label_names": None}
+        known = self.pretrained_cfg.keys()
+        news = {"num_classes": num_classes, "label_names": None, **NO_FIGURES}
+        self.pretrained_cfg |= {key: value for key, value in news.items() if key in known}
 
     def parts(self) -> list[str]:
         """Return the names of the submodules that hold all parameters, in the order of the forward pass."""
