@@ -295,6 +295,40 @@ def test_an_unknown_norm_gets_the_nearest():
         build("sparsenet", norm_layer="grupnorm")
 
 
+@pytest.mark.parametrize(("name", "kind"), [("silu", nn.SiLU), ("relu", nn.ReLU), ("gelu", nn.GELU)])
+@families
+def test_an_activation_goes_by_its_name_in_timm(family, name, kind):
+    net, by_class = build(family, act_layer=name).eval(), build(family, act_layer=kind).eval()
+    assert any(type(module) is kind for module in net.modules())
+    assert torch.equal(net(images()), by_class(images()))
+
+
+@pytest.mark.parametrize(
+    ("argument", "value", "error", "said"),
+    [
+        (
+            "act_layer",
+            nn.SiLU(),
+            TypeError,
+            r"act_layer must be a class .* of \('relu', .*, got SiLU\(\)",
+        ),
+        ("act_layer", torch.relu, TypeError, r"act_layer must be a class such as nn.SiLU, .* got <built-in"),
+        ("act_layer", "sillu", ValueError, r"act_layer must be one of .* got 'sillu'; did you mean 'silu'"),
+        (
+            "norm_layer",
+            nn.GroupNorm,
+            TypeError,
+            r"norm_layer must be a function from channels .*GroupNorm",
+        ),
+        ("norm_layer", nn.BatchNorm2d(4), TypeError, r"norm_layer must be a function .* got BatchNorm2d\(4"),
+    ],
+)
+@families
+def test_a_norm_or_activation_that_cannot_be_made_is_refused_by_name(family, argument, value, error, said):
+    with pytest.raises(error, match=said):
+        build(family, **{argument: value})
+
+
 @families
 def test_parts_hold_every_parameter_once_in_the_order_of_the_forward_pass(family):
     net = build(family)

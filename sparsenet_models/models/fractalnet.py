@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from ..arguments import integer, share
 from ..checkpointing import checkpointed
-from ..layers import ActLayer, ClassifierHead
-from ..norms import NormLayer, norm_layer_of
+from ..layers import ClassifierHead
+from ..norms import ActLayer, NormLayer, act_layer_of, norm_layer_of
 from ..stage import Checkpointable
 from .classifier_net import ClassifierNet, initialise_convolution
 from .entrypoints import register_cifar_models
@@ -177,7 +177,7 @@ class FractalNet(BlockNet):
         global_pool: "avg", "max", "avgmax", "catavgmax", or "" (with ``num_classes=0``).
         drop_rate: dropout before the classifier.
         norm_layer: as ``AggregationNet`` tells.
-        act_layer: makes an activation.
+        act_layer: as ``AggregationNet`` tells.
 
     Raises:
         TypeError: a number is not an integer.
@@ -195,7 +195,7 @@ class FractalNet(BlockNet):
         global_pool: str = "avg",
         drop_rate: float = 0.0,
         norm_layer: str | NormLayer = "batchnorm2d",
-        act_layer: ActLayer = nn.ReLU,
+        act_layer: str | ActLayer = nn.ReLU,
     ) -> None:
         super().__init__()
         self.num_columns = integer("columns", columns, minimum=1)
@@ -204,6 +204,7 @@ class FractalNet(BlockNet):
         drop_path_rate = share("drop_path_rate", drop_path_rate)
         drop_rate = share("drop_rate", drop_rate)
         norm_layer = norm_layer_of(norm_layer)
+        act_layer = act_layer_of(act_layer)
         self.global_drop_path = share("global_drop_path", global_drop_path, whole=True)
         self.in_chans = integer("in_chans", in_chans, minimum=1)
         self.blocks = nn.ModuleList()
