@@ -161,7 +161,9 @@ class FractalNet(BlockNet):
 
     Input ``(N, in_chans, H, W)``, logits ``(N, num_classes)``. 32x32 pixels at least with five blocks.
     The paper trains with local drop-path at a rate of 0.15 in one half of the batches and global
-    drop-path in the other half: ``drop_path_rate=0.15, global_drop_path=0.5``.
+    drop-path in the other half: ``drop_path_rate=0.15, global_drop_path=0.5``. Either is a choice of which
+    layers run, which torch.compile cannot hold in one graph: in train mode such a net compiles with graph
+    breaks, without ``fullgraph=True``.
 
     >>> FractalNet(columns=3)  # fractalnet_c3
     >>> FractalNet(columns=3).column(2)  # its deepest column, a plain net
