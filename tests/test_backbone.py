@@ -497,11 +497,23 @@ def test_a_compiled_net_learns_without_a_graph_break(family):
 
 
 @families
-def test_torch_fx_extracts_features_by_node(family):
+def test_torch_fx_extracts_feature_maps_by_the_names_that_feature_info_tells(family):
     from torchvision.models.feature_extraction import create_feature_extractor
 
     net = build(family).eval()
-    first = net.feature_info[0]["module"]
-    extractor = create_feature_extractor(net, {"head": "logits"})
-    assert torch.equal(extractor(images())["logits"], net(images()))
-    assert first
+    names = [info["module"] for info in net.feature_info]
+    found = create_feature_extractor(net, [*names, "head"])(images())
+    maps = net.forward_intermediates(images(), intermediates_only=True)
+    assert all(torch.equal(found[name], expected) for name, expected in zip(names, maps))
+    assert torch.equal(found["head"], net(images()))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="DataParallel copies a net to GPUs, there is none")
+@families
+def test_data_parallel_computes_and_learns_as_the_net_alone(family):
+    net = build(family).cuda().eval()
+    parallel = nn.DataParallel(net)
+    count = 2 * torch.cuda.device_count()
+    assert torch.allclose(parallel(images(count=count).cuda()), net(images(count=count).cuda()), atol=1e-4)
+    parallel.train()(images(count=count).cuda()).square().sum().backward()
+    assert all(parameter.grad is not None for parameter in net.parameters())
