@@ -35,6 +35,16 @@ def keywords_of(function: Callable[..., Any]) -> set[str] | None:
     return set(parameters)
 
 
+def takes(function: Callable[..., Any], *values: Any) -> bool:
+    """Return whether ``function`` can be called with just these values."""
+    try:
+        inspect.signature(function).bind(*values)
+    # torch.relu and the like tell no signature.
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
 def share(name: str, value: Any, *, whole: bool = False) -> float:
     """Return ``value`` as a float in [0, 1), with ``whole`` in [0, 1].
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.utils.checkpoint import checkpoint
 
@@ -23,24 +24,33 @@ def checkpointed(function: Callable[..., Any], modules: nn.Module, *inputs: Any)
         modules: holds every module that ``function`` calls.
         *inputs: tensors that are kept.
     """
+    if torch.compiler.is_compiling():
+        # A compiled net writes its buffers once, after the forward pass, and takes no contexts but its own.
+        return checkpoint(function, *inputs, use_reentrant=False)
     contexts = partial(_contexts, modules)
     return checkpoint(function, *inputs, use_reentrant=False, context_fn=contexts)
 
 
 def _contexts(modules: nn.Module) -> tuple[Any, Any]:
-    return nullcontext(), _statistics_kept(modules)
+    return nullcontext(), _StatisticsKept(modules)
 
 
-@contextmanager
-def _statistics_kept(modules: nn.Module) -> Iterator[None]:
-    before = []
-    for norm in modules.modules():
-        if isinstance(norm, _NormBase) and norm.training and norm.num_batches_tracked is not None:
-            before.append((norm, norm.momentum, norm.num_batches_tracked, norm.num_batches_tracked.clone()))
-            norm.momentum = 0.0  # the running statistics then take nothing of the batch
-    try:
-        yield
-    finally:
-        for norm, momentum, counter, count in before:
+class _StatisticsKept:
+    """Leaves running statistics as they are; entered once for each backward pass through the graph."""
+
+    def __init__(self, modules: nn.Module) -> None:
+        self.modules = modules
+        self.before: list[tuple[_NormBase, float | None, Tensor, Tensor]] = []
+
+    def __enter__(self) -> None:
+        for norm in self.modules.modules():
+            if isinstance(norm, _NormBase) and norm.training and norm.num_batches_tracked is not None:
+                counter = norm.num_batches_tracked
+                self.before.append((norm, norm.momentum, counter, counter.clone()))
+                norm.momentum = 0.0  # the running statistics then take nothing of the batch
+
+    def __exit__(self, *error: object) -> None:
+        for norm, momentum, counter, count in self.before:
             norm.momentum = momentum
             counter.copy_(count)
+        self.before.clear()

@@ -79,7 +79,23 @@ def _open(
     class_folders = _class_folders(path, split)
     if class_folders is not None:
         return _read_class_folders(class_folders, path.resolve().name, data_config, workers)
+    _refuse_classes_named_as_splits(path)
     return _read_with_datasets(path, split, data_config, workers)
+
+
+def _refuse_classes_named_as_splits(path: Path) -> None:
+    """Raise where ``train/`` or the like, which holds images beside other folders, may be a class."""
+    splits = {name for names in SPLIT_NAMES.values() for name in names}
+    folders = sorted(child for child in path.iterdir() if child.is_dir() and not child.name.startswith("."))
+    others = [folder.name for folder in folders if folder.name not in splits]
+    for folder in folders:
+        images = (child.suffix.lower() in Image.registered_extensions() for child in folder.iterdir())
+        if others and folder.name in splits and any(images):
+            raise ValueError(
+                f"{folder} holds images beside the folder {others[0]}/, so it may be the split "
+                f"{folder.name!r} or a class {folder.name!r}: put class folders into {path / 'train'}, or "
+                "rename the class"
+            )
 
 
 def _class_folders(path: Path, split: str) -> Path | None:

@@ -10,6 +10,7 @@ import json
 import os
 import tempfile
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +40,7 @@ def export_model(
 
     The file takes images ``(N, in_chans, H, W)`` in float32, normalised as its metadata tell, and returns
     logits ``(N, num_classes)``; ONNX names them ``images`` and ``logits``. An ONNX file has the metadata as
-    its ``metadata_props``, a pt2 file as the extra file ``metadata.json``. torch.export tells a feature map
-    of one pixel from larger ones, so a pt2 file takes no image so small that the last map is one pixel.
+    its ``metadata_props``, a pt2 file as the extra file ``metadata.json``.
 
     Args:
         model: a net by ``create_model``, in float32 on the CPU; it is put into eval mode.
@@ -117,7 +117,17 @@ def traced(model: nn.Module, images: Tensor) -> Any:
     if not hasattr(Dim, "DYNAMIC"):
         raise ImportError(f"export needs torch 2.6 or newer, this is {torch.__version__}")
     shapes = ({0: Dim.DYNAMIC, 2: Dim.DYNAMIC, 3: Dim.DYNAMIC},)
-    return export(model, (images,), dynamic_shapes=shapes, strict=True)
+    with _one_pixel_as_any_size():
+        return export(model, (images,), dynamic_shapes=shapes, strict=True)
+
+
+def _one_pixel_as_any_size() -> AbstractContextManager[Any]:
+    """Keep torch.export from telling maps of one pixel from larger ones, which would fix the size."""
+    from torch.fx.experimental import _config
+
+    if not hasattr(_config, "backed_size_oblivious"):  # torch before 2.7: _compare tells where it matters
+        return nullcontext()
+    return _config.patch(backed_size_oblivious=True)  # type: ignore[attr-defined]
 
 
 def _write_pt2(program: Any, path: Path, metadata: dict[str, str]) -> None:

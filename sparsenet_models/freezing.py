@@ -2,66 +2,66 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
 
+from .features import FeatureNet
 from .models.classifier_net import ClassifierNet
 from .norms import FrozenBatchNorm2d
 from .suggest import did_you_mean
 
 
-def freeze(model: ClassifierNet, up_to: str) -> None:
+def freeze(model: ClassifierNet | FeatureNet, up_to: str) -> None:
     """Stop the layers from the input up to and including ``up_to`` from learning.
 
-    Their parameters need no gradient any more, and their batch norms become ``FrozenBatchNorm2d``,
-    which keep their statistics in train mode too. The state dict keeps its names.
+    Their parameters need no gradient any more, and their batch norms become of the class
+    ``FrozenBatchNorm2d``, which keeps its statistics in train mode too. Modules, parameters and the names
+    of the state dict stay, so an optimizer may be built before or after.
 
     >>> freeze(model, up_to="stages.1")
 
     Args:
-        model: a net of any family.
-        up_to: one of ``model.parts()``.
+        model: a net of any family, or its ``FeatureNet``.
+        up_to: one of ``model.parts()``; of a ``FeatureNet``, of the net that it was made of.
 
     Raises:
-        ValueError: the net has no such part; the message names them.
+        ValueError: the net has no such part, the message names them; or a norm with running statistics
+            that is no batch norm of torch's.
     """
-    for name in _parts_up_to(model, up_to):
-        part = model.get_submodule(name)
-        for parameter in part.parameters():
-            parameter.requires_grad_(False)
-        _replace_norms(model, name, nn.BatchNorm2d)
+    frozen = _parts_up_to(model, up_to)
+    norms = [module for part in frozen for module in part.modules() if _keeps_statistics(module)]
+    for norm in norms:
+        if type(norm) not in (nn.BatchNorm2d, nn.SyncBatchNorm):
+            raise ValueError(f"freeze needs BatchNorm2d or SyncBatchNorm, up_to={up_to!r} holds {norm}")
+    for norm in norms:
+        norm.learnt_as = type(norm)  # type: ignore[assignment]
+        norm.__class__ = FrozenBatchNorm2d
+    for part in frozen:
+        part.requires_grad_(False)
 
 
-def unfreeze(model: ClassifierNet, up_to: str = "head") -> None:
+def unfreeze(model: ClassifierNet | FeatureNet, up_to: str = "head") -> None:
     """Let the layers up to ``up_to`` learn again: what ``freeze`` did is undone.
+
+    Norms that the net was built with as "frozenbatchnorm2d" stay as they are.
 
     Raises:
         ValueError: the net has no such part.
     """
-    for name in _parts_up_to(model, up_to):
-        _replace_norms(model, name, FrozenBatchNorm2d)
-        for parameter in model.get_submodule(name).parameters():
-            parameter.requires_grad_(True)
+    for part in _parts_up_to(model, up_to):
+        part.requires_grad_(True)
+        for module in part.modules():
+            if "learnt_as" in vars(module):
+                module.__class__ = vars(module).pop("learnt_as")
 
 
-def _parts_up_to(model: ClassifierNet, up_to: str) -> list[str]:
-    parts = model.parts()
+def _parts_up_to(model: ClassifierNet | FeatureNet, up_to: str) -> list[nn.Module]:
+    net = model.net if isinstance(model, FeatureNet) else model
+    parts = net.parts()
     if up_to not in parts:
         raise ValueError(f"unknown part {up_to!r}{did_you_mean(up_to, parts)}; the parts: {', '.join(parts)}")
-    return parts[: parts.index(up_to) + 1]
+    return [net.get_submodule(name) for name in parts[: parts.index(up_to) + 1]]
 
 
-def _replace_norms(model: nn.Module, part: str, old: type[nn.Module]) -> None:
-    """Put the other kind of batch norm, with the same state, in place of each ``old`` one in ``part``."""
-    root = model.get_submodule(part)
-    found = [(name, module) for name, module in root.named_modules(prefix=part) if type(module) is old]
-    for name, module in found:
-        known = cast(nn.BatchNorm2d, module)
-        new: nn.Module = (FrozenBatchNorm2d if old is nn.BatchNorm2d else nn.BatchNorm2d)(
-            known.num_features, eps=known.eps
-        )
-        new.to(known.weight.device, known.weight.dtype).load_state_dict(module.state_dict())
-        new.train(module.training)
-        parent, _, child = name.rpartition(".")
-        setattr(model.get_submodule(parent), child, new)
+def _keeps_statistics(module: nn.Module) -> bool:
+    return isinstance(module, _NormBase) and module.running_mean is not None

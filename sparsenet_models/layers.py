@@ -6,16 +6,12 @@ have no bias; batch norm precedes its convolution (He et al. 2016, arXiv 1603.05
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .arguments import integer
-from .norms import NormLayer
-
-ActLayer = Callable[[], nn.Module]
+from .norms import ActLayer, NormLayer
 
 BOTTLENECK_WIDTH = 4
 """A bottleneck's 1x1 convolution makes this many times the growth rate (arXiv 1608.06993, section 3)."""

@@ -1,4 +1,4 @@
-"""Normalisation layers by name, and a batch norm whose statistics and scale are fixed."""
+"""Normalisation and activation layers by name, and a batch norm whose statistics and scale are fixed."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .arguments import takes
 from .suggest import did_you_mean
 
 NormLayer = Callable[[int], nn.Module]
@@ -57,16 +58,56 @@ NORM_LAYERS: dict[str, NormLayer] = {
 }
 """timm's words where timm has one."""
 
+ActLayer = Callable[[], nn.Module]
+
+ACT_LAYERS: dict[str, ActLayer] = {
+    "relu": nn.ReLU,
+    "relu6": nn.ReLU6,
+    "leaky_relu": nn.LeakyReLU,
+    "elu": nn.ELU,
+    "gelu": nn.GELU,
+    "silu": nn.SiLU,
+    "swish": nn.SiLU,
+    "mish": nn.Mish,
+    "hard_swish": nn.Hardswish,
+}
+"""timm's words."""
+
 
 def norm_layer_of(norm_layer: str | NormLayer) -> NormLayer:
     """Return the function from channels to a layer that a name stands for; a function is returned as it is.
 
     Raises:
+        TypeError: a layer, or a function that needs more than the channels.
         ValueError: no such name; the message tells the nearest.
     """
     if callable(norm_layer):
+        if isinstance(norm_layer, nn.Module) or not takes(norm_layer, 1):
+            raise TypeError(
+                "norm_layer must be a function from channels to a layer, such as nn.BatchNorm2d, or one of "
+                f"{tuple(NORM_LAYERS)}, got {norm_layer!r}"
+            )
         return norm_layer
     if norm_layer not in NORM_LAYERS:
         hint = did_you_mean(str(norm_layer), NORM_LAYERS)
         raise ValueError(f"norm_layer must be one of {tuple(NORM_LAYERS)}, got {norm_layer!r}{hint}")
     return NORM_LAYERS[norm_layer]
+
+
+def act_layer_of(act_layer: str | ActLayer) -> ActLayer:
+    """Return the function that makes the activation that a name stands for; a function as it is.
+
+    Raises:
+        TypeError: a layer, or a function that needs an argument.
+        ValueError: no such name; the message tells the nearest.
+    """
+    if callable(act_layer):
+        if isinstance(act_layer, nn.Module) or not takes(act_layer):
+            raise TypeError(
+                f"act_layer must be a class such as nn.SiLU, or one of {tuple(ACT_LAYERS)}, got {act_layer!r}"
+            )
+        return act_layer
+    if act_layer not in ACT_LAYERS:
+        hint = did_you_mean(str(act_layer), ACT_LAYERS)
+        raise ValueError(f"act_layer must be one of {tuple(ACT_LAYERS)}, got {act_layer!r}{hint}")
+    return ACT_LAYERS[act_layer]

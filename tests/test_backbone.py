@@ -70,7 +70,10 @@ def test_intermediates_end_where_forward_features_does(family):
     features = net.forward_features(images())
     last, maps = net.forward_intermediates(images(), norm=True)
     assert torch.equal(last, features)
-    assert torch.equal(maps[-1], features)
+    for info, found in zip(net.feature_info, maps):
+        assert found.shape == (2, info["num_chs"], 32 // info["reduction"], 32 // info["reduction"])
+    if net.ends_with_norm:
+        assert torch.equal(maps[-1], features)
     plain, before = net.forward_intermediates(images())
     assert torch.equal(plain, features)
     assert torch.equal(net.forward_final(before[-1]), features)
@@ -107,6 +110,14 @@ def test_every_parameter_of_a_feature_net_learns(family):
     backbone = FeatureNet(build(family)).train()
     sum(feature.square().mean() for feature in backbone(images())).backward()
     assert [name for name, p in backbone.named_parameters() if p.grad is None] == []
+
+
+def test_feature_maps_of_a_fractalnet_under_global_drop_path_are_those_of_one_column():
+    net = build("fractalnet", global_drop_path=1.0).train()
+    expected = [net.column(i).forward_intermediates(images(), [1], intermediates_only=True) for i in (0, 1)]
+    backbone = FeatureNet(net, out_indices=[1])
+    (found,) = backbone(images())
+    assert any(torch.allclose(found, maps[0]) for maps in expected)
 
 
 @given(st.integers(1, 9), st.data())
@@ -218,6 +229,37 @@ def test_checkpointing_keeps_fewer_numbers_for_the_backward_pass():
     assert kept(True) < kept(False) / 2
 
 
+@families
+def test_a_checkpointed_graph_takes_a_second_backward_pass(family):
+    net = build(family).double().train()
+    net.set_grad_checkpointing()
+    loss = net(images().double()).square().mean()
+    loss.backward(retain_graph=True)
+    state = copy.deepcopy(net.state_dict())
+    once = [p.grad.clone() for p in net.parameters()]
+    loss.backward()
+    assert all(torch.allclose(p.grad, 2 * grad) for p, grad in zip(net.parameters(), once))
+    assert all(torch.equal(tensor, state[name]) for name, tensor in net.state_dict().items())
+    assert all(m.momentum == 0.1 for m in net.modules() if isinstance(m, nn.BatchNorm2d))
+
+
+@pytest.mark.parametrize(
+    "family", [name if name == "sparsenet" else pytest.param(name, marks=pytest.mark.slow) for name in TINY]
+)
+def test_a_checkpointed_net_compiles_and_learns_as_the_plain_one(family):
+    net, plain = build(family).double().train(), build(family).double().train()
+    net.set_grad_checkpointing()
+    torch._dynamo.reset()
+    compiled = torch.compile(net, backend="aot_eager", fullgraph=True, dynamic=True)
+    for count in (2, 3):
+        compiled(images(count=count).double()).square().mean().backward()
+        plain(images(count=count).double()).square().mean().backward()
+    for (name, parameter), expected in zip(net.named_parameters(), plain.parameters()):
+        assert torch.allclose(parameter.grad, expected.grad), name
+    for name, expected in plain.state_dict().items():
+        assert torch.allclose(net.state_dict()[name], expected), name
+
+
 def test_drop_path_drops_whole_samples_and_keeps_the_mean():
     torch.manual_seed(0)
     dropped = DropPath(0.25).train()(torch.ones(20_000, 2, 1, 1))
@@ -251,6 +293,40 @@ def test_other_norms_take_batch_norms_place_everywhere(family, norm_layer):
 def test_an_unknown_norm_gets_the_nearest():
     with pytest.raises(ValueError, match=r"norm_layer must .* got 'grupnorm'; did you mean 'groupnorm'"):
         build("sparsenet", norm_layer="grupnorm")
+
+
+@pytest.mark.parametrize(("name", "kind"), [("silu", nn.SiLU), ("relu", nn.ReLU), ("gelu", nn.GELU)])
+@families
+def test_an_activation_goes_by_its_name_in_timm(family, name, kind):
+    net, by_class = build(family, act_layer=name).eval(), build(family, act_layer=kind).eval()
+    assert any(type(module) is kind for module in net.modules())
+    assert torch.equal(net(images()), by_class(images()))
+
+
+@pytest.mark.parametrize(
+    ("argument", "value", "error", "said"),
+    [
+        (
+            "act_layer",
+            nn.SiLU(),
+            TypeError,
+            r"act_layer must be a class .* of \('relu', .*, got SiLU\(\)",
+        ),
+        ("act_layer", torch.relu, TypeError, r"act_layer must be a class such as nn.SiLU, .* got <built-in"),
+        ("act_layer", "sillu", ValueError, r"act_layer must be one of .* got 'sillu'; did you mean 'silu'"),
+        (
+            "norm_layer",
+            nn.GroupNorm,
+            TypeError,
+            r"norm_layer must be a function from channels .*GroupNorm",
+        ),
+        ("norm_layer", nn.BatchNorm2d(4), TypeError, r"norm_layer must be a function .* got BatchNorm2d\(4"),
+    ],
+)
+@families
+def test_a_norm_or_activation_that_cannot_be_made_is_refused_by_name(family, argument, value, error, said):
+    with pytest.raises(error, match=said):
+        build(family, **{argument: value})
 
 
 @families
@@ -291,6 +367,71 @@ def test_unfreezing_brings_back_what_was(family):
     assert all(p.requires_grad for p in net.parameters())
     assert [type(module) for module in net.modules()] == [type(module) for module in plain.modules()]
     assert torch.equal(net.train()(images()), plain.train()(images()))
+
+
+def test_freezing_leaves_modules_parameters_and_options_of_norms_as_they_are():
+    net = build("sparsenet", norm_layer=lambda channels: nn.BatchNorm2d(channels, eps=1e-3, momentum=0.3))
+    modules, parameters = list(net.modules()), list(net.parameters())
+    freeze(net, up_to="stages.1")
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    for other in (net, copy.deepcopy(net), pickle.loads(pickle.dumps(net))):
+        unfreeze(other)
+        assert not any(isinstance(module, FrozenBatchNorm2d) for module in other.modules())
+        assert {(m.eps, m.momentum) for m in other.modules() if isinstance(m, nn.BatchNorm2d)} == {
+            (1e-3, 0.3)
+        }
+    assert all(a is b for a, b in zip(net.modules(), modules))
+    assert all(a is b for a, b in zip(net.parameters(), parameters))
+    before = copy.deepcopy(net.state_dict())
+    net.train()(images()).square().sum().backward()
+    optimizer.step()
+    assert [name for name, tensor in net.state_dict().items() if torch.equal(tensor, before[name])] == []
+
+
+def test_norms_that_were_built_frozen_stay_frozen():
+    net = build("sparsenet", norm_layer="frozenbatchnorm2d")
+    freeze(net, up_to="stages.1")
+    unfreeze(net)
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in net.modules())
+
+
+def test_synchronised_batch_norm_is_frozen_and_comes_back():
+    net = nn.SyncBatchNorm.convert_sync_batchnorm(build("sparsenet")).train()
+    freeze(net, up_to="head")
+    before = copy.deepcopy(net.state_dict())
+    net(images())
+    assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
+    assert not any(isinstance(module, nn.SyncBatchNorm) for module in net.modules())
+    unfreeze(net)
+    assert sum(isinstance(m, nn.SyncBatchNorm) for m in net.modules()) == sum(
+        isinstance(m, nn.BatchNorm2d) for m in build("sparsenet").modules()
+    )
+
+
+def test_a_norm_that_cannot_be_frozen_is_named_before_anything_changes():
+    class OwnNorm(nn.BatchNorm2d):
+        pass
+
+    net = build("sparsenet", norm_layer=OwnNorm)
+    with pytest.raises(ValueError, match=r"freeze needs BatchNorm2d or SyncBatchNorm, .* holds OwnNorm\(4"):
+        freeze(net, up_to="stages.1")
+    assert all(parameter.requires_grad for parameter in net.parameters())
+
+
+@families
+def test_a_feature_net_is_frozen_by_the_parts_of_its_net(family):
+    net = build(family)
+    first, last = net.parts()[0], net.parts()[-2]
+    backbone = FeatureNet(net)
+    freeze(backbone, up_to=first)
+    before = copy.deepcopy(backbone.state_dict())
+    sum(feature.square().mean() for feature in backbone.train()(images())).backward()
+    for name, parameter in backbone.named_parameters():
+        assert (parameter.grad is None) == name.startswith(f"net.{first}."), name
+    kept = [name for name, tensor in backbone.state_dict().items() if torch.equal(tensor, before[name])]
+    assert all(name in kept for name in before if name.startswith(f"net.{first}."))
+    unfreeze(backbone, up_to=last)
+    assert all(parameter.requires_grad for parameter in backbone.parameters())
 
 
 def test_an_unknown_part_gets_the_nearest():
@@ -356,11 +497,23 @@ def test_a_compiled_net_learns_without_a_graph_break(family):
 
 
 @families
-def test_torch_fx_extracts_features_by_node(family):
+def test_torch_fx_extracts_feature_maps_by_the_names_that_feature_info_tells(family):
     from torchvision.models.feature_extraction import create_feature_extractor
 
     net = build(family).eval()
-    first = net.feature_info[0]["module"]
-    extractor = create_feature_extractor(net, {"head": "logits"})
-    assert torch.equal(extractor(images())["logits"], net(images()))
-    assert first
+    names = [info["module"] for info in net.feature_info]
+    found = create_feature_extractor(net, [*names, "head"])(images())
+    maps = net.forward_intermediates(images(), intermediates_only=True)
+    assert all(torch.equal(found[name], expected) for name, expected in zip(names, maps))
+    assert torch.equal(found["head"], net(images()))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="DataParallel copies a net to GPUs, there is none")
+@families
+def test_data_parallel_computes_and_learns_as_the_net_alone(family):
+    net = build(family).cuda().eval()
+    parallel = nn.DataParallel(net)
+    count = 2 * torch.cuda.device_count()
+    assert torch.allclose(parallel(images(count=count).cuda()), net(images(count=count).cuda()), atol=1e-4)
+    parallel.train()(images(count=count).cuda()).square().sum().backward()
+    assert all(parameter.grad is not None for parameter in net.parameters())

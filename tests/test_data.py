@@ -86,6 +86,19 @@ def test_a_folder_without_images_is_refused_by_name(tmp_path, kind):
     assert str(folder) in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["train", "test", "val"])
+def test_a_class_that_is_called_as_a_split_is_told_from_one(tmp_path, name):
+    for folder in ("bus", name):
+        (tmp_path / folder).mkdir()
+        Image.new("RGB", (32, 32)).save(tmp_path / folder / "a.png")
+    with pytest.raises(ValueError, match=f"it may be the split '{name}' or a class '{name}'") as caught:
+        load_image_set(tmp_path, "train", CONFIG)
+    assert str(caught.value) == (
+        f"{tmp_path / name} holds images beside the folder bus/, so it may be the split '{name}' or a class "
+        f"'{name}': put class folders into {tmp_path / 'train'}, or rename the class"
+    )
+
+
 def test_a_damaged_image_is_named(tmp_path):
     folder = tmp_path / "test" / "cat"
     folder.mkdir(parents=True)

@@ -14,7 +14,7 @@ from conftest import REPOSITORY
 from test_backbone import TINY, build, families, families_slow_but_two, images
 from torch import nn
 
-from sparsenet_models import create_model
+from sparsenet_models import FractalNet, create_model
 from sparsenet_models.cli import main
 from sparsenet_models.export import METADATA_FILE, ExportFailed, export_model, traced
 
@@ -106,12 +106,36 @@ def test_a_file_that_computes_something_else_is_not_put_in_place(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["net.pt2"]
 
 
-@pytest.mark.slow
-def test_a_program_that_would_take_one_size_alone_is_refused(tmp_path):
-    """At 32x32 pixels the last map of the ImageNet layout is one pixel."""
+class SmallImagesOnly(Deceiver):
+    """Takes images below 40 pixels alone where it is traced."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if torch.compiler.is_compiling():
+            torch._check(x.shape[2] < 40)
+        return self.conv(x).mean((2, 3))
+
+
+def test_a_program_that_would_not_take_every_size_is_refused(tmp_path):
     with pytest.raises(ExportFailed, match=r"net.pt2 was not written: it takes no images \(1, 3, 64, 96\)"):
-        export_model(with_cfg(build("sparsenet_imagenet")), tmp_path / "net.pt2", "pt2", size=(32, 32))
+        export_model(SmallImagesOnly(), tmp_path / "net.pt2", "pt2")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "net",
+    [
+        lambda: FractalNet(columns=1, widths=(4, 4, 4, 4, 4)),
+        pytest.param(lambda: FractalNet(columns=3, widths=(4, 4, 4, 4, 4)), marks=pytest.mark.slow),
+        pytest.param(lambda: build("sparsenet_imagenet"), marks=pytest.mark.slow),
+    ],
+)
+def test_a_program_traced_where_the_last_map_is_one_pixel_takes_every_size(net, tmp_path):
+    """At 32x32 pixels it is, in a FractalNet of five widths and in the ImageNet layout."""
+    net = with_cfg(net())
+    export_model(net, tmp_path / "net.pt2", "pt2", size=(32, 32))
+    program = torch.export.load(tmp_path / "net.pt2").module()
+    for count, size in ((1, (32, 32)), (3, (64, 32)), (2, (70, 101))):
+        assert torch.allclose(program(images(size, count=count)), net(images(size, count=count)), atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from sparsenet_models import create_model
+from sparsenet_models import SparseNet, create_model, freeze
 from sparsenet_models.cli import main
 from sparsenet_models.image_set import ImageSet
 from sparsenet_models.pretrained import read_state_dict
@@ -112,6 +112,22 @@ def test_early_layers_learn_at_a_lower_rate():
     assert {group["weight_decay"] for group in groups} == {0.0, 1e-4}
 
 
+def test_frozen_parameters_are_in_no_group_and_what_the_net_names_does_not_decay():
+    class OwnNet(SparseNet):
+        def no_weight_decay(self) -> set[str]:
+            return {"stages.2.layers.0.conv1.weight"}
+
+    model = OwnNet(depth=10, growth_rate=4)
+    freeze(model, up_to="stages.0")
+    for layer_decay in (1.0, 0.5):
+        groups = parameter_groups(model, 1e-4, layer_decay)
+        decay = {id(p): group["weight_decay"] for group in groups for p in group["params"]}
+        learning = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        assert decay.keys() == {id(p) for p in learning.values()}
+        free = {name for name, p in learning.items() if decay[id(p)] == 0}
+        assert free == {name for name, p in learning.items() if p.ndim == 1} | model.no_weight_decay()
+
+
 @given(
     st.lists(st.integers(2, 30), min_size=2, max_size=6),
     st.floats(0.01, 0.99),
@@ -157,6 +173,29 @@ def test_folders_that_are_too_small_are_refused_in_one_line(tmp_path, images_by_
     assert said in result.stderr
     assert len(result.stderr.splitlines()) == 1
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("loader", ["memory", "stream"])
+def test_a_class_without_a_training_image_is_named(tmp_path, loader):
+    for split, counts in (("train", {"a": 2, "b": 0}), ("val", {"a": 1, "b": 1})):
+        for name, count in counts.items():
+            (tmp_path / "set" / split / name).mkdir(parents=True)
+            for index in range(count):
+                Image.new("RGB", (20, 20)).save(tmp_path / "set" / split / name / f"{index}.png")
+    result = finetune(tmp_path / "set", tmp_path / "out", "--loader", loader)
+    assert result.exit_code == 1
+    assert result.stderr == ("Error: class 'b' of set has no training image: add some, or remove the class\n")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_or_repository_as_the_net_to_train_is_refused_with_the_right_option(flowers, tmp_path):
+    for name in ("local-dir:runs/a", "hf-hub:org/name"):
+        result = run("train", name, "--data", flowers, "--out", tmp_path / "out")
+        assert result.exit_code == 1
+        assert result.stderr == (
+            f"Error: model must be a name that list_models() tells, got {name!r}: to train the weights of a "
+            "folder or of the Hub further, name their architecture and give their file by --init-from\n"
+        )
 
 
 def test_two_images_a_class_are_enough(tmp_path):

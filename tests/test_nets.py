@@ -656,6 +656,19 @@ def test_reset_classifier_puts_a_new_head_on_the_same_features(arguments, classe
     torch.testing.assert_close(model(x), F.linear(POOLED[pool](features), new.weight, new.bias))
 
 
+@pytest.mark.parametrize("classes", [0, 7, 10])
+def test_a_new_head_has_neither_the_class_names_nor_the_figures_of_the_old_one(classes):
+    model = create_model("sparsenet_bc_40_k12.cifar10", pretrained=True)
+    assert model.pretrained_cfg["top1"] is not None
+    model.reset_classifier(classes)
+    told = {key: model.pretrained_cfg[key] for key in ("label_names", "top1", "top5", "loss")}
+    assert set(told.values()) == {None}
+    assert model.pretrained_cfg["num_classes"] == classes
+    plain = build("sparse")
+    plain.reset_classifier(classes)
+    assert plain.pretrained_cfg == {}
+
+
 def test_classes_come_back_in_the_nets_own_type_and_place():
     model = SparseNet(depth=10, growth_rate=4).to(dtype=torch.float64)
     model.reset_classifier(0)

@@ -20,7 +20,10 @@ from sparsenet_models import (
     list_pretrained,
     resolve_data_config,
 )
+from sparsenet_models.evaluate import Score
 from sparsenet_models.registry import TABLE_COLUMNS, WEIGHTS_DIR
+from sparsenet_models.training.config import TrainConfig
+from sparsenet_models.training.release import _card
 from sparsenet_models.transforms import open_image
 
 PHOTO = REPOSITORY / "examples" / "photos" / "cat_chelsea.jpg"
@@ -76,6 +79,34 @@ def test_the_command_on_a_card_has_the_options_of_the_run(name):
 
 def test_the_bundled_weights_stay_within_32_mebibytes():
     assert sum(get_pretrained_cfg(name).file_size or 0 for name in list_pretrained()) <= 32 * 2**20
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (
+            {},
+            "from random initialisation on all training images. The weights are those of the last epoch;",
+        ),
+        (
+            {"pretrained": True, "init_sha256": "abc", "keep_best": True, "eval_every": 1, "validation": 0.2},
+            "from the net's pretrained weights (sha256 `abc`) on all training images but 20% of each class. "
+            "The weights are those of the epoch that scored best;",
+        ),
+        (
+            {"init_from": "a.safetensors", "init_sha256": "abc", "ema_decay": 0.9},
+            "from the weights a.safetensors (sha256 `abc`) on all training images. "
+            "The weights are the running mean of the last epoch;",
+        ),
+    ],
+    ids=["random", "pretrained", "a file"],
+)
+def test_a_card_tells_where_the_run_started_and_which_epoch_it_kept(changes, said):
+    (name, *_) = list_pretrained()
+    fields = get_pretrained_cfg(name).to_dict()
+    fields["recipe"] = json.dumps(TrainConfig("m", "d", "o", epochs=3).to_dict() | changes)
+    score = Score(90.0, 99.0, 0.3, count=100, images_per_second=1.0, confusion=torch.zeros(10, 10))
+    assert f"Trained here {said}\n" in _card(name, fields, score, 90.0, True)
 
 
 def test_the_table_has_a_row_for_every_weight_with_what_its_card_tells():

@@ -58,6 +58,10 @@ def tiny_net(**kwargs) -> nn.Module:
     return sparsenet_models.SparseNet(depth=10, growth_rate=4, **kwargs)
 
 
+def tiny_net_on_the_hub(**kwargs) -> nn.Module:
+    return tiny_net(**kwargs)
+
+
 def images(size: tuple[int, int] = (32, 32), channels: int = 3) -> torch.Tensor:
     return torch.randn(2, channels, *size, generator=torch.Generator().manual_seed(1))
 
@@ -264,6 +268,50 @@ def test_a_weight_that_is_not_what_its_card_names_is_refused(tmp_path):
     register()
     with pytest.raises(ValueError, match=r"changed\.safetensors is not the file that its"):
         timm.create_model("tiny_net.toy", pretrained=True)
+
+
+@pytest.mark.parametrize("overlay", [{"sha256": "0" * 64}, {"crop_pct": 0.9}, {"mean": (0.0,) * 3}])
+@pytest.mark.usefixtures("own_models")
+def test_an_overlay_leaves_the_check_of_the_weights_on(tmp_path, overlay):
+    file = tmp_path / "changed.safetensors"
+    save_file({name: tensor.contiguous() for name, tensor in tiny_net().state_dict().items()}, file)
+    cfg = sparsenet_models.PretrainedCfg(file=str(file), sha256="0" * 64, num_classes=10)
+    register_model(pretrained_cfgs={"toy": cfg})(tiny_net)
+    register()
+    overlay = {"file": str(file), **overlay} if "sha256" in overlay else overlay
+    with pytest.raises(ValueError, match=r"changed\.safetensors is not the file that its"):
+        timm.create_model("tiny_net.toy", pretrained=True, pretrained_cfg_overlay=overlay)
+
+
+def test_a_configuration_with_a_sha256_is_checked_and_loaded(tmp_path):
+    net = sparsenet_models.create_model(f"{NAME}.cifar10", pretrained=True).eval()
+    told = {**timm.create_model(f"{NAME}.cifar10").pretrained_cfg}
+    told["sha256"] = sparsenet_models.get_pretrained_cfg(f"{NAME}.cifar10").sha256
+    again = timm.create_model(NAME, pretrained=True, pretrained_cfg=told).eval()
+    assert torch.equal(again(images()), net(images()))
+    with pytest.raises(ValueError, match="is not the file that its configuration names"):
+        timm.create_model(NAME, pretrained=True, pretrained_cfg={**told, "sha256": "0" * 64})
+
+
+@pytest.mark.parametrize(
+    "options", [dict(num_classes=5), dict(features_only=True), dict(num_classes=0), dict(in_chans=1)], ids=str
+)
+@pytest.mark.parametrize("change", [dict(norm_layer="groupnorm"), dict(depth=16)], ids=str)
+def test_weights_that_fit_in_part_are_refused(options, change):
+    with pytest.raises(ValueError, match=rf"do not fit the {NAME} that .* differ, '[a-z]+\.") as caught:
+        timm.create_model(NAME, pretrained=True, **options, **change)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.usefixtures("own_models")
+def test_weights_on_the_hub_are_asked_for_at_their_revision():
+    cfg = sparsenet_models.PretrainedCfg(
+        hf_hub_id="org/name", revision="f" * 40, sha256="0" * 64, num_classes=10
+    )
+    register_model(pretrained_cfgs={"toy": cfg})(tiny_net_on_the_hub)
+    register()
+    told = timm.models.get_pretrained_cfg("tiny_net_on_the_hub.toy")
+    assert timm.models._hub.hf_split(told.hf_hub_id) == ("org/name", "f" * 40)
 
 
 def test_a_file_of_the_users_own_takes_the_place_of_the_weights(tmp_path):

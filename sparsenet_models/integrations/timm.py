@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -22,7 +22,7 @@ from torch import nn
 
 from ..factory import create_model
 from ..pretrained import verified_file
-from ..pretrained_cfg import PretrainedCfg
+from ..pretrained_cfg import PretrainedCfg, cfg_of
 from ..registry import get_pretrained_cfg, list_models, split_model_name_tag
 
 try:
@@ -71,20 +71,70 @@ def _entrypoint(name: str) -> Callable[..., nn.Module]:
             raise ValueError(
                 f"feature_cls of {name} must be 'getter', which is its default; got {feature_cls!r}"
             )
-        tag = kwargs.get("pretrained_cfg") or ""
-        if pretrained and isinstance(tag, str) and not kwargs.get("pretrained_cfg_overlay"):
-            verified_file(get_pretrained_cfg(f"{name}.{tag}" if tag else name))
+        given, overlay = kwargs.pop("pretrained_cfg", None), kwargs.pop("pretrained_cfg_overlay", None) or {}
+        if pretrained:
+            _check_sha256(name, given, overlay, kwargs.get("cache_dir"))
+        kwargs.setdefault("pretrained_filter_fn", partial(_whole, name))
         return timm.models.build_model_with_cfg(
             partial(create_model, name),
             name,
             pretrained,
             feature_cfg={"out_indices": None, "feature_cls": "getter"},
+            pretrained_cfg=_timms(given) if isinstance(given, Mapping) else given,
+            pretrained_cfg_overlay=_timms(overlay),
             **kwargs,
         )
 
     entrypoint.__name__ = entrypoint.__qualname__ = name
     entrypoint.__doc__ = f"{name} of sparsenet_models."
     return entrypoint
+
+
+def _check_sha256(name: str, given: Any, overlay: Mapping[str, Any], cache_dir: Any) -> None:
+    """Raise unless the file that timm is about to load has the sha256 that is told of it, if one is.
+
+    Args:
+        name: the net.
+        given: timm's ``pretrained_cfg``: a tag, a dict or an object; None for the default tag.
+        overlay: the keys to replace in it.
+        cache_dir: where fetched weights are kept.
+    """
+    by_tag = given is None or isinstance(given, str)
+    if by_tag:
+        cfg = get_pretrained_cfg(f"{name}.{given}" if given else name)
+    else:
+        given = given if isinstance(given, Mapping) else vars(given)
+        cfg = PretrainedCfg(**_ours(given))
+    cfg = cfg.overlaid(_ours(overlay))
+    if overlay.get("state_dict"):
+        return
+    # Without any weights verified_file raises, with the tags that have some.
+    if cfg.sha256 is not None or (by_tag and not cfg.has_weights and not overlay.get("url")):
+        verified_file(cfg, cache_dir)
+
+
+def _ours(cfg: Mapping[str, Any]) -> dict[str, Any]:
+    fields = {field.name for field in dataclasses.fields(PretrainedCfg)}
+    return {key: value for key, value in cfg.items() if key in fields}
+
+
+def _timms(cfg: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``cfg`` without the fields that this library alone has, such as sha256."""
+    fields = {field.name for field in dataclasses.fields(timm.models.PretrainedCfg)}
+    return {key: value for key, value in cfg.items() if key in fields or key not in _ours(cfg)}
+
+
+def _whole(name: str, state: dict[str, Any], model: nn.Module) -> dict[str, Any]:
+    """Return ``state`` as it is, or refuse it: beside a new head, timm leaves out whatever does not fit."""
+    head = f"{cfg_of(model).get('classifier') or 'head.fc'}."
+    # torch itself does without the counters.
+    left_out = (key for key in state.keys() ^ model.state_dict().keys() if not key.endswith("_tracked"))
+    if misfits := sorted(key for key in left_out if not key.startswith(head)):
+        raise ValueError(
+            f"the pretrained weights do not fit the {name} that these arguments make, {len(misfits)} tensors "
+            f"differ, {misfits[0]!r} first: leave out what changes its layers, such as norm_layer"
+        )
+    return state
 
 
 def _timm_cfgs(name: str) -> dict[str, Any]:
@@ -101,6 +151,8 @@ def _timm_cfg(cfg: PretrainedCfg) -> Any:
     """Return the fields that timm has too, as its own ``PretrainedCfg``."""
     shared = {field.name for field in dataclasses.fields(timm.models.PretrainedCfg)}
     told = {field.name: getattr(cfg, field.name) for field in dataclasses.fields(cfg)}
+    if cfg.hf_hub_id is not None and cfg.revision is not None:
+        told["hf_hub_id"] = f"{cfg.hf_hub_id}@{cfg.revision}"
     return timm.models.PretrainedCfg(
         **{key: value for key, value in told.items() if key in shared and value is not None}
     )

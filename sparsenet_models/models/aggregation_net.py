@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from ..aggregation import AggregationRule, StageGraph
 from ..arguments import integer, share
-from ..layers import ActLayer, CifarStem, ClassifierHead, ImageNetStem, PreActivationLayer, Transition
-from ..norms import NormLayer, norm_layer_of
+from ..layers import CifarStem, ClassifierHead, ImageNetStem, PreActivationLayer, Transition
+from ..norms import ActLayer, NormLayer, act_layer_of, norm_layer_of
 from ..stage import MERGES, Stage
 from .classifier_net import AFTER_EVERY_LAYER, ClassifierNet, initialise_convolution, rising
 
@@ -51,7 +51,7 @@ class AggregationNet(ClassifierNet):
             rises linearly from 0 at the first.
         norm_layer: "batchnorm2d", "groupnorm", "frozenbatchnorm2d", "syncbatchnorm", or a function from
             channels to a layer. Pretrained weights fit the batch norms alone.
-        act_layer: makes an activation.
+        act_layer: a class, such as ``nn.SiLU``, or timm's name of one: "relu", "silu", "gelu", ...
         layers: layers of each stage, in place of ``depth``.
         stem: "cifar" (3x3 convolution) or "imagenet" (7x7/2 convolution, 3x3/2 max pool).
 
@@ -79,7 +79,7 @@ class AggregationNet(ClassifierNet):
         proj_drop_rate: float = 0.0,
         drop_path_rate: float = 0.0,
         norm_layer: str | NormLayer = "batchnorm2d",
-        act_layer: ActLayer = nn.ReLU,
+        act_layer: str | ActLayer = nn.ReLU,
         layers: Sequence[int] | None = None,
         stem: str = "cifar",
     ) -> None:
@@ -95,6 +95,7 @@ class AggregationNet(ClassifierNet):
         proj_drop_rate = share("proj_drop_rate", proj_drop_rate)
         drop_path_rate = share("drop_path_rate", drop_path_rate)
         norm_layer = norm_layer_of(norm_layer)
+        act_layer = act_layer_of(act_layer)
         if stem_channels is None:
             doubled = merge == "concat" and (aggregation == "dense" or stem == "imagenet")
             stem_channels = growth_rates[0] * (2 if doubled else 1)

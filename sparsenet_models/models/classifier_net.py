@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ..features import chosen_indices
 from ..layers import ClassifierHead
+from ..pretrained_cfg import NO_FIGURES
 from ..stage import Checkpointable
 
 AFTER_EVERY_LAYER = 99_999
@@ -27,8 +28,10 @@ class ClassifierNet(nn.Module):
         feature_info: one dict for each stage's feature map, with ``num_chs``, ``reduction`` and ``module``.
         head: the ``ClassifierHead``.
         pretrained_cfg: what ``create_model`` knows of the net and its weights; empty before.
+        ends_with_norm: whether ``forward_final`` is a norm and a ReLU.
     """
 
+    ends_with_norm = True
     in_chans: int
     num_features: int
     feature_info: list[dict[str, Any]]
@@ -64,7 +67,7 @@ class ClassifierNet(nn.Module):
         return self.head.fc
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """Put a new, untrained head in place.
+        """Put a new, untrained head in place; what ``pretrained_cfg`` told of the old one's answers goes.
 
         Args:
             num_classes: classes of the new head; 0 for none.
@@ -75,8 +78,9 @@ class ClassifierNet(nn.Module):
         """
         like = next(self.parameters())
         self.head.reset(num_classes, global_pool, like.device, like.dtype)
-        if self.pretrained_cfg.get("num_classes") not in (None, num_classes):
-            self.pretrained_cfg |= {"num_classes": num_classes, "label_names": None}
+        known = self.pretrained_cfg.keys()
+        news = {"num_classes": num_classes, "label_names": None, **NO_FIGURES}
+        self.pretrained_cfg |= {key: value for key, value in news.items() if key in known}
 
     def parts(self) -> list[str]:
         """Return the names of the submodules that hold all parameters, in the order of the forward pass."""
@@ -143,7 +147,8 @@ class ClassifierNet(nn.Module):
         Args:
             x: images ``(N, in_chans, H, W)``.
             indices: which maps, in which order; the last so many for a positive number; None for all.
-            norm: the last stage's map comes after the final norm and ReLU, as ``forward_features`` has it.
+            norm: the last stage's map comes after the final norm and ReLU, as ``forward_features`` has it;
+                without a meaning where a net, as a FractalNet, has none.
             stop_early: compute no stage after the last that is wanted.
             output_fmt: "NCHW" is the only one.
             intermediates_only: return the list of maps alone.
@@ -169,7 +174,7 @@ class ClassifierNet(nn.Module):
             maps.append(x)
         if wanted == stages and (norm or not intermediates_only):
             x = self.forward_final(x)
-            if norm:
+            if norm and self.ends_with_norm:
                 maps[-1] = x
         found = [maps[index] for index in chosen]
         return found if intermediates_only else (x, found)

@@ -9,7 +9,7 @@ gustavla/fractalnet; nothing of it is copied here. Code and weights: Apache-2.0.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, cast
 
 import torch
@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from ..arguments import integer, share
 from ..checkpointing import checkpointed
-from ..layers import ActLayer, ClassifierHead
-from ..norms import NormLayer, norm_layer_of
+from ..layers import ClassifierHead
+from ..norms import ActLayer, NormLayer, act_layer_of, norm_layer_of
 from ..stage import Checkpointable
 from .classifier_net import ClassifierNet, initialise_convolution
 from .entrypoints import register_cifar_models
@@ -108,6 +108,7 @@ class FractalBlock(Checkpointable):
 class BlockNet(ClassifierNet):
     """What a FractalNet and its columns share: blocks, each ended by a 2x2 max pool."""
 
+    ends_with_norm = False
     blocks: nn.ModuleList
 
     def parts(self) -> list[str]:
@@ -144,7 +145,7 @@ class ColumnNet(BlockNet):
         like: the net that they are from.
     """
 
-    def __init__(self, blocks: Sequence[nn.ModuleList], like: FractalNet) -> None:
+    def __init__(self, blocks: Sequence[Iterable[nn.Module]], like: FractalNet) -> None:
         super().__init__()
         self.in_chans = like.in_chans
         self.num_features = like.num_features
@@ -160,7 +161,9 @@ class FractalNet(BlockNet):
 
     Input ``(N, in_chans, H, W)``, logits ``(N, num_classes)``. 32x32 pixels at least with five blocks.
     The paper trains with local drop-path at a rate of 0.15 in one half of the batches and global
-    drop-path in the other half: ``drop_path_rate=0.15, global_drop_path=0.5``.
+    drop-path in the other half: ``drop_path_rate=0.15, global_drop_path=0.5``. Either is a choice of which
+    layers run, which torch.compile cannot hold in one graph: in train mode such a net compiles with graph
+    breaks, without ``fullgraph=True``.
 
     >>> FractalNet(columns=3)  # fractalnet_c3
     >>> FractalNet(columns=3).column(2)  # its deepest column, a plain net
@@ -176,7 +179,7 @@ class FractalNet(BlockNet):
         global_pool: "avg", "max", "avgmax", "catavgmax", or "" (with ``num_classes=0``).
         drop_rate: dropout before the classifier.
         norm_layer: as ``AggregationNet`` tells.
-        act_layer: makes an activation.
+        act_layer: as ``AggregationNet`` tells.
 
     Raises:
         TypeError: a number is not an integer.
@@ -194,7 +197,7 @@ class FractalNet(BlockNet):
         global_pool: str = "avg",
         drop_rate: float = 0.0,
         norm_layer: str | NormLayer = "batchnorm2d",
-        act_layer: ActLayer = nn.ReLU,
+        act_layer: str | ActLayer = nn.ReLU,
     ) -> None:
         super().__init__()
         self.num_columns = integer("columns", columns, minimum=1)
@@ -203,6 +206,7 @@ class FractalNet(BlockNet):
         drop_path_rate = share("drop_path_rate", drop_path_rate)
         drop_rate = share("drop_rate", drop_rate)
         norm_layer = norm_layer_of(norm_layer)
+        act_layer = act_layer_of(act_layer)
         self.global_drop_path = share("global_drop_path", global_drop_path, whole=True)
         self.in_chans = integer("in_chans", in_chans, minimum=1)
         self.blocks = nn.ModuleList()
@@ -235,7 +239,11 @@ class FractalNet(BlockNet):
         index = integer("index", index, minimum=0)
         if index >= self.num_columns:
             raise ValueError(f"index must be at most {self.num_columns - 1}, the deepest column, got {index}")
-        return ColumnNet([cast(FractalBlock, block).column(index) for block in self.blocks], self)
+        # A block that a feature net does without is an Identity.
+        blocks = [
+            block.column(index) if isinstance(block, FractalBlock) else [block] for block in self.blocks
+        ]
+        return ColumnNet(blocks, self)
 
     def forward_features(self, x: Tensor) -> Tensor:
         """Return the last feature map, ``(N, num_features, H // 32, W // 32)`` for five blocks."""

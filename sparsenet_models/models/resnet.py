@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from ..aggregation import AggregationRule, StageGraph
 from ..arguments import integer, share
-from ..layers import ActLayer, CifarStem, ClassifierHead, DropPath
-from ..norms import NormLayer, norm_layer_of
+from ..layers import CifarStem, ClassifierHead, DropPath
+from ..norms import ActLayer, NormLayer, act_layer_of, norm_layer_of
 from ..stage import Stage
 from .classifier_net import AFTER_EVERY_LAYER, ClassifierNet, initialise_convolution, rising
 from .entrypoints import register_cifar_models
@@ -128,7 +128,7 @@ class ResNet(ClassifierNet):
         drop_path_rate: share of the samples whose branch the last layer drops in training; it rises
             linearly from 0 at the first.
         norm_layer: as ``AggregationNet`` tells.
-        act_layer: makes an activation.
+        act_layer: as ``AggregationNet`` tells.
 
     Raises:
         TypeError: a number is not an integer.
@@ -148,7 +148,7 @@ class ResNet(ClassifierNet):
         drop_rate: float = 0.0,
         drop_path_rate: float = 0.0,
         norm_layer: str | NormLayer = "batchnorm2d",
-        act_layer: ActLayer = nn.ReLU,
+        act_layer: str | ActLayer = nn.ReLU,
     ) -> None:
         super().__init__()
         if not isinstance(widths, Sequence) or not widths:
@@ -158,6 +158,7 @@ class ResNet(ClassifierNet):
         drop_rate = share("drop_rate", drop_rate)
         drop_path_rate = share("drop_path_rate", drop_path_rate)
         norm_layer = norm_layer_of(norm_layer)
+        act_layer = act_layer_of(act_layer)
         drop_path_rates = iter(rising(drop_path_rate, graph.num_layers * len(widths)))
 
         self.in_chans = integer("in_chans", in_chans, minimum=1)

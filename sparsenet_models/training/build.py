@@ -31,8 +31,13 @@ def how_images_reach(config: TrainConfig) -> dict[str, Any]:
     """Return the keywords of the transform: those of the model's tag, in the size that is asked for.
 
     Raises:
-        ValueError: the net takes no images so small.
+        ValueError: the net takes no images so small, or the model is no name of the registry.
     """
+    if ":" in config.model:
+        raise ValueError(
+            f"model must be a name that list_models() tells, got {config.model!r}: to train the weights of a "
+            "folder or of the Hub further, name their architecture and give their file by --init-from"
+        )
     cfg = registry.get_pretrained_cfg(config.model)
     known = resolve_data_config(create_model(config.model, device="meta"))
     if not config.size:
@@ -52,7 +57,7 @@ def image_sets(
     there is none, on a part of the training images, so that nothing is chosen on the images of ``test/``.
 
     Raises:
-        ValueError: they have other classes, or only one.
+        ValueError: they have other classes, or only one, or a class has no image to learn from.
         OSError: they cannot be read.
     """
     say(f"reading {config.data}")
@@ -71,6 +76,7 @@ def image_sets(
     if share:
         train_set, watched_set = hold_out(train_set, share, config.seed)
     else:
+        _check_every_class_has_images(train_set)
         watched_set = load_image_set(config.data, split, data_config, config.loader, config.workers)
     test_set = watched_set
     if config.keep_best and not config.validation and has_split(config.data, "test"):
@@ -84,6 +90,15 @@ def image_sets(
     if isinstance(train_set, StreamedImageSet):
         say(f"streaming {len(train_set):,} images with {config.workers} workers")
     return train_set, watched_set, test_set
+
+
+def _check_every_class_has_images(train_set: AnyImageSet) -> None:
+    counts = train_set.labels.bincount(minlength=len(train_set.class_names))
+    for name, count in zip(train_set.class_names, counts.tolist()):
+        if count == 0:
+            raise ValueError(
+                f"class {name!r} of {train_set.name} has no training image: add some, or remove the class"
+            )
 
 
 def name_with_tag(config: TrainConfig, image_set: AnyImageSet) -> str:
@@ -131,15 +146,22 @@ def start_from(source: str, model: nn.Module, class_names: tuple[str, ...]) -> s
 def parameter_groups(model: nn.Module, weight_decay: float, layer_decay: float) -> list[dict[str, Any]]:
     """Return the optimizer's groups, each with the ``scale`` of its rate.
 
-    Weights of convolutions and linear layers decay; norms and biases stay free. The scale falls by
-    ``layer_decay`` from the head to the part before it, and so on to the stem.
+    Weights of convolutions and linear layers decay; norms, biases and what ``no_weight_decay()`` names stay
+    free. The scale falls by ``layer_decay`` from the head to the part before it, and so on to the stem.
+    Parameters that need no gradient are in no group.
     """
-    parts = cast(ClassifierNet, model).parts() if layer_decay < 1 else [""]
+    net = cast(ClassifierNet, model)
+    parts = net.parts() if layer_decay < 1 else [""]
+    free = net.no_weight_decay()
     groups = []
     for distance, part in enumerate(reversed(parts)):
-        parameters = list(model.get_submodule(part).parameters())
+        named = list(model.get_submodule(part).named_parameters(prefix=part))
         for kind, decay in ((True, weight_decay), (False, 0.0)):
-            members = [parameter for parameter in parameters if (parameter.ndim > 1) == kind]
+            members = [
+                parameter
+                for name, parameter in named
+                if parameter.requires_grad and (parameter.ndim > 1 and name not in free) == kind
+            ]
             if members:
                 groups.append({"params": members, "weight_decay": decay, "scale": layer_decay**distance})
     return groups

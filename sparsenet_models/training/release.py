@@ -161,6 +161,7 @@ def _card(
     stored = "half precision (matrices and kernels), single (the rest)" if in_half else "single precision"
     recipe = json.loads(fields["recipe"])
     averaged = "The weights are the running mean" if recipe["ema_decay"] else "The weights are those"
+    epoch = "the epoch that scored best" if recipe.get("keep_best") else "the last epoch"
     every = recipe["eval_every"]
     looks = f"the test images were looked at {f'each {every} epochs' if every else 'once, at the end'}"
     minutes = f"{fields['train_seconds'] / 60:.0f} minutes on {fields['machine']}"
@@ -179,7 +180,7 @@ def _card(
 | licence | {fields["license"]} |
 | sha256 | `{fields["sha256"]}` |
 
-Trained here {_start(recipe, before)} on all training images. {averaged} of the last epoch;
+Trained here {_start(recipe, before)}. {averaged} of {epoch};
 {looks}, and then once more, for the figure of the file as it is stored. Reproduce it with
 
     sparsenet validate {name} --data $SPARSENET_DATA/{fields["data"]}
@@ -191,12 +192,15 @@ and the training with
 
 
 def _start(recipe: dict[str, Any], before: str) -> str:
-    if not recipe.get("init_from"):
-        return "from random initialisation"
     told = f" ({before})" if before else ""
-    return (
-        f"from the weights {recipe['init_from']}{told}, sha256 `{recipe['init_sha256']}`, themselves trained"
-    )
+    if recipe.get("pretrained"):
+        source = f"the net's pretrained weights{told}, sha256 `{recipe['init_sha256']}`,"
+    elif recipe.get("init_from"):
+        source = f"the weights {recipe['init_from']}{told}, sha256 `{recipe['init_sha256']}`,"
+    else:
+        source = "random initialisation"
+    held_out = f" but {recipe['validation']:.0%} of each class" if recipe.get("validation") else ""
+    return f"from {source} on all training images{held_out}"
 
 
 def _command(name: str, data: str, recipe: dict[str, Any]) -> str:
