@@ -247,7 +247,10 @@ def _load_library() -> None:
 
     for card in sorted(WEIGHTS_DIR.glob("*.json")):
         architecture, tag = split_model_name_tag(card.stem)
-        fields = json.loads(card.read_text(encoding="utf-8"))
+        told: dict[str, Any] = json.loads(card.read_text(encoding="utf-8"))
+        fields: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in told.items()
+        }
         if "file" in fields:
             fields["file"] = str(WEIGHTS_DIR / fields["file"])
         # cifar100_kd, distilled, is a variant of cifar100: the same classes and images.

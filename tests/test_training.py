@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import itertools
 import json
 import math
 import shutil
@@ -18,7 +19,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from sparsenet_models import PretrainedCfg, SparseNet, create_model, register_model, registry
+from sparsenet_models import (
+    PretrainedCfg,
+    SparseNet,
+    create_model,
+    get_pretrained_cfg,
+    register_model,
+    registry,
+)
 from sparsenet_models.pretrained import read_metadata, read_state_dict
 from sparsenet_models.training import loop
 from sparsenet_models.training.checkpoint import load_checkpoint_state, save_checkpoint, write_atomically
@@ -26,7 +34,7 @@ from sparsenet_models.training.config import TrainConfig
 from sparsenet_models.training.distill import distillation_loss
 from sparsenet_models.training.loop import TrainingStopped, train
 from sparsenet_models.training.precision import fastest_precision
-from sparsenet_models.weight_file import save_weights
+from sparsenet_models.weight_file import described_in, save_weights
 
 MODEL = "sparsenet_bc_40_k12"
 TINY = "sparsenet_tiny_for_training"
@@ -299,3 +307,18 @@ def test_the_time_left_is_told_by_the_pixels_that_are_left(colour_folder, tmp_pa
     train(config(colour_folder, tmp_path / "run", resolution=((8, 1), (16, 2))))
     seconds = [96 / float(row["images_per_second"]) for row in metrics(tmp_path / "run")]
     assert told == pytest.approx([seconds[0] * 8, seconds[1], 0], rel=0.01)
+
+
+def test_a_name_without_a_tag_takes_the_statistics_of_the_data_that_it_learns(tmp_path):
+    names = get_pretrained_cfg(f"{MODEL}.cifar100").label_names
+    for split, name in itertools.product(("train", "test"), names):
+        target = tmp_path / "hundred" / split / name
+        target.mkdir(parents=True)
+        Image.new("RGB", (32, 32), (names.index(name), 0, 0)).save(target / "0.png")
+    options = dict(epochs=1, batch_size=50, resolution=((8, 1),), precision="float32", compile=False)
+    weights = train(
+        TrainConfig(MODEL, str(tmp_path / "hundred"), str(tmp_path / "run"), device="cpu", **options)
+    )
+    name, overlay = described_in(weights)
+    assert name == f"{MODEL}.cifar100"
+    assert overlay["mean"] == get_pretrained_cfg(name).mean != get_pretrained_cfg(MODEL).mean

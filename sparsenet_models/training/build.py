@@ -27,8 +27,12 @@ HELD_OUT_SHARE = 0.2
 """Of the training images, where there are no others to score on."""
 
 
-def how_images_reach(config: TrainConfig) -> dict[str, Any]:
+def how_images_reach(config: TrainConfig, model_name: str) -> dict[str, Any]:
     """Return the keywords of the transform: those of the model's tag, in the size that is asked for.
+
+    Args:
+        config: the options.
+        model_name: the net, with the tag that tells the mean and deviation of the images.
 
     Raises:
         ValueError: the net takes no images so small, or the model is no name of the registry.
@@ -38,8 +42,8 @@ def how_images_reach(config: TrainConfig) -> dict[str, Any]:
             f"model must be a name that list_models() tells, got {config.model!r}: to train the weights of a "
             "folder or of the Hub further, name their architecture and give their file by --init-from"
         )
-    cfg = registry.get_pretrained_cfg(config.model)
-    known = resolve_data_config(create_model(config.model, device="meta"))
+    cfg = registry.get_pretrained_cfg(model_name)
+    known = resolve_data_config(create_model(model_name, device="meta"))
     if not config.size:
         return known
     least = cfg.min_input_size[1] if cfg.min_input_size else 1

@@ -137,10 +137,14 @@ class _Run:
         self.config, self.processes, self.device, self.stop = config, processes, device, stop
         self.folder = Path(config.out)
         torch.manual_seed(config.seed)
-        self.data_config = how_images_reach(config)
-        self.train_set, self.watched_set, self.test_set = image_sets(config, self.data_config)
+        self.train_set, self.watched_set, self.test_set = image_sets(
+            config, how_images_reach(config, config.model)
+        )
         self.class_names = self.train_set.class_names
         self.model_name = name_with_tag(config, self.train_set)
+        # A name without a tag stands for CIFAR-10, which the data may not be.
+        starts_as = config.model if config.pretrained else self.model_name
+        self.data_config = how_images_reach(config, starts_as)
         self.git_commit = git_commit() if saved is None else saved["git_commit"]
         model = create_model(self.model_name, num_classes=len(self.class_names))
         self.init_sha256 = "" if saved is None else saved["init_sha256"]

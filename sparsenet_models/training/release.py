@@ -28,7 +28,7 @@ from ..model_analysis import analyze_model
 from ..pretrained import read_metadata
 from ..registry import WEIGHTS_DIR
 from ..transforms import resolve_data_config
-from ..weight_file import save_weights
+from ..weight_file import described_in, save_weights
 from .checkpoint import CONFIG, CURVES, METRICS, WEIGHTS, write_atomically
 
 MOST_LOST_TO_HALF = 0.05
@@ -66,17 +66,19 @@ def main(
         raise click.ClickException(
             f"{name} has weights: give --tag for a variant, --no-bundle, or --replace before a release"
         )
-    model = create_model(trained_as, checkpoint_path=source)
+    model = create_model(trained_as, checkpoint_path=source, pretrained_cfg_overlay=described_in(source)[1])
     config = resolve_data_config(model)
     test_set = load_image_set(data, "test", config)
     full_top1 = float(metadata["top1"])
+    usual = resolve_data_config(create_model(trained_as, device="meta"))
+    own = {key: value for key, value in config.items() if value != usual[key]}
 
     halved = _halved(model)
     reloaded = create_model(trained_as)
     reloaded.load_state_dict(halved.state_dict())
-    half = _score(reloaded, test_set)
+    half = _score(reloaded, test_set, config)
     in_half = abs(half.top1 - full_top1) <= MOST_LOST_TO_HALF
-    score, stored = (half, halved) if in_half else (_score(model, test_set), model)
+    score, stored = (half, halved) if in_half else (_score(model, test_set, config), model)
 
     target = (WEIGHTS_DIR if bundle else run) / f"{name}.safetensors"
     costs = analyze_model(trained_as).costs
@@ -101,6 +103,7 @@ def main(
         "library_version": metadata["library_version"],
         "git_commit": metadata["git_commit"],
         "license": metadata["license"],
+        **own,
     }
     result = json.dumps(fields, indent=2) + "\n"
     if bundle:
@@ -144,8 +147,7 @@ def _halved(model: nn.Module) -> nn.Module:
     return copy
 
 
-def _score(model: nn.Module, test_set: AnyImageSet) -> Score:
-    config = resolve_data_config(model)
+def _score(model: nn.Module, test_set: AnyImageSet, config: dict[str, Any]) -> Score:
     return evaluate(model, test_set, mean=config["mean"], std=config["std"])
 
 
