@@ -441,6 +441,7 @@ def test_the_families_grow_as_the_laws_say():
         ("SparseNet", "links"): ("N log N", 1),
         ("DenseNet", "links"): ("N^2", 2),
         ("ResNet", "links"): ("N", 1),
+        ("FractalNet", "links"): ("N", 1),
         ("SparseNet [concat]", "parameters"): ("N log N", 1),
         ("SparseNet [sum]", "parameters"): ("N", 1),
         ("DenseNet", "parameters"): ("N^2", 2),

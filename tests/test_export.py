@@ -181,7 +181,7 @@ def test_the_command_tells_which_packages_onnx_needs_where_they_are_missing(tmp_
 
 
 def test_a_tag_without_weights_is_not_exported(tmp_path):
-    arguments = ["export", f"{NAME}.cifar100", "--format", "pt2", "--out", str(tmp_path / "net.pt2")]
+    arguments = ["export", "sparsenet_40_k12.cifar100", "--format", "pt2", "--out", str(tmp_path / "net.pt2")]
     told = CliRunner().invoke(main, arguments)
     assert told.exit_code == 1
     assert "has no pretrained weights" in told.stderr

@@ -90,12 +90,12 @@ def test_the_bundled_weights_stay_within_32_mebibytes():
         ),
         (
             {"pretrained": True, "init_sha256": "abc", "keep_best": True, "eval_every": 1, "validation": 0.2},
-            "from the net's pretrained weights (sha256 `abc`) on all training images but 20% of each class. "
+            "from the net's pretrained weights, sha256 `abc`, on all training images but 20% of each class. "
             "The weights are those of the epoch that scored best;",
         ),
         (
             {"init_from": "a.safetensors", "init_sha256": "abc", "ema_decay": 0.9},
-            "from the weights a.safetensors (sha256 `abc`) on all training images. "
+            "from the weights a.safetensors (40 epochs), sha256 `abc`, on all training images. "
             "The weights are the running mean of the last epoch;",
         ),
     ],
@@ -106,7 +106,8 @@ def test_a_card_tells_where_the_run_started_and_which_epoch_it_kept(changes, sai
     fields = get_pretrained_cfg(name).to_dict()
     fields["recipe"] = json.dumps(TrainConfig("m", "d", "o", epochs=3).to_dict() | changes)
     score = Score(90.0, 99.0, 0.3, count=100, images_per_second=1.0, confusion=torch.zeros(10, 10))
-    assert f"Trained here {said}\n" in _card(name, fields, score, 90.0, True)
+    before = "40 epochs" if "init_from" in changes else ""
+    assert f"Trained here {said}\n" in _card(name, fields, score, 90.0, True, before)
 
 
 def test_the_table_has_a_row_for_every_weight_with_what_its_card_tells():

@@ -115,7 +115,8 @@ def killed_and_left_alone(data: Path, folder: Path, *, kills: int, epochs_in_all
     return in_write
 
 
-@pytest.mark.parametrize("loader", ["memory", pytest.param("stream", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("loader", ["memory", "stream"])
 def test_ctrl_c_saves_says_how_to_go_on_and_loses_nothing(colour_folder, tmp_path, loader):
     options = f"--resolution 8:8 --loader {loader} --workers 1"
     assert finished(command(colour_folder, tmp_path / "straight", options)).returncode == 0

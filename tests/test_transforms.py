@@ -459,7 +459,7 @@ def test_a_large_training_image_is_a_part_of_the_picture_that_varies_in_size():
 
 
 def test_the_data_config_holds_what_create_transform_takes():
-    config = resolve_data_config(create_model("sparsenet_bc_40_k12.cifar100", device="meta"))
+    config = resolve_data_config(create_model("sparsenet_40_k12.cifar100", device="meta"))
     assert config.keys() == {"input_size", "interpolation", "mean", "std", "crop_pct", "crop_mode"}
     assert config["input_size"] == (3, 32, 32)
     assert config["mean"] == (0.5071, 0.4865, 0.4409)
