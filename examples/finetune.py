@@ -38,7 +38,7 @@ CLASSES = (
 )
 """None of them a class of CIFAR-10."""
 
-EPOCHS = {10: 30, 50: 15, 500: 5}
+EPOCHS = {10: 20, 50: 6, 500: 3}
 """By the images of each class: fewer images, more passes."""
 
 COMMON = dict(batch_size=32, eval_every=0, compile=False, schedule="cosine", warmup=0.1)

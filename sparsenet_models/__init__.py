@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .aggregation import StageGraph as StageGraph
     from .aggregation import dense_aggregation_indices as dense_aggregation_indices
     from .aggregation import sparse_aggregation_indices as sparse_aggregation_indices
+    from .deprecation import register_model_deprecations as register_model_deprecations
     from .factory import create_model as create_model
     from .features import FeatureNet as FeatureNet
     from .folder import save_pretrained as save_pretrained
@@ -56,6 +57,7 @@ _HOME = {
     "model_entrypoint": "registry",
     "push_to_hub": "hub",
     "register_model": "registry",
+    "register_model_deprecations": "deprecation",
     "resolve_data_config": "transforms",
     "save_pretrained": "folder",
     "sparse_aggregation_indices": "aggregation",

@@ -229,9 +229,9 @@ def _train_options() -> list[click.Parameter]:
 @main.command(cls=TrainCommand)
 @click.argument("model", metavar="MODEL")
 @click.option("--data", required=True, help="Folder of images, or cifar10 or cifar100 to download.")
-@click.option("--out", required=True, type=click.Path(file_okay=False), help="Folder of the run.")
+@click.option("--out", type=click.Path(file_okay=False), help="Folder of the run, default runs/MODEL-DATA.")
 @click.option("--recipe", help="Options by name, which those given replace; `sparsenet recipes` lists them.")
-@click.option("--resume", is_flag=True, help="Go on from the last checkpoint in --out.")
+@click.option("--resume", is_flag=True, help="Go on from the last checkpoint in the folder of the run.")
 def train(recipe: str | None, resume: bool, **options: Any) -> None:
     """Train MODEL (a name, or name.tag) and write its weights, metrics and checkpoints."""
     from .training.config import TrainConfig, parse_resolution
@@ -239,6 +239,8 @@ def train(recipe: str | None, resume: bool, **options: Any) -> None:
     from .training.loop import train as run
     from .training.recipes import recipe_options
 
+    if options["out"] is None:
+        options["out"] = str(Path("runs", f"{options['model']}-{Path(options['data']).name}"))
     given = {key: value for key, value in options.items() if value is not None}
     chosen = recipe_options(recipe) if recipe else {}
     if "resolution" in given:

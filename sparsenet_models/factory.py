@@ -75,7 +75,8 @@ def create_model(
     model_kwargs = {key: value for key, value in model_kwargs.items() if value is not None}
     described = described_elsewhere(model_name, cache_dir)
     if described is None:
-        entrypoint, cfg = model_entrypoint(model_name), get_pretrained_cfg(model_name)
+        cfg = get_pretrained_cfg(model_name)
+        entrypoint = model_entrypoint(cfg.architecture)
     else:
         entrypoint, cfg = model_entrypoint(described.architecture), described.cfg
     if model_kwargs:

@@ -17,6 +17,7 @@ from typing import Any, Literal, TypeVar, overload
 
 from torch import nn
 
+from .deprecation import current_name, is_deprecated
 from .pretrained_cfg import PretrainedCfg
 from .suggest import did_you_mean
 
@@ -123,7 +124,8 @@ def split_model_name_tag(name: str) -> tuple[str, str]:
 
 def is_model(name: str) -> bool:
     """Return whether a model of that name (its tag left aside) is registered."""
-    return split_model_name_tag(name)[0] in _all_entrypoints()
+    architecture, tag = split_model_name_tag(name)
+    return architecture in _all_entrypoints() or is_deprecated(architecture, tag)
 
 
 def model_entrypoint(name: str) -> Callable[..., nn.Module]:
@@ -132,7 +134,7 @@ def model_entrypoint(name: str) -> Callable[..., nn.Module]:
     Raises:
         ValueError: no model of that name; the message names the nearest.
     """
-    architecture, _ = split_model_name_tag(name)
+    architecture, _ = current_name(*split_model_name_tag(name))
     entrypoints = _all_entrypoints()
     if architecture not in entrypoints:
         if "/" in name or "\\" in name:
@@ -153,7 +155,7 @@ def get_pretrained_cfg(name: str) -> PretrainedCfg:
     Raises:
         ValueError: unknown model, or a tag that it does not have; the message lists the tags.
     """
-    architecture, tag = split_model_name_tag(name)
+    architecture, tag = current_name(*split_model_name_tag(name))
     model_entrypoint(architecture)
     cfgs = _tagged_cfgs[architecture]
     if not tag:

@@ -67,9 +67,13 @@ def test_gradients_of_two_processes_are_the_mean_of_both_halves_gradients(tmp_pa
             torch.testing.assert_close(gradient, (first + second) / 2, rtol=1e-9, atol=1e-12, msg=name)
 
 
-def training(data: Path, out: Path, *torchrun_options: str) -> list[str]:
-    options = "--resolution 8:8 --batch-size 16 --lr 0.1 --eval-every 2 --precision float32 --device cpu"
-    program = ["-m", "sparsenet_models", "train", MODEL, "--data", str(data), "--out", str(out)]
+OPTIONS = "--resolution 8:8 --batch-size 16 --lr 0.1 --eval-every 2 --precision float32 --device cpu"
+
+
+def training(
+    data: Path, out: Path, *torchrun_options: str, model: str = MODEL, options: str = OPTIONS
+) -> list[str]:
+    program = ["-m", "sparsenet_models", "train", model, "--data", str(data), "--out", str(out)]
     return [*TORCHRUN, *torchrun_options, *program, *options.split(), "--no-compile"]
 
 
@@ -130,3 +134,17 @@ def test_a_worker_that_is_killed_is_replaced_and_the_run_ends_as_if_nothing_had_
     expected, found = (read_state_dict(folder / "model.safetensors") for folder in (straight, killed))
     assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
     assert float(rows(straight)[-1]["top1"]) >= 90
+
+
+@pytest.mark.slow
+def test_processes_may_drop_different_columns_of_a_fractalnet(colour_folder, tmp_path):
+    options = "--epochs 2 --batch-size 8 --lr 0.02 --drop-path-rate 0.5 --precision float32 --device cpu"
+    subprocess.run(
+        training(colour_folder, tmp_path / "run", model="fractalnet_c2", options=options),
+        check=True,
+        cwd=REPOSITORY,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        timeout=300,
+    )
+    assert len(rows(tmp_path / "run")) == 2

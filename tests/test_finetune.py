@@ -58,6 +58,13 @@ def finetuned(flowers: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+def test_without_out_a_run_is_named_after_the_net_and_the_data(flowers, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    made = run("train", MODEL, "--recipe", "finetune", "--data", flowers, "--epochs", 1, "--size", 16)
+    assert made.exit_code == 0, made.stderr
+    assert (tmp_path / "runs" / f"{MODEL}-{flowers.name}" / "model.safetensors").exists()
+
+
 def test_predict_prints_the_users_own_classes(flowers, finetuned):
     image = flowers / "poppy" / "0.png"
     for model in (("--model", finetuned), ("--checkpoint", finetuned / "model.safetensors")):

@@ -90,6 +90,14 @@ def test_the_last_row_has_the_accuracy_of_the_weights_even_if_no_other_has(colou
     assert [row["top1"] for row in metrics(tmp_path / "run")] == ["", "", read_metadata(weights)["top1"]]
 
 
+def test_drop_path_is_on_in_training(colour_folder, tmp_path):
+    plain, dropped = (
+        train(config(colour_folder, tmp_path / str(rate), drop_path_rate=rate)) for rate in (0.0, 0.5)
+    )
+    assert metrics(plain.parent)[0]["loss"] != metrics(dropped.parent)[0]["loss"]
+    assert json.loads(read_metadata(dropped)["recipe"])["drop_path_rate"] == 0.5
+
+
 def test_a_tag_for_other_classes_than_the_datas_is_refused(colour_folder, tmp_path):
     options = replace(config(colour_folder, tmp_path / "run"), model=f"{MODEL}.cifar10")
     with pytest.raises(ValueError, match="stands for other classes"):

@@ -13,6 +13,7 @@ from torch import nn
 
 from .. import registry
 from ..data import has_split, load_image_set
+from ..deprecation import current_name
 from ..factory import create_model
 from ..image_set import AnyImageSet, StreamedImageSet
 from ..models.classifier_net import ClassifierNet
@@ -113,7 +114,7 @@ def name_with_tag(config: TrainConfig, image_set: AnyImageSet) -> str:
     Raises:
         ValueError: the name has a tag whose classes are others.
     """
-    architecture, tag = registry.split_model_name_tag(config.model)
+    architecture, tag = current_name(*registry.split_model_name_tag(config.model))
     tagged = registry.list_models(f"{architecture}.*", include_tags=True)
     by_classes = {registry.get_pretrained_cfg(other).label_names: other for other in reversed(tagged)}
     if not tag or config.pretrained:
@@ -123,7 +124,7 @@ def name_with_tag(config: TrainConfig, image_set: AnyImageSet) -> str:
             f"the tag of {config.model!r} stands for other classes than those of {image_set.name}; "
             f"train {architecture!r} without a tag, or start from its weights with --pretrained"
         )
-    return config.model
+    return f"{architecture}.{tag}"
 
 
 def start_from(source: str, model: nn.Module, class_names: tuple[str, ...]) -> str:

@@ -75,11 +75,17 @@ def restarts() -> int:
     return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0))
 
 
-def wrapped(model: nn.Module, processes: Processes) -> nn.Module:
-    """Return the net with its gradients averaged over the processes."""
+def wrapped(model: nn.Module, processes: Processes, some_unused: bool = False) -> nn.Module:
+    """Return the net with its gradients averaged over the processes.
+
+    Args:
+        model: the net, on its device.
+        processes: all of them.
+        some_unused: a step may leave parameters without a gradient.
+    """
     if processes.count == 1:
         return model
-    return nn.parallel.DistributedDataParallel(model)
+    return nn.parallel.DistributedDataParallel(model, find_unused_parameters=some_unused)
 
 
 def from_first(value: Any, processes: Processes) -> Any:

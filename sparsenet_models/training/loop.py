@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from ..evaluate import Score, evaluate
 from ..factory import create_model
 from ..image_set import AnyImageSet
+from ..models import FractalNet
 from ..weight_file import git_commit, save_weights, weight_metadata
 from .averaging import averaged, recalibrate
 from .batches import TrainingBatches
@@ -146,7 +147,8 @@ class _Run:
         starts_as = config.model if config.pretrained else self.model_name
         self.data_config = how_images_reach(config, starts_as)
         self.git_commit = git_commit() if saved is None else saved["git_commit"]
-        model = create_model(self.model_name, num_classes=len(self.class_names))
+        drop_path = config.drop_path_rate or None  # a net of the user's own may know none
+        model = create_model(self.model_name, num_classes=len(self.class_names), drop_path_rate=drop_path)
         self.init_sha256 = "" if saved is None else saved["init_sha256"]
         source = config.model if config.pretrained else config.init_from
         if saved is None and source:
@@ -174,7 +176,8 @@ class _Run:
         if saved is not None:
             self._restore(saved)
         self._note_environment()
-        self.compiled = compiled(wrapped(self.model, processes), config.compile)
+        drops_layers = isinstance(self.model, FractalNet) and config.drop_path_rate > 0
+        self.compiled = compiled(wrapped(self.model, processes, drops_layers), config.compile)
         self.saved_at = time.monotonic()
         together = f", {processes.count} processes" if processes.count > 1 else ""
         say(

@@ -1,6 +1,6 @@
 """A pretrained net on images of your own: new head, early layers at a lower rate, best epoch kept.
 
-    sparsenet train sparsenet_bc_40_k12.cifar10 --recipe finetune --data DIR --out RUN
+    sparsenet train sparsenet_bc_40_k12.cifar10 --recipe finetune --data DIR
 
 The recipe as it stands was not run on a set with known results; examples/finetune.py runs its rates on 20
 classes of CIFAR-100, at 32 pixels, beside random initialisation.
