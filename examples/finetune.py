@@ -4,7 +4,7 @@
 
 Trains the bundled sparsenet_bc_40_k12.cifar10 and the same net from scratch on 10 and 50 images of each
 class, scores each once on the classes' 2,000 test images, prints the table and checks that the
-pretrained net is ahead. `--all` adds all 500 images a class and takes about three times as long.
+pretrained net is ahead. `--all` adds all 500 images a class and takes four times as long.
 """
 
 from __future__ import annotations

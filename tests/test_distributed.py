@@ -67,6 +67,45 @@ def test_gradients_of_two_processes_are_the_mean_of_both_halves_gradients(tmp_pa
             torch.testing.assert_close(gradient, (first + second) / 2, rtol=1e-9, atol=1e-12, msg=name)
 
 
+SCORES = """
+import sys
+import torch
+from sparsenet_models import create_model
+from sparsenet_models.evaluate import evaluate
+from sparsenet_models.image_set import ImageSet
+from sparsenet_models.training.distributed import joined_processes, merged
+
+with joined_processes("cpu") as (processes, device):
+    torch.manual_seed(0)
+    model = create_model("sparsenet_bc_40_k12").eval()
+    pixels, labels = torch.load(sys.argv[1])
+    image_set = ImageSet(pixels, labels, tuple("abcdefghij"), "noise")
+    part = image_set.part(torch.arange(processes.rank, len(image_set), processes.count))
+    grey = {"mean": (0.5,) * 3, "std": (0.5,) * 3}
+    whole = evaluate(model, image_set, **grey)
+    together = merged(evaluate(model, part, **grey), processes, device)
+    told = [(score.top1, score.top5, score.loss, score.count, score.confusion) for score in (whole, together)]
+    torch.save(told, f"{sys.argv[1]}.{processes.rank}")
+"""
+
+
+@pytest.mark.slow
+def test_scores_of_parts_of_unequal_length_merge_to_the_score_of_the_whole(tmp_path):
+    torch.manual_seed(2)
+    pixels, labels = torch.randint(256, (37, 3, 16, 16), dtype=torch.uint8), torch.randint(10, (37,))
+    torch.save((pixels, labels), tmp_path / "images")
+    script = tmp_path / "scores.py"
+    script.write_text(SCORES)
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
+    command = [*TORCHRUN, str(script), str(tmp_path / "images")]
+    subprocess.run(command, check=True, env=environment, capture_output=True, timeout=120)
+    for rank in (0, 1):
+        whole, together = torch.load(tmp_path / f"images.{rank}")
+        assert together[:4] == pytest.approx(whole[:4], rel=1e-5)
+        assert torch.equal(together[4], whole[4])
+        assert together[3] == together[4].sum() == 37
+
+
 OPTIONS = "--resolution 8:8 --batch-size 16 --lr 0.1 --eval-every 2 --precision float32 --device cpu"
 
 
@@ -102,7 +141,10 @@ def workers_of(out: Path) -> dict[str, int]:
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="finds the workers in /proc")
 @pytest.mark.slow
-def test_a_worker_that_is_killed_is_replaced_and_the_run_ends_as_if_nothing_had_been(colour_folder, tmp_path):
+@pytest.mark.parametrize("rank", ["0", "1"])
+def test_a_worker_that_is_killed_is_replaced_and_the_run_ends_as_if_nothing_had_been(
+    colour_folder, tmp_path, rank
+):
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     straight, killed = tmp_path / "straight", tmp_path / "killed"
     subprocess.run(
@@ -124,7 +166,7 @@ def test_a_worker_that_is_killed_is_replaced_and_the_run_ends_as_if_nothing_had_
     deadline = time.monotonic() + 120
     while not (killed / "metrics.csv").exists() and time.monotonic() < deadline:
         time.sleep(0.005)
-    os.kill(workers_of(killed)["1"], signal.SIGKILL)
+    os.kill(workers_of(killed)[rank], signal.SIGKILL)
     told, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors
     assert "resuming after epoch" in told

@@ -78,14 +78,22 @@ def test_a_run_killed_in_mid_epoch_ends_with_the_bytes_of_one_left_alone(ten_cla
 
 
 @pytest.mark.slow
+def test_a_killed_run_that_scores_averages_and_keeps_the_best_epoch_ends_alike_too(
+    ten_class_folder, tmp_path
+):
+    more = "--eval-every 1 --keep-best --drop-path-rate 0.2"
+    killed_and_left_alone(ten_class_folder, tmp_path, kills=4, epochs_in_all=6, more=more)
+
+
+@pytest.mark.slow
 def test_a_run_killed_twenty_times_ends_with_the_bytes_of_one_left_alone(ten_class_folder, tmp_path):
     in_write = killed_and_left_alone(ten_class_folder, tmp_path, kills=20, epochs_in_all=40)
     assert in_write >= 5
 
 
-def killed_and_left_alone(data: Path, folder: Path, *, kills: int, epochs_in_all: int) -> int:
+def killed_and_left_alone(data: Path, folder: Path, *, kills: int, epochs_in_all: int, more: str = "") -> int:
     """Compare the weights of both runs; return how many kills fell inside the write of a checkpoint."""
-    options = f"--resolution 8:{epochs_in_all} --checkpoint-minutes 0.0005 {EVERYTHING}"
+    options = f"--resolution 8:{epochs_in_all} --checkpoint-minutes 0.0005 {EVERYTHING} {more}"
     straight, killed = folder / "straight", folder / "killed"
     whole = finished(command(data, straight, options))
     assert whole.returncode == 0, whole.stderr
