@@ -2,8 +2,9 @@
 
     sparsenet train sparsenet_bc_40_k12.cifar10 --recipe finetune --data DIR
 
-The recipe as it stands was not run on a set with known results. With its rates, at 32 pixels, examples/finetune.py
-reaches 52.9% error on 20 classes of CIFAR-100 from 10 images of each, and 20.3% from 500 (docs/backbone.md).
+The recipe as it stands was not run on a set with known results. With its rates, at 32 pixels,
+examples/finetune.py reaches 52.9% error on 20 classes of CIFAR-100 from 10 images of each, 20.3% from 500
+(docs/backbone.md).
 """
 
 OPTIONS = dict(
