@@ -46,7 +46,7 @@ def current_name(architecture: str, tag: str) -> tuple[str, str]:
     if new is None:
         raise ValueError(f"{old!r} was removed; list_models() names what there is")
     new_architecture, _, new_tag = new.partition(".")
-    warnings.warn(f"{old!r} is now called {new!r}; the old name will go", FutureWarning, stacklevel=3)
+    warnings.warn(f"{old!r} is now called {new!r}; the old name will go", FutureWarning, stacklevel=4)
     return new_architecture, new_tag or ("" if old == name else tag)
 
 

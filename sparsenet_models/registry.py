@@ -134,7 +134,31 @@ def model_entrypoint(name: str) -> Callable[..., nn.Module]:
     Raises:
         ValueError: no model of that name; the message names the nearest.
     """
-    architecture, _ = current_name(*split_model_name_tag(name))
+    architecture, _ = _architecture_and_tag(name)
+    return _entrypoints[architecture]
+
+
+def get_pretrained_cfg(name: str) -> PretrainedCfg:
+    """Return what is known of ``name``: of its tag, or of the default tag where it has none.
+
+    Raises:
+        ValueError: unknown model, or a tag that it does not have; the message lists the tags.
+    """
+    architecture, tag = _architecture_and_tag(name)
+    cfgs = _tagged_cfgs[architecture]
+    if not tag:
+        return next(iter(cfgs.values()), PretrainedCfg(architecture=architecture))
+    if tag not in cfgs:
+        tags = ", ".join(map(repr, cfgs)) or "none"
+        raise ValueError(
+            f"unknown tag {tag!r} of {architecture!r}{did_you_mean(tag, cfgs) or ';'} its tags: {tags}"
+        )
+    return cfgs[tag]
+
+
+def _architecture_and_tag(name: str) -> tuple[str, str]:
+    """Return the registered architecture that ``name`` stands for, and the tag it asks for."""
+    architecture, tag = current_name(*split_model_name_tag(name))
     entrypoints = _all_entrypoints()
     if architecture not in entrypoints:
         if "/" in name or "\\" in name:
@@ -146,26 +170,7 @@ def model_entrypoint(name: str) -> Callable[..., nn.Module]:
         raise ValueError(
             f"unknown model {architecture!r}{hint or ';'} list_models() names all {len(entrypoints)}"
         )
-    return entrypoints[architecture]
-
-
-def get_pretrained_cfg(name: str) -> PretrainedCfg:
-    """Return what is known of ``name``: of its tag, or of the default tag where it has none.
-
-    Raises:
-        ValueError: unknown model, or a tag that it does not have; the message lists the tags.
-    """
-    architecture, tag = current_name(*split_model_name_tag(name))
-    model_entrypoint(architecture)
-    cfgs = _tagged_cfgs[architecture]
-    if not tag:
-        return next(iter(cfgs.values()), PretrainedCfg(architecture=architecture))
-    if tag not in cfgs:
-        tags = ", ".join(map(repr, cfgs)) or "none"
-        raise ValueError(
-            f"unknown tag {tag!r} of {architecture!r}{did_you_mean(tag, cfgs) or ';'} its tags: {tags}"
-        )
-    return cfgs[tag]
+    return architecture, tag
 
 
 def tags_with_weights(name: str) -> list[str]:

@@ -31,7 +31,7 @@ from sparsenet_models.training.distributed import joined_processes, wrapped
 with joined_processes("cpu") as (processes, device):
     torch.manual_seed(0)
     model = create_model("sparsenet_bc_40_k12").double()
-    images, labels = torch.load(sys.argv[1])
+    images, labels = torch.load(sys.argv[1], weights_only=True)
     own = slice(processes.rank * 4, processes.rank * 4 + 4)
     together = wrapped(model, processes)
     F.cross_entropy(together(images[own]), labels[own]).backward()
@@ -62,7 +62,7 @@ def test_gradients_of_two_processes_are_the_mean_of_both_halves_gradients(tmp_pa
         F.cross_entropy(model(images[half]), labels[half]).backward()
         halves.append([parameter.grad.clone() for parameter in model.parameters()])
     for rank in (0, 1):
-        found = torch.load(tmp_path / f"batch.{rank}")
+        found = torch.load(tmp_path / f"batch.{rank}", weights_only=True)
         for (name, gradient), first, second in zip(found.items(), *halves):
             torch.testing.assert_close(gradient, (first + second) / 2, rtol=1e-9, atol=1e-12, msg=name)
 
@@ -78,7 +78,7 @@ from sparsenet_models.training.distributed import joined_processes, merged
 with joined_processes("cpu") as (processes, device):
     torch.manual_seed(0)
     model = create_model("sparsenet_bc_40_k12").eval()
-    pixels, labels = torch.load(sys.argv[1])
+    pixels, labels = torch.load(sys.argv[1], weights_only=True)
     image_set = ImageSet(pixels, labels, tuple("abcdefghij"), "noise")
     part = image_set.part(torch.arange(processes.rank, len(image_set), processes.count))
     grey = {"mean": (0.5,) * 3, "std": (0.5,) * 3}
@@ -100,7 +100,7 @@ def test_scores_of_parts_of_unequal_length_merge_to_the_score_of_the_whole(tmp_p
     command = [*TORCHRUN, str(script), str(tmp_path / "images")]
     subprocess.run(command, check=True, env=environment, capture_output=True, timeout=120)
     for rank in (0, 1):
-        whole, together = torch.load(tmp_path / f"images.{rank}")
+        whole, together = torch.load(tmp_path / f"images.{rank}", weights_only=True)
         assert together[:4] == pytest.approx(whole[:4], rel=1e-5)
         assert torch.equal(together[4], whole[4])
         assert together[3] == together[4].sum() == 37

@@ -21,6 +21,9 @@ from sparsenet_models.export import METADATA_FILE, ExportFailed, export_model, t
 NAME = "sparsenet_bc_40_k12"
 CIFAR = {"input_size": (3, 32, 32), "interpolation": "bicubic", "mean": (0.5,) * 3, "std": (0.25,) * 3}
 CIFAR |= {"crop_pct": 1.0, "crop_mode": "center", "min_input_size": (3, 32, 32)}
+needs_dynamic_sizes = pytest.mark.skipif(
+    not hasattr(torch.export.Dim, "DYNAMIC"), reason="export needs torch 2.6 or newer"
+)
 
 
 def with_cfg(net: nn.Module) -> nn.Module:
@@ -28,6 +31,7 @@ def with_cfg(net: nn.Module) -> nn.Module:
     return net
 
 
+@needs_dynamic_sizes
 @families_slow_but_two
 @torch.no_grad()
 def test_a_strictly_traced_program_takes_any_batch_and_size(family):
@@ -38,6 +42,7 @@ def test_a_strictly_traced_program_takes_any_batch_and_size(family):
         assert torch.allclose(program(batch), net(batch), atol=1e-5)
 
 
+@needs_dynamic_sizes
 @pytest.mark.parametrize(
     "family",
     [family if family == "sparsenet" else pytest.param(family, marks=pytest.mark.slow) for family in TINY],
@@ -56,6 +61,7 @@ def test_onnxruntime_computes_what_the_net_computes_for_any_batch_and_size(famil
     assert [path.name for path in tmp_path.iterdir()] == ["net.onnx"]
 
 
+@needs_dynamic_sizes
 @pytest.mark.parametrize("suffix", ["onnx", pytest.param("pt2", marks=pytest.mark.slow)])
 def test_the_command_writes_a_file_with_the_class_names_and_the_normalisation(suffix, tmp_path):
     if suffix == "onnx":
@@ -97,6 +103,7 @@ class Deceiver(nn.Module):
         return logits + 0.01 if torch.compiler.is_compiling() else logits
 
 
+@needs_dynamic_sizes
 def test_a_file_that_computes_something_else_is_not_put_in_place(tmp_path):
     file = tmp_path / "net.pt2"
     file.write_bytes(b"what was there before")
@@ -115,12 +122,14 @@ class SmallImagesOnly(Deceiver):
         return self.conv(x).mean((2, 3))
 
 
+@needs_dynamic_sizes
 def test_a_program_that_would_not_take_every_size_is_refused(tmp_path):
     with pytest.raises(ExportFailed, match=r"net.pt2 was not written: it takes no images \(1, 3, 64, 96\)"):
         export_model(SmallImagesOnly(), tmp_path / "net.pt2", "pt2")
     assert not list(tmp_path.iterdir())
 
 
+@needs_dynamic_sizes
 @pytest.mark.parametrize(
     "net",
     [
@@ -196,3 +205,12 @@ def test_torch_script_is_refused_in_words_and_tracing_works(family):
         torch.jit.script(net)
     traced = torch.jit.trace(net, images())
     assert torch.allclose(traced(images(count=3)), net(images(count=3)), atol=1e-6)
+
+
+@pytest.mark.skipif(hasattr(torch.export.Dim, "DYNAMIC"), reason="this torch is new enough")
+def test_a_torch_too_old_is_told_which_one_export_needs(tmp_path):
+    words = ["export", f"{NAME}.cifar10", "--format", "pt2", "--out", str(tmp_path / "net.pt2")]
+    told = CliRunner().invoke(main, words)
+    assert told.exit_code == 1
+    assert told.stderr == f"Error: export needs torch 2.6 or newer, this is {torch.__version__}\n"
+    assert not list(tmp_path.iterdir())
