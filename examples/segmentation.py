@@ -5,8 +5,8 @@
 An image is a mosaic of CIFAR-10 images, and each pixel's class is that of its tile. The head is that of a
 feature pyramid network (Lin et al., CVPR 2017, arXiv 1612.03144, section 3), on the maps that
 ``features_only`` gives: 1x1 convolutions to one width, the coarse maps scaled up and added to the finer.
-The head learns from mosaics of training images and is measured on mosaics of test images. Both backbones are in
-eval mode; the random one's batch norms have the statistics they were made with.
+The head learns from mosaics of training images and is measured on mosaics of test images. Both backbones are
+in eval mode; the random one's batch norms have the statistics they were made with.
 """
 
 from __future__ import annotations
