@@ -112,7 +112,7 @@ def test_analyze_growth_prints_exponents_and_residuals():
         (("analyze", "sparse", "--depths", "16,,3"), "depths must be integers from 1"),
         (("analyze", "sparse", "--depths", "0"), "got '0' in '0'"),
         (("plot", "pattern", "resnet_20"), "aggregation must be 'sparse', 'dense' or a function"),
-        (("plot", "weights", "resnet_20"), "'resnet_20.cifar10' has no pretrained weights"),
+        (("plot", "weights", "resnet_32"), "'resnet_32.cifar10' has no pretrained weights"),
         (("plot", "curves", "missing.csv"), "missing.csv"),
         (("plot", "pattern", "sparse", "--out", "a.xyz"), "xyz"),
         (("plot", "pattern", "sparse", "--out", "missing/a.png"), "missing"),
