@@ -103,6 +103,8 @@ def killed_and_left_alone(data: Path, folder: Path, *, kills: int, epochs_in_all
         temporary.unlink(missing_ok=True)  # of the kill before
         process = started([*command(data, killed, options), "--resume"])
         reads_until(process, f"{MODEL}.cifar10 on cpu")
+        if number == kills - 1:
+            waits_for(killed / "checkpoint.pt", process)  # so that something is resumed
         time.sleep(chance.uniform(0, 0.3))
         if number % 2:
             waits_for(temporary, process)
