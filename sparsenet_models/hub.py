@@ -100,7 +100,7 @@ def fetch(
         removed = _remove_cached(path)
         now = "it was removed from the cache: try again" if removed else "delete it and try again"
         raise ValueError(f"{filename} of {repository} is refused: {error}; {now}") from error
-    if sha256 is not None:
+    if sha256 is not None and sha256 != path.resolve().name:  # a blob of that name was just found right
         try:
             verify_sha256(path, sha256)
         except ValueError as error:

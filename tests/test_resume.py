@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -41,11 +42,16 @@ def started(words: list[str]) -> subprocess.Popen[str]:
     )
 
 
-def waits_for(path: Path, process: subprocess.Popen[str]) -> None:
+def leftovers(run: Path) -> list[Path]:
+    """Return what checkpoints are written into before they take their place."""
+    return list(run.glob(".checkpoint.pt.*.tmp"))
+
+
+def waits_for(is_there: Callable[[], object], process: subprocess.Popen[str]) -> None:
     deadline = time.monotonic() + 120
-    while not path.exists():
+    while not is_there():
         assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline, f"no {path} after two minutes"
+        assert time.monotonic() < deadline, "it did not come in two minutes"
         time.sleep(0.002)
 
 
@@ -99,20 +105,21 @@ def killed_and_left_alone(
     whole = finished(command(data, straight, options))
     assert whole.returncode == 0, whole.stderr
     chance = random.Random(0)
-    in_write, temporary = 0, killed / ".checkpoint.pt.tmp"
+    in_write = 0
     for number in range(kills):
-        temporary.unlink(missing_ok=True)  # of the kill before
+        for temporary in leftovers(killed):  # of the kill before
+            temporary.unlink()
         process = started([*command(data, killed, options), "--resume"])
         reads_until(process, MODEL)
         if number == kills - 1:
-            waits_for(killed / "checkpoint.pt", process)  # so that something is resumed
+            waits_for((killed / "checkpoint.pt").exists, process)  # so that something is resumed
         time.sleep(chance.uniform(0, 0.3))
         if number % 2:
-            waits_for(temporary, process)
+            waits_for(lambda: leftovers(killed), process)
         process.send_signal(signal.SIGKILL)
         process.communicate()
         assert process.returncode == -signal.SIGKILL
-        in_write += temporary.exists()
+        in_write += bool(leftovers(killed))
         if (killed / "checkpoint.pt").exists():
             torch.load(killed / "checkpoint.pt", weights_only=True)
     assert not (killed / "model.safetensors").exists(), "it ended before it was killed"
@@ -122,7 +129,7 @@ def killed_and_left_alone(
     print(f"{kills} kills, {in_write} inside the write of a checkpoint")
     assert written(killed) == written(straight)
     assert epochs(killed) == list(range(1, epochs_in_all + 1))
-    assert not temporary.exists()
+    assert not list(killed.glob(".*"))
     return in_write
 
 
@@ -184,7 +191,7 @@ def test_data_that_vanish_are_one_line_and_the_last_checkpoint_stays(colour_fold
     data = shutil.copytree(colour_folder, tmp_path / "data")
     out = tmp_path / "run"
     process = started(command(data, out, f"--resolution 8:200 --loader stream --workers {workers}"))
-    waits_for(out / "metrics.csv", process)
+    waits_for((out / "metrics.csv").exists, process)
     shutil.rmtree(data / "train")
     _, told = process.communicate(timeout=60)
     assert process.returncode == 1

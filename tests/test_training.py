@@ -27,9 +27,10 @@ from sparsenet_models import (
     register_model,
     registry,
 )
+from sparsenet_models.atomic import all_or_none
 from sparsenet_models.pretrained import read_metadata, read_state_dict
 from sparsenet_models.training import loop
-from sparsenet_models.training.checkpoint import load_checkpoint_state, save_checkpoint, write_atomically
+from sparsenet_models.training.checkpoint import load_checkpoint_state, save_checkpoint
 from sparsenet_models.training.config import TrainConfig
 from sparsenet_models.training.distill import distillation_loss
 from sparsenet_models.training.loop import TrainingStopped, train
@@ -75,12 +76,13 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path):
     target = tmp_path / "file"
     target.write_text("old")
 
-    def fail(path: Path) -> None:
-        path.write_text("half")
-        raise OSError("disk full")
+    def half_a_write() -> None:
+        with all_or_none(target) as (temporary,):
+            temporary.write_text("half")
+            raise OSError("disk full")
 
     with pytest.raises(OSError, match="disk full"):
-        write_atomically(target, fail)
+        half_a_write()
     assert target.read_text() == "old"
     assert list(tmp_path.iterdir()) == [target]
 

@@ -67,11 +67,12 @@ def image_sets(
     """
     say(f"reading {config.data}")
     share = config.validation
+    has_test = has_split(config.data, "test")
     split = "validation" if config.keep_best and has_split(config.data, "validation") else "test"
     chosen_on_test = config.keep_best and split == "test"
-    if not share and (chosen_on_test or not has_split(config.data, "test")):
+    if not share and (chosen_on_test or not has_test):
         share = HELD_OUT_SHARE
-        wanted = "no val/" if has_split(config.data, "test") else "neither test/ nor val/"
+        wanted = "no val/" if has_test else "neither test/ nor val/"
         say(f"{config.data} has {wanted}: {share:.0%} of each class are held out to score on")
     train_set = load_image_set(config.data, "train", data_config, config.loader, config.workers)
     if len(train_set.class_names) < 2:
@@ -84,7 +85,7 @@ def image_sets(
         _check_every_class_has_images(train_set)
         watched_set = load_image_set(config.data, split, data_config, config.loader, config.workers)
     test_set = watched_set
-    if config.keep_best and not config.validation and has_split(config.data, "test"):
+    if config.keep_best and not config.validation and has_test:
         test_set = load_image_set(config.data, "test", data_config, config.loader, config.workers)
     for scored in (watched_set, test_set):
         if train_set.class_names != scored.class_names:

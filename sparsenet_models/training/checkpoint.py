@@ -5,14 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ..atomic import all_or_none, temporary_name
 from .progress import say
 
 CHECKPOINT = "checkpoint.pt"
@@ -24,20 +24,10 @@ CONFUSION = "confusion.png"
 COLUMNS = ("epoch", "loss", "lr", "seconds", "images_per_second", "top1")
 
 
-def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Let ``write`` fill a temporary file beside ``path``, then rename it: whole, or not there.
-
-    Raises:
-        OSError: the file cannot be written; what ``path`` held before is still there.
-    """
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        write(temporary)
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+def remove_leftovers(folder: Path) -> None:
+    """Remove the temporary files of writes that a kill cut off."""
+    for temporary in folder.glob(temporary_name("*", "*")):
+        temporary.unlink()
 
 
 def save_checkpoint(folder: Path, state: dict[str, Any]) -> None:
@@ -48,13 +38,15 @@ def save_checkpoint(folder: Path, state: dict[str, Any]) -> None:
     """
     buffer = io.BytesIO()  # torch.save into a file of a full disk would not raise an OSError
     torch.save(state, buffer)
-    write_atomically(folder / CHECKPOINT, lambda path: path.write_bytes(buffer.getbuffer()))
+    with all_or_none(folder / CHECKPOINT) as (path,):
+        path.write_bytes(buffer.getbuffer())
 
 
 def write_config(folder: Path, options: Mapping[str, Any]) -> None:
     """Replace ``config.json``: the run's options, and what it was computed with."""
     text = json.dumps(options, indent=2) + "\n"
-    write_atomically(folder / CONFIG, lambda path: path.write_text(text, encoding="utf-8"))
+    with all_or_none(folder / CONFIG) as (path,):
+        path.write_text(text, encoding="utf-8")
 
 
 def load_checkpoint_state(folder: Path) -> dict[str, Any] | None:
@@ -77,14 +69,10 @@ def load_checkpoint_state(folder: Path) -> dict[str, Any] | None:
 
 def write_metrics(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Replace ``metrics.csv`` by ``rows``, one an epoch."""
-
-    def write(temporary: Path) -> None:
-        with temporary.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, COLUMNS)
-            writer.writeheader()
-            writer.writerows(rows)
-
-    write_atomically(folder / METRICS, write)
+    with all_or_none(folder / METRICS) as (path,), path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def write_pictures(folder: Path, confusion: Tensor, class_names: Sequence[str]) -> None:

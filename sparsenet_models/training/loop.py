@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..atomic import all_or_none
 from ..evaluate import Score, evaluate
 from ..factory import create_model
 from ..image_set import AnyImageSet
@@ -32,8 +33,8 @@ from .build import (
 from .checkpoint import (
     WEIGHTS,
     load_checkpoint_state,
+    remove_leftovers,
     save_checkpoint,
-    write_atomically,
     write_config,
     write_metrics,
     write_pictures,
@@ -92,6 +93,7 @@ def train(config: TrainConfig, resume: bool = False) -> Path:
         run = _Run(config, saved, processes, device, stop)
         if processes.is_first:
             folder.mkdir(parents=True, exist_ok=True)
+            remove_leftovers(folder)
             write_config(folder, config.to_dict() | {"environments": run.environments})
             if run.rows:
                 write_metrics(folder, run.rows)
@@ -253,7 +255,8 @@ class _Run:
             write_metrics(self.folder, self.rows)
             write_pictures(self.folder, score.confusion, self.class_names)
             metadata = self._metadata(score)
-            write_atomically(weights, lambda path: save_weights(self._final_model(), path, metadata))
+            with all_or_none(weights) as (path,):
+                save_weights(self._final_model(), path, metadata)
         say(f"top-1 {score.top1:.2f}% (error {100 - score.top1:.2f}%) of {score.count:,} test images")
         say(f"weights: {weights}")
         return weights

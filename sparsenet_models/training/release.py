@@ -20,6 +20,7 @@ from typing import Any
 import click
 from torch import nn
 
+from ..atomic import all_or_none
 from ..data import load_image_set
 from ..evaluate import Score, evaluate
 from ..factory import create_model
@@ -29,7 +30,7 @@ from ..pretrained import read_metadata
 from ..registry import WEIGHTS_DIR
 from ..transforms import resolve_data_config
 from ..weight_file import described_in, save_weights
-from .checkpoint import CONFIG, CURVES, METRICS, WEIGHTS, write_atomically
+from .checkpoint import CONFIG, CURVES, METRICS, WEIGHTS
 
 MOST_LOST_TO_HALF = 0.05
 """In points of top-1; a weight that loses more stays in single precision."""
@@ -84,7 +85,8 @@ def main(
     costs = analyze_model(trained_as).costs
     assert costs is not None, "a rule alone has none, a net has"
     metadata = {**metadata, "top1": f"{score.top1:.2f}"}
-    write_atomically(target, lambda path: save_weights(stored, path, metadata))
+    with all_or_none(target) as (path,):
+        save_weights(stored, path, metadata)
     fields = {
         "file": target.name,
         "sha256": hashlib.sha256(target.read_bytes()).hexdigest(),
