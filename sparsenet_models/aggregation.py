@@ -11,6 +11,7 @@ Networks", CVPR 2017 (arXiv 1608.06993). This module needs no torch.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 
 from .arguments import integer, is_integer
@@ -68,8 +69,8 @@ class StageGraph:
     layers ``1 ... num_layers`` are counted; those into the stage's output (layer
     ``num_layers + 1``) are given by ``inputs(num_layers + 1)`` and count for ``last_use`` only.
 
-    For the two built-in rules fan-in, link count, shortest path and last use are answered from a
-    formula, so a stage may have 10**18 layers; for a user's own rule the links are enumerated.
+    For the two built-in rules every single number is answered from a formula, so a stage may have 10**18
+    layers; for a user's own rule the links are enumerated.
 
     Args:
         num_layers: number of layers N, from 1.
@@ -140,10 +141,36 @@ class StageGraph:
             return min(target, 1)
         if self.aggregation == "sparse":
             return _digit_sum(target, self.base)
-        distances = [0]
-        for layer in range(1, target + 1):
-            distances.append(1 + min(distances[source] for source in self.inputs(layer)))
-        return distances[target]
+        return [0, *self._path_lengths()][target]
+
+    def total_path(self) -> int:
+        """Return the sum of ``shortest_path(l)`` over l = 1 ... N."""
+        if self.aggregation == "dense":
+            return self.num_layers
+        if self.aggregation == "sparse":
+            return _digits_in_all(self.num_layers, self.base)
+        return sum(self._path_lengths())
+
+    def longest_path(self) -> int:
+        """Return the largest ``shortest_path(l)`` over l = 1 ... N.
+
+        Sparse: the largest sum of digits up to N is that of N, or of a number below it that ends in
+        digits ``base - 1`` alone.
+        """
+        if self.aggregation == "dense":
+            return 1
+        if self.aggregation == "sparse":
+            powers = _powers_up_to(self.num_layers, self.base)
+            below = [self.num_layers // power * power - 1 for power in powers]
+            return max(_digit_sum(number, self.base) for number in (self.num_layers, *below))
+        return max(self._path_lengths())
+
+    def _path_lengths(self) -> list[int]:
+        """Return ``shortest_path(l)`` for l = 1 ... N, link by link."""
+        lengths = [0]
+        for layer in range(1, self.num_layers + 1):
+            lengths.append(1 + min(lengths[source] for source in self.inputs(layer)))
+        return lengths[1:]
 
     def last_use(self, output: int) -> int | None:
         """Return the last layer (1 ... N + 1) that reads ``output``; after it, it can be freed.
@@ -155,9 +182,40 @@ class StageGraph:
         if self.aggregation == "dense":
             return self.num_layers + 1
         if self.aggregation == "sparse":
-            return output + _largest_power(self.num_layers + 1 - output, self.base)
+            return output + _powers_up_to(self.num_layers + 1 - output, self.base)[-1]
         readers = (layer for layer in range(self.num_layers + 1, output, -1) if output in self.inputs(layer))
         return next(readers, None)
+
+    def last_uses(self) -> list[int | None]:
+        """Return ``last_use(o)`` for o = 0 ... N, link by link where the rule is a user's own."""
+        if self.aggregation in ("dense", "sparse"):
+            return [self.last_use(output) for output in range(self.num_layers + 1)]
+        last: list[int | None] = [None] * (self.num_layers + 1)
+        for layer in range(1, self.num_layers + 2):
+            for source in self.inputs(layer):
+                last[source] = layer
+        return last
+
+    def most_waiting(self) -> int:
+        """Return the most outputs that wait at once: made, and read by the layer at hand or a later one."""
+        if self.aggregation == "dense":
+            return self.num_layers + 1
+        if self.aggregation == "sparse":
+            return _most_waiting(self.num_layers, self.base)
+        return max(self.waiting([1] * (self.num_layers + 1)))
+
+    def waiting(self, sizes: Sequence[int]) -> list[int]:
+        """Return the total size of the outputs that wait for layer l or a later one, for l = 1 ... N + 1.
+
+        Args:
+            sizes: the size of output 0 ... N.
+        """
+        changes = [0] * (self.num_layers + 3)
+        for output, last in enumerate(self.last_uses()):
+            if last is not None:
+                changes[output + 1] += sizes[output]
+                changes[last + 1] -= sizes[output]
+        return list(itertools.accumulate(changes[1 : self.num_layers + 2]))
 
     def _within(self, name: str, value: int, minimum: int, maximum: int) -> int:
         value = integer(name, value, minimum)
@@ -193,9 +251,43 @@ def _digit_sum(number: int, base: int) -> int:
     return total
 
 
-def _largest_power(limit: int, base: int) -> int:
-    """Return the largest power of ``base`` that is at most ``limit >= 1``."""
-    power = 1
-    while power * base <= limit:
-        power *= base
-    return power
+def _digits_in_all(number: int, base: int) -> int:
+    """Return the sum of the digits in base ``base`` of 1 ... ``number``, one place after another."""
+    total = 0
+    for power in _powers_up_to(number, base):
+        rounds, rest = divmod(number, power * base)  # the place runs through all its digits so often
+        digit, beyond = divmod(rest, power)
+        total += rounds * power * (base * (base - 1) // 2)
+        total += power * (digit * (digit - 1) // 2) + digit * (beyond + 1)
+    return total
+
+
+def _powers_up_to(limit: int, base: int) -> list[int]:
+    """Return the powers of ``base`` from 1 that are at most ``limit >= 1``."""
+    powers = [1]
+    while powers[-1] * base <= limit:
+        powers.append(powers[-1] * base)
+    return powers
+
+
+def _most_waiting(num_layers: int, base: int) -> int:
+    """Return the most outputs that wait at once under the sparse rule.
+
+    An output ``d`` layers before the stage's own is last read by the layer ``d - p`` before it, where
+    ``p`` is the largest power of ``base`` up to ``d``. So with ``r`` layers left after the one at hand, those
+    wait for which ``d > r >= d - p``. Their number is linear in ``r`` between the points at which some
+    power's first or last ``d`` changes from one bound to another, and largest at one of them.
+    """
+    powers = _powers_up_to(num_layers + 1, base)
+    breaks = {0, num_layers}
+    for power in powers:
+        first, beyond = power, min(base * power, num_layers + 2)
+        breaks |= {first - 1, beyond - 1 - first, beyond - 1, beyond - 2}
+
+    def waiting(left: int) -> int:
+        return sum(
+            max(0, min(power + left, base * power - 1, num_layers + 1) - max(power, left + 1) + 1)
+            for power in powers
+        )
+
+    return max(waiting(left) for left in breaks if 0 <= left <= num_layers)

@@ -107,13 +107,17 @@ def parse_depths(text: str) -> list[int]:
     """Return the depths of a text like ``16,128,1024``.
 
     Raises:
-        ValueError: a part is no integer from 1.
+        ValueError: a part is no integer from 1 to 10**18.
     """
     depths = []
     for part in text.split(","):
-        if not part.strip().isdecimal() or int(part) < 1:
-            raise ValueError(f"depths must be integers from 1 with commas between, got {part!r} in {text!r}")
-        depths.append(int(part))
+        number = part.strip()
+        # The length comes first, as Python does not read an integer of thousands of digits.
+        if not number.isdecimal() or len(number) > 19 or not 1 <= int(number) <= 10**18:
+            raise ValueError(
+                f"depths must be integers from 1 to 10**18 with commas between, got {part!r} in {text!r}"
+            )
+        depths.append(int(number))
     return depths
 
 
@@ -146,7 +150,6 @@ def graph_figures(graph: StageGraph, *, running_sum: bool = False) -> GraphFigur
         running_sum: every layer reads one tensor, a sum or mean that is kept.
     """
     layers, unrolled = graph.num_layers, graph.link_count()
-    paths = path_lengths(graph)
     if graph.aggregation in ("sparse", "dense"):
         fan_in_max = graph.fan_in(layers)  # both rules' fan-in never falls
     else:
@@ -157,51 +160,11 @@ def graph_figures(graph: StageGraph, *, running_sum: bool = False) -> GraphFigur
         links_unrolled=unrolled,
         fan_in_mean=unrolled / layers,
         fan_in_max=fan_in_max,
-        shortest_path=paths[-1],
-        path_mean=sum(paths) / layers,
-        path_max=max(paths),
-        live_outputs=1 if running_sum else max(waiting(graph, [1] * (layers + 1))),
+        shortest_path=graph.shortest_path(),
+        path_mean=graph.total_path() / layers,
+        path_max=graph.longest_path(),
+        live_outputs=1 if running_sum else graph.most_waiting(),
     )
-
-
-def path_lengths(graph: StageGraph) -> list[int]:
-    """Return the fewest links from output l back to output 0, for l = 1 ... N."""
-    if graph.aggregation in ("sparse", "dense"):
-        return [graph.shortest_path(layer) for layer in range(1, graph.num_layers + 1)]
-    paths = [0]
-    for layer in range(1, graph.num_layers + 1):
-        paths.append(1 + min(paths[source] for source in graph.inputs(layer)))
-    return paths[1:]
-
-
-def waiting(graph: StageGraph, sizes: Sequence[int]) -> list[int]:
-    """Return the total size of the outputs that layer l or a later one reads, for l = 1 ... N + 1.
-
-    Args:
-        graph: the graph.
-        sizes: the size of output 0 ... N.
-    """
-    changes = [0] * (graph.num_layers + 3)
-    for output, last in enumerate(_last_uses(graph)):
-        if last is not None:
-            changes[output + 1] += sizes[output]
-            changes[last + 1] -= sizes[output]
-    totals, total = [], 0
-    for change in changes[1 : graph.num_layers + 2]:
-        total += change
-        totals.append(total)
-    return totals
-
-
-def _last_uses(graph: StageGraph) -> list[int | None]:
-    """Return the last layer (1 ... N + 1) that reads each output 0 ... N."""
-    if graph.aggregation in ("sparse", "dense"):
-        return [graph.last_use(output) for output in range(graph.num_layers + 1)]
-    last: list[int | None] = [None] * (graph.num_layers + 1)
-    for layer in range(1, graph.num_layers + 2):
-        for source in graph.inputs(layer):
-            last[source] = layer
-    return last
 
 
 def combined(figures: Sequence[GraphFigures]) -> GraphFigures:
@@ -269,7 +232,7 @@ def stage_costs(
         raise ValueError(f"merge must be one of ('concat', 'sum'), got {merge!r}")
     if merge == "sum" and in_channels != width:
         raise ValueError(f"merge='sum' needs in_channels equal to width, {width}, got {in_channels}")
-    pixels = math.prod(integer("each of size", side, minimum=1) for side in size)
+    pixels = _pixels(size)
 
     def merged(number: int) -> int:
         if merge == "sum":
@@ -303,6 +266,12 @@ def stage_costs(
     )
 
 
+def _pixels(size: tuple[int, int]) -> int:
+    if not isinstance(size, Sequence) or len(size) != 2:
+        raise ValueError(f"size must be height and width, got {size!r}")
+    return math.prod(integer("each of size", side, minimum=1) for side in size)
+
+
 def live_in_stage(
     graph: StageGraph,
     outputs: Sequence[int],
@@ -322,8 +291,8 @@ def live_in_stage(
     if running_sum:
         held = after = [outputs[-1]] * (graph.num_layers + 1)
     else:
-        held = waiting(graph, outputs)
-        read = [last is not None for last in _last_uses(graph)]
+        held = graph.waiting(outputs)
+        read = [last is not None for last in graph.last_uses()]
         after = [total - made * wanted for total, made, wanted in zip(held[1:], outputs[1:], read[1:])]
     most = held[-1] + (0 if running_sum else merged[-1])
     for index, layer in enumerate(convolutions):
@@ -364,9 +333,13 @@ def fractal_costs(columns: int, width: int, size: tuple[int, int] = (32, 32)) ->
         columns: C, from 1.
         width: channels of every map.
         size: height and width of the maps in pixels.
+
+    Raises:
+        TypeError: a number is not an integer.
+        ValueError: a number is below 1, or ``size`` is no pair.
     """
     layers = 2 ** integer("columns", columns, minimum=1) - 1
-    width, pixels = integer("width", width, minimum=1), math.prod(size)
+    width, pixels = integer("width", width, minimum=1), _pixels(size)
     # Kept: the block's input, every layer's map before and after its batch norm, every mean read again.
     means = sum(row % 2 == 0 for row in range(1, 2 ** (columns - 1)))
     return Costs(
@@ -521,7 +494,7 @@ def growth_curves(depths: Sequence[int] = GROWTH_DEPTHS, width: int = 12) -> lis
         ),
         curve("SparseNet", "path, mean", "log N", [figures.path_mean for figures in paths]),
         curve("SparseNet", "path, largest", "log N", [figures.path_max for figures in paths]),
-        curve("DenseNet, ResNet", "path, largest", "1", [max(path_lengths(graph)) for graph in dense]),
+        curve("DenseNet, ResNet", "path, largest", "1", [graph.longest_path() for graph in dense]),
         curve("ResNet's running sum", "path, largest", "N", list(depths)),
         curve("FractalNet", "path, largest", "log N", [f.path_max for f in fractal], fractal_depths),
     ]

@@ -281,25 +281,29 @@ def export(model: str, file_format: str, out: str, size: int | None, checkpoint:
 
 @main.command()
 @click.argument("names", nargs=-1, metavar="RULE-or-MODEL...")
-@click.option("--depths", default="16,128,1024", show_default=True, help="Layers of the stage, for a rule.")
-@click.option("--csv", "output", flag_value="csv", help="Print comma-separated values.")
-@click.option("--json", "output", flag_value="json", help="Print a JSON list.")
+@click.option("--depths", help="Layers of the stage, for a rule.  [default: 16,128,1024]")
+@click.option("--csv", "as_csv", is_flag=True, help="Print comma-separated values.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON list.")
 @click.option("--growth", is_flag=True, help="Print the laws fitted over N = 16 ... 4096 instead.")
-def analyze(names: tuple[str, ...], depths: str, output: str | None, growth: bool) -> None:
+def analyze(names: tuple[str, ...], depths: str | None, as_csv: bool, as_json: bool, growth: bool) -> None:
     """Count links, paths, parameters and arithmetic of rules (sparse, dense, resnet) and of models."""
     from .analysis import analyze as run
     from .analysis import growth_curves, parse_depths
 
     if growth == bool(names):
         raise click.ClickException("give rules or models to analyse, or --growth alone")
+    if growth and depths:
+        raise click.ClickException(f"--growth is fitted over N = 16 ... 4096: leave out --depths {depths}")
+    if as_csv and as_json:
+        raise click.ClickException("give one of --csv and --json, not both")
     if growth:
         rows: list[dict[str, Any]] = [curve.row() for curve in growth_curves()]
     else:
-        parsed = parse_depths(depths)
+        parsed = parse_depths("16,128,1024" if depths is None else depths)
         rows = [analysis.row() for name in names for analysis in run(name, parsed)]
-    if output == "json":
+    if as_json:
         click.echo(json.dumps(rows, indent=2))
-    elif output == "csv":
+    elif as_csv:
         text = io.StringIO()
         writer = csv.DictWriter(text, rows[0], lineterminator="\n")
         writer.writeheader()
@@ -327,10 +331,18 @@ def _out(default: str) -> Any:
 def pattern(rules: tuple[str, ...], depth: int, base: int, out: Path) -> None:
     """Draw who reads whom under RULE (sparse, dense, resnet): arcs and a matrix."""
     from .aggregation import StageGraph
+    from .analysis import RULES
     from .plot import plot_pattern
+    from .suggest import did_you_mean
 
+    for rule in rules:
+        if rule not in RULES:
+            raise click.ClickException(
+                f"RULE must be one of {RULES}, got {rule!r}{did_you_mean(rule, RULES)}"
+            )
     titles = {"resnet": "resnet, unrolled"}
     graphs = {"resnet": "dense"}  # each layer reads the sum of all outputs before it
+    # A rule named twice is drawn once.
     plot_pattern(
         {titles.get(rule, rule): StageGraph(depth, graphs.get(rule, rule), base) for rule in rules}, out
     )
@@ -371,9 +383,7 @@ def weights(models: tuple[str, ...], out: Path) -> None:
     """Draw which sources a trained net's layers weigh most; FILE is a weight file by `train`."""
     from .plot import plot_weights
 
-    titles = [_title(model) for model in models]
-    named = [title if titles.count(title) == 1 else f"{title}, {m}" for title, m in zip(titles, models)]
-    plot_weights({title: _net_of(model) for title, model in zip(named, models)}, out)
+    plot_weights({_title(model): _net_of(model) for model in models}, out)
 
 
 def _net_of(model: str) -> Any:
@@ -385,7 +395,10 @@ def _net_of(model: str) -> Any:
 def _title(model: str) -> str:
     from .weight_file import described_in
 
-    return described_in(Path(model))[0] or model if model.endswith(".safetensors") else model
+    if not model.endswith(".safetensors"):
+        return model
+    told = described_in(Path(model))[0]
+    return f"{told}\n({model})" if told else model
 
 
 def _table(rows: list[dict[str, Any]]) -> str:
@@ -407,7 +420,7 @@ def _cell(value: Any) -> str:
     if value is None:
         return "-"
     if isinstance(value, float):
-        return f"{value:.2f}" if abs(value) >= 1 else f"{value:.4f}"
+        return f"{value:,.2f}" if abs(value) >= 1 else f"{value:.4f}"
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 

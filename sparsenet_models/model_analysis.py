@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -21,9 +22,13 @@ from .analysis import (
     live_in_fractal,
     live_in_stage,
 )
+from .arguments import integer
 from .factory import create_model
-from .models.fractalnet import FractalBlock
+from .models.fractalnet import Column, FractalBlock
+from .pretrained import without_wrappers
 from .stage import Stage
+
+Block = Stage | FractalBlock | Column
 
 BATCH = 2
 """Batch norm wants more than one image; what scales with the batch is divided by it."""
@@ -48,18 +53,22 @@ def analyze_model(model: str | nn.Module, input_size: tuple[int, int, int] | Non
         input_size: channels, height and width of the image; default the net's own.
 
     Raises:
-        ValueError: an unknown name, or a net without stages or fractal blocks.
+        TypeError: ``model`` is neither a name nor a net, or ``input_size`` is no three integers.
+        ValueError: an unknown name, a net without stages or fractal blocks, or a size that it does not take.
     """
-    name = model if isinstance(model, str) else type(model).__name__
-    net = create_model(model, device="meta") if isinstance(model, str) else copy.deepcopy(model).to("meta")
-    # Neither dropout nor drop-path may leave anything out; what is kept is the same in both modes.
-    net.eval()
-    known: dict[str, Any] = getattr(net, "pretrained_cfg", None) or {}
-    size = input_size or known.get("input_size") or (getattr(net, "in_chans", 3), 32, 32)
-    calls, kept = _traced(net, size)
-    blocks = [module for module in net.modules() if isinstance(module, (Stage, FractalBlock))]
+    if isinstance(model, str):
+        name, net = model, create_model(model, device="meta")
+    elif isinstance(model, nn.Module):
+        net = copy.deepcopy(without_wrappers(model)).to("meta")
+        name = type(net).__name__
+    else:
+        raise TypeError(f"model must be a name or a net, got {model!r}")
+    blocks = [module for module in net.modules() if isinstance(module, (Stage, FractalBlock, Column))]
     if not blocks:
         raise ValueError(f"{name} has neither stages nor fractal blocks to analyse")
+    # Neither dropout nor drop-path may leave anything out; what is kept is the same in both modes.
+    net.eval()
+    calls, kept = _traced(net, _input_size(name, net, input_size))
     weighted = [call for call in calls.values() if isinstance(call.module, (nn.Conv2d, nn.Linear))]
     convolutions = [call for call in weighted if isinstance(call.module, nn.Conv2d)]
     within = {part for block in blocks for part in block.modules()}
@@ -76,12 +85,26 @@ def analyze_model(model: str | nn.Module, input_size: tuple[int, int, int] | Non
     )
 
 
+def _input_size(name: str, net: nn.Module, asked: tuple[int, int, int] | None) -> tuple[int, int, int]:
+    """Return the channels, height and width to analyse a net at."""
+    known: dict[str, Any] = getattr(net, "pretrained_cfg", None) or {}
+    channels = getattr(getattr(net, "net", net), "in_chans", 3)  # a feature net holds the net that has them
+    if asked is None:
+        return known.get("input_size") or (channels, 32, 32)
+    if not isinstance(asked, Sequence) or len(asked) != 3:
+        raise TypeError(f"input_size must be channels, height and width, got {asked!r}")
+    found, height, width = (integer("each of input_size", number, minimum=1) for number in asked)
+    if found != channels:
+        raise ValueError(f"input_size must have the {channels} channels that {name} takes, got {asked!r}")
+    return found, height, width
+
+
 def _traced(net: nn.Module, size: tuple[int, int, int]) -> tuple[dict[nn.Module, Call], int]:
     """Run ``net`` on meta images; return every module's call and the numbers kept for the backward pass."""
     calls: dict[nn.Module, Call] = {}
 
-    def note(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor | tuple[Tensor, ...]) -> None:
-        made = output if isinstance(output, tuple) else (output,)
+    def note(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor | Sequence[Tensor]) -> None:
+        made = [output] if isinstance(output, Tensor) else output
         leaving = sum(tensor.numel() for tensor in made) // BATCH
         macs = 0
         if isinstance(module, nn.Conv2d):
@@ -111,16 +134,20 @@ def _graph(stage: Stage) -> StageGraph:
     return StageGraph(len(stage.layers), lambda layer: stage.sources[layer - 1])
 
 
-def _figures(block: Stage | FractalBlock) -> GraphFigures:
+def _figures(block: Block) -> GraphFigures:
     if isinstance(block, FractalBlock):
         return fractal_figures(len(block.columns))
+    if isinstance(block, Column):
+        return graph_figures(StageGraph(len(block), lambda layer: (layer - 1,)))
     return graph_figures(_graph(block), running_sum=block.runs_sum)
 
 
-def _live(block: Stage | FractalBlock, calls: dict[nn.Module, Call]) -> int:
+def _live(block: Block, calls: dict[nn.Module, Call]) -> int:
     """Return the most numbers that a stage or block holds at once in inference."""
     if isinstance(block, FractalBlock):
         return live_in_fractal(len(block.columns), calls[block].entering, calls[block].leaving)
+    if isinstance(block, Column):
+        return max(calls[layer].entering + calls[layer].leaving for layer in block)
     layers = [calls[layer] for layer in block.layers]
     first = calls[block].entering
     outputs = [first, *(call.leaving for call in layers)]
@@ -138,7 +165,7 @@ def _live(block: Stage | FractalBlock, calls: dict[nn.Module, Call]) -> int:
     )
 
 
-def _depth(net: nn.Module, blocks: list[Stage | FractalBlock], weighted: list[Call]) -> int:
+def _depth(net: nn.Module, blocks: list[Block], weighted: list[Call]) -> int:
     """Return the convolutions and linear layers on the longest way through the net, without projections."""
     projections = {getattr(module, "projection", None) for module in net.modules()}
     depth = sum(call.module not in projections for call in weighted)

@@ -32,11 +32,14 @@ DARK, PALE = "#1a1a1a", "#b9c4cf"
 BLUE, ORANGE, GREEN, PINK, SKY = "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9"
 DPI = 130
 
+DEEPEST_PATTERN = 128
+"""Layers, above which a pattern is a blot."""
 
-def plot_pattern(graphs: Mapping[str, StageGraph], png: Path) -> None:
+
+def plot_pattern(graphs: Mapping[str, StageGraph], png: str | Path) -> None:
     """Draw who reads whom: arcs above a line of outputs, and the matrix of layers and sources.
 
-    The last layer's own links stand out. A rule of any kind will do; up to about 40 layers can be read.
+    The last layer's own links stand out. A rule of any kind will do, of up to 128 layers.
 
     Args:
         graphs: the graph under each title, side by side.
@@ -44,8 +47,17 @@ def plot_pattern(graphs: Mapping[str, StageGraph], png: Path) -> None:
 
     Raises:
         ImportError: matplotlib is missing.
+        ValueError: there is no graph, or one has more layers.
         OSError: the file cannot be written.
     """
+    if not graphs:
+        raise ValueError(f"graphs must have at least one, got {graphs!r}")
+    for title, graph in graphs.items():
+        if graph.num_layers > DEEPEST_PATTERN:
+            raise ValueError(
+                f"a pattern can be drawn of at most {DEEPEST_PATTERN} layers, "
+                f"got {graph.num_layers:,} for {title!r}"
+            )
     figure = _figure(6.2 * len(graphs), 8.4)
     axes = figure.subplots(2, len(graphs), squeeze=False, height_ratios=(0.42, 1))
     for column, (title, graph) in enumerate(graphs.items()):
@@ -75,10 +87,9 @@ def _draw_arcs(axes: Axes, graph: StageGraph, title: str) -> None:
     axes.scatter(range(last + 1), [0] * (last + 1), s=min(40, 700 / last), color=DARK, zorder=3)
     for output in _labelled(graph):
         axes.text(output, -0.035 * last, str(output), ha="center", va="top", fontsize=12, color=DARK)
+    links, layers = _counted(graph.link_count(), "link"), _counted(last, "layer")
     axes.set_title(
-        f"{title}: {graph.link_count():,} links over {last} layers\n(dark blue: read by layer {last})",
-        fontsize=14,
-        loc="left",
+        f"{title}: {links} over {layers}\n(dark blue: read by layer {last})", fontsize=14, loc="left"
     )
     axes.set_xlim(-0.7, last + 0.7)
     axes.set_ylim(-0.12 * last, 0.33 * last)
@@ -86,21 +97,27 @@ def _draw_arcs(axes: Axes, graph: StageGraph, title: str) -> None:
     axes.axis("off")
 
 
+def _counted(number: int, thing: str) -> str:
+    return f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"
+
+
 def _labelled(graph: StageGraph) -> list[int]:
-    """Return the outputs to number: those that the last layer reads, as far as they keep a distance."""
-    apart = graph.num_layers / 22
-    shown: list[int] = []
-    for output in sorted({0, *graph.inputs(graph.num_layers), graph.num_layers}):
-        if not shown or output - shown[-1] >= apart:
+    """Return the outputs to number: the first, the last, and those that it reads as far as there is room."""
+    last = graph.num_layers
+    apart = last * (len(str(last)) + 1) / 50  # with its margin a digit takes a 50th of the line
+    shown = [0]
+    for output in sorted(graph.inputs(last)):
+        if output - shown[-1] >= apart and last - output >= apart:
             shown.append(output)
     # A row of all numbers says no more than its ends and its middle.
-    return shown if len(shown) < 12 else [0, graph.num_layers // 2, graph.num_layers]
+    return [*shown, last] if len(shown) < 11 else [0, last // 2, last]
 
 
 def _draw_matrix(axes: Axes, graph: StageGraph) -> None:
     last = graph.num_layers
+    edge = DARK if last <= 40 else "none"  # of smaller cells one would see the edges alone
     for source, layer in graph.links():
-        axes.add_patch(_cell(source, layer, BLUE if layer == last else PALE, edge=DARK))
+        axes.add_patch(_cell(source, layer, BLUE if layer == last else PALE, edge))
     axes.set_xlim(-0.5, last + 0.5)
     axes.set_ylim(last + 0.5, 0.5)
     axes.set_aspect("equal")
@@ -118,6 +135,15 @@ def _cell(source: int, layer: int, colour: str, edge: str) -> Any:
     return Rectangle((source - 0.5, layer - 0.5), 1, 1, facecolor=colour, edgecolor=edge, linewidth=0.6)
 
 
+FAMILIES = {
+    "sparsenet_": "SparseNet",
+    "densenet_": "DenseNet",
+    "sparse_resnet_": "sparse ResNet",
+    "resnet_": "ResNet",
+    "fractalnet_": "FractalNet",
+}
+"""By what their names begin with."""
+
 _GROWTH_STYLES: dict[str, tuple[str, str, str]] = {
     "SparseNet": (BLUE, "o", "-"),
     "SparseNet [concat]": (BLUE, "o", "-"),
@@ -130,7 +156,7 @@ _GROWTH_STYLES: dict[str, tuple[str, str, str]] = {
 }
 
 
-def plot_growth(png: Path) -> None:
+def plot_growth(png: str | Path) -> None:
     """Draw how links, parameters and the gradient path grow with depth, on logarithmic axes.
 
     Args:
@@ -174,7 +200,7 @@ def plot_growth(png: Path) -> None:
     _write(figure, png)
 
 
-def plot_accuracy(png: Path) -> None:
+def plot_accuracy(png: str | Path) -> None:
     """Draw error against parameters and multiply-adds: our weights, the papers' and the course project's.
 
     Args:
@@ -188,15 +214,18 @@ def plot_accuracy(png: Path) -> None:
     styles = {
         "this library, SparseNet": dict(color=BLUE, marker="o", s=120, zorder=4),
         "this library, DenseNet": dict(color=ORANGE, marker="^", s=110, zorder=4),
-        "this library, ResNet and others": dict(color=GREEN, marker="D", s=100, zorder=4),
+        "this library, ResNet": dict(color=GREEN, marker="D", s=100, zorder=4),
+        "this library, sparse ResNet": dict(color=GREEN, marker="s", s=110, zorder=4),
+        "this library, FractalNet": dict(color=PINK, marker="v", s=120, zorder=4),
         "SparseNet paper": dict(facecolors="none", edgecolors=BLUE, marker="o", s=110, linewidths=2),
         "DenseNet paper": dict(facecolors="none", edgecolors=ORANGE, marker="^", s=110, linewidths=2),
         # Above ours, which one of them lies upon.
         "course project, SparseNet": dict(color=SKY, marker="x", s=100, linewidths=2.8, zorder=5),
         "course project, DenseNet": dict(color=ORANGE, marker="+", s=140, linewidths=2.8, zorder=5),
     }
-    figure = _figure(13, 10.5)
+    figure = _figure(14, 12)
     grid = figure.subplots(2, 2, sharex="col", sharey="row")
+    labels: list[tuple[Axes, float, float, str]] = []
     for row, data in zip(grid, ("CIFAR-10", "CIFAR-100")):
         for axes, column, label in zip(
             row, ("parameters", "macs"), ("parameters", "multiply-adds, 32x32 image")
@@ -206,7 +235,9 @@ def plot_accuracy(png: Path) -> None:
                 if own:
                     x, y = ([point[key] for point in own] for key in (column, "error"))
                     axes.scatter(x, y, label=source, **style)
+                    labels += [(axes, *place) for place in zip(x, y, (point["net"] for point in own))]
             axes.set_xscale("log")
+            axes.margins(x=0.12)
             axes.set_title(f"{data}: error by {label}", fontsize=14, loc="left")
             axes.set_ylim(bottom=0)
             _finish(axes)
@@ -223,11 +254,61 @@ def plot_accuracy(png: Path) -> None:
         fontsize=13,
         frameon=False,
     )
+    _place_labels(figure, labels)
     _write(figure, png)
 
 
+def _place_labels(figure: Figure, labels: Sequence[tuple[Axes, float, float, str]]) -> None:
+    """Write each text beside its point, on the side where it covers least of what else is there."""
+    from matplotlib.transforms import Bbox
+
+    figure.draw_without_rendering()  # until then the axes have no final place
+    near, point = 9, figure.dpi / 72
+    sides = [
+        *((near, 0, "left", "center"), (-near, 0, "right", "center")),
+        *((0, near, "center", "bottom"), (0, -near, "center", "top")),
+        *((near, near, "left", "bottom"), (near, -near, "left", "top")),
+        *((-near, near, "right", "bottom"), (-near, -near, "right", "top")),
+        *((0, 2 * near, "center", "bottom"), (0, -2 * near, "center", "top")),
+    ]
+    taken: list[Bbox] = []
+    for axes, x, y, _ in labels:
+        middle = axes.transData.transform((x, y))
+        taken.append(Bbox([middle - 6 * point, middle + 6 * point]))
+
+    def covered(box: Bbox, axes: Axes) -> float:
+        shared = [Bbox.intersection(box, other) for other in taken]
+        inside = Bbox.intersection(box, axes.bbox)
+        return (
+            sum(part.width * part.height for part in shared if part is not None)
+            + box.width * box.height
+            - (inside.width * inside.height if inside is not None else 0.0)
+        )
+
+    for axes, x, y, text in labels:
+        found: list[tuple[float, int, Any, Bbox]] = []
+        for right, up, horizontal, vertical in sides:
+            label = axes.annotate(
+                text,
+                (x, y),
+                (right, up),
+                textcoords="offset points",
+                ha=horizontal,
+                va=vertical,
+                fontsize=9.5,
+            )
+            label.set_in_layout(False)
+            box = label.get_window_extent()
+            found.append((covered(box, axes), len(found), label, box))
+        *_, best, box = min(found)
+        taken.append(box)
+        for *_, label, _ in found:
+            if label is not best:
+                label.remove()
+
+
 def _accuracy_points() -> list[dict[str, Any]]:
-    """Return source, data set, error, parameters and multiply-adds of every net with a known error."""
+    """Return source, net, data set, error, parameters and multiply-adds of every net with a known error."""
     from .factory import create_model
     from .model_analysis import analyze_model
     from .published import PUBLISHED
@@ -238,8 +319,7 @@ def _accuracy_points() -> list[dict[str, Any]]:
         cfg = get_pretrained_cfg(name)
         data = {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100"}.get(cfg.tag.split("_")[0])
         if data is not None and cfg.top1 is not None:
-            families = {"sparsenet": "SparseNet", "densenet": "DenseNet"}
-            family = families.get(name.partition("_")[0], "ResNet and others")
+            family = next(family for prefix, family in FAMILIES.items() if name.startswith(prefix))
             found.append((f"this library, {family}", name, {}, data, 100 - cfg.top1))
     for result in PUBLISHED:
         for data, error in (("CIFAR-10", result.cifar10), ("CIFAR-100", result.cifar100)):
@@ -253,6 +333,7 @@ def _accuracy_points() -> list[dict[str, Any]]:
         points.append(
             {
                 "source": source,
+                "net": _short_name(name, arguments),
                 "data": data,
                 "error": error,
                 "parameters": costs.parameters,
@@ -262,7 +343,20 @@ def _accuracy_points() -> list[dict[str, Any]]:
     return points
 
 
-def plot_curves(metrics_csv: Path, png: Path) -> None:
+def _short_name(name: str, arguments: Mapping[str, Any]) -> str:
+    """Return what distinguishes a net within its family: ``bc_100_k16_32_64``, ``20``."""
+    architecture = name.partition(".")[0]
+    short = architecture.removeprefix(next(prefix for prefix in FAMILIES if name.startswith(prefix)))
+    kind, k, rate = short.partition("_k")
+    if "depth" in arguments:
+        kind = f"{kind.rpartition('_')[0]}_{arguments['depth']}"
+    if "growth_rate" in arguments:
+        told = arguments["growth_rate"]
+        rate = "_".join(map(str, told if isinstance(told, tuple) else (told,)))
+    return f"{kind}{k}{rate}"
+
+
+def plot_curves(metrics_csv: str | Path, png: str | Path) -> None:
     """Draw a training run: loss, learning rate and, where it was measured, test error by epoch.
 
     Args:
@@ -274,7 +368,7 @@ def plot_curves(metrics_csv: Path, png: Path) -> None:
         ValueError: the file is no such table, or has no row.
         OSError: a file cannot be read or written.
     """
-    rows = _metrics(metrics_csv)
+    rows = _metrics(Path(metrics_csv))
     epochs = [row["epoch"] for row in rows]
     errors = [(row["epoch"], 100 - row["top1"]) for row in rows if row["top1"] is not None]
     panels: list[tuple[str, Sequence[Any], Sequence[Any], str]] = [
@@ -317,7 +411,7 @@ def _metrics(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def plot_confusion(confusion: Tensor, class_names: Sequence[str], png: Path) -> None:
+def plot_confusion(confusion: Tensor, class_names: Sequence[str], png: str | Path) -> None:
     """Draw what a net said (columns) of the images of each class (rows), in percent of the row.
 
     Args:
@@ -349,7 +443,7 @@ def plot_confusion(confusion: Tensor, class_names: Sequence[str], png: Path) -> 
     _write(figure, png)
 
 
-def plot_weights(nets: Mapping[str, nn.Module], png: Path) -> None:
+def plot_weights(nets: Mapping[str, nn.Module], png: str | Path) -> None:
     """Draw the mean absolute weight from each source to each layer, a row of stages for each net.
 
     Figure 5 of Huang et al. (arXiv 1608.06993), as Zhu et al. (arXiv 1801.05895) draw it: of the first
@@ -362,9 +456,11 @@ def plot_weights(nets: Mapping[str, nn.Module], png: Path) -> None:
 
     Raises:
         ImportError: matplotlib is missing.
-        ValueError: a net has no stages that merge by concat.
+        ValueError: there is no net, or one has no stages that merge by concat.
         OSError: the file cannot be written.
     """
+    if not nets:
+        raise ValueError(f"nets must have at least one, got {nets!r}")
     maps = {title: weight_maps(net) for title, net in nets.items()}
     most = max(len(stages) for stages in maps.values())
     figure = _figure(4.4 * most + 1.2, 4.7 * len(maps))
@@ -385,7 +481,9 @@ def plot_weights(nets: Mapping[str, nn.Module], png: Path) -> None:
                 axes.axis("off")
                 continue
             image = _draw_weights(axes, stages[index], lowest)
-            axes.set_title(f"{title}\nstage {index + 1}", fontsize=14, loc="left")
+            # A long title stands over the stages to its right too.
+            named = f"{title}\nstage {index + 1}" if index == 0 else f"stage {index + 1}"
+            axes.set_title(named, fontsize=14, loc="left")
         row[0].set_ylabel("layer that reads", fontsize=14)
     for axes in grid[-1]:
         axes.set_xlabel("output that is read", fontsize=14)
@@ -474,7 +572,10 @@ def _finish(axes: Axes) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _write(figure: Figure, png: Path) -> None:
+def _write(figure: Figure, png: str | Path) -> None:
+    png = Path(png)
+    if not png.parent.is_dir():
+        raise FileNotFoundError(f"there is no folder {str(png.parent)!r} to write {png.name!r} into")
     picture = io.BytesIO()
     figure.savefig(picture, dpi=DPI, format=png.suffix.lstrip(".").lower() or "png")
     with all_or_none(png) as (temporary,):

@@ -38,6 +38,8 @@ PUBLISHED = (
     PublishedResult(SPARSENET_PAPER, "sparsenet_bc_100_k32_64_128", None, 17.71, dict(stem_channels=64)),
     # Huang et al., CVPR 2017 (arXiv 1608.06993), table 2, with augmentation.
     PublishedResult(DENSENET_PAPER, "densenet_bc_100_k12", 4.51, 22.27),
+    PublishedResult(DENSENET_PAPER, "densenet_bc_100_k12", 3.62, 17.60, dict(depth=250, growth_rate=24)),
+    PublishedResult(DENSENET_PAPER, "densenet_bc_100_k12", 3.46, 17.18, dict(depth=190, growth_rate=40)),
     # The course project: 7 to 70 epochs, a constant rate, no augmentation.
     PublishedResult(COURSE_SPARSE, "sparsenet_bc_40_k12", 17, 53),
     PublishedResult(COURSE_SPARSE, "sparsenet_bc_100_k24", 13, 43),

@@ -19,6 +19,10 @@ class Checkpointable(nn.Module):
 
     grad_checkpointing = False
 
+    def run(self, layer: nn.Module, x: Tensor) -> Tensor:
+        """Return ``layer(x)``, checkpointed where that is asked for."""
+        return checkpointed(layer, layer, x) if self.grad_checkpointing and self.training else layer(x)
+
 
 class Stage(Checkpointable):
     """N layers, each fed with the earlier outputs that the graph names, merged by concat or sum.
@@ -62,6 +66,10 @@ class Stage(Checkpointable):
         self.merge = merge
         self.runs_sum = merge == "sum" and graph.aggregation == "dense"
         self.sources = [graph.inputs(layer) for layer in range(1, graph.num_layers + 2)]
+        self.read_last: list[list[int]] = [[] for _ in self.sources]
+        for output, layer in enumerate(graph.last_uses()):
+            if layer is not None:
+                self.read_last[layer - 1].append(output)
         widths = [in_channels] + [width] * graph.num_layers
         merged = [
             width if merge == "sum" else sum(widths[source] for source in sources) for sources in self.sources
@@ -72,33 +80,31 @@ class Stage(Checkpointable):
         self.out_channels = merged[-1]
 
     def forward(self, x: Tensor) -> Tensor:
-        outputs = list(self._run(self.layers[0], (0,), [x])) if self.makes_output_0 else [x]
-        remaining = list(zip(self.layers, self.sources))[len(outputs) - 1 :]
+        made = self._run(self.layers[0], [x]) if self.makes_output_0 else (x,)
+        outputs: dict[int, Tensor] = dict(enumerate(made))
+        first = len(outputs)
         if self.runs_sum:
-            total = self._merged(outputs, tuple(range(len(outputs))))
-            for layer, _ in remaining:
-                total = total + self._run(layer, (0,), [total])
+            total = self._merged(list(made))
+            for layer in list(self.layers)[first - 1 :]:
+                total = total + self._run(layer, [total])
             return total
-        for layer, sources in remaining:
-            outputs.append(self._run(layer, sources, outputs))
-        return self._merged(outputs, self.sources[-1])
+        for number, layer in enumerate(list(self.layers)[first - 1 :], start=first):
+            outputs[number] = self._run(layer, [outputs[source] for source in self.sources[number - 1]])
+            for output in self.read_last[number - 1]:  # their memory is free from here on
+                del outputs[output]
+        return self._merged([outputs[source] for source in self.sources[-1]])
 
-    def _run(self, layer: nn.Module, sources: tuple[int, ...], outputs: list[Tensor]) -> Any:
+    def _run(self, layer: nn.Module, read: list[Tensor]) -> Any:
         if not (self.grad_checkpointing and self.training):
-            return layer(self._merged(outputs, sources))
-        read = [outputs[source] for source in sources]
+            return layer(self._merged(read))
+        return checkpointed(lambda *read: layer(self._merged(list(read))), layer, *read)
 
-        def merged_and_run(*read: Tensor) -> Any:
-            return layer(self._merged(list(read), tuple(range(len(read)))))
-
-        return checkpointed(merged_and_run, layer, *read)
-
-    def _merged(self, outputs: list[Tensor], sources: tuple[int, ...]) -> Tensor:
-        if len(sources) == 1:
-            return outputs[sources[0]]
+    def _merged(self, read: list[Tensor]) -> Tensor:
+        if len(read) == 1:
+            return read[0]
         if self.merge == "concat":
-            return torch.cat([outputs[source] for source in sources], dim=1)
-        total = outputs[sources[0]]
-        for source in sources[1:]:
-            total = total + outputs[source]
+            return torch.cat(read, dim=1)
+        total = read[0]
+        for output in read[1:]:
+            total = total + output
         return total

@@ -28,9 +28,7 @@ from sparsenet_models.analysis import (
     fractal_graph,
     graph_figures,
     growth_curves,
-    path_lengths,
     stage_costs,
-    waiting,
 )
 from sparsenet_models.layers import PreActivationLayer
 from sparsenet_models.model_analysis import analyze_model
@@ -106,7 +104,9 @@ def test_a_users_rule_has_the_figures_of_a_search_in_its_graph(drawn):
     layers, indices = drawn
     graph = StageGraph(layers, indices.__getitem__)
     check_figures(graph_figures(graph), {layer: list(found) for layer, found in indices.items()})
-    assert path_lengths(graph) == [graph.shortest_path(layer) for layer in range(1, layers + 1)]
+    paths = [graph.shortest_path(layer) for layer in range(1, layers + 1)]
+    assert (graph.total_path(), graph.longest_path()) == (sum(paths), max(paths))
+    assert graph.last_uses() == [graph.last_use(output) for output in range(layers + 1)]
 
 
 @settings(deadline=None)
@@ -122,7 +122,34 @@ def test_what_waits_for_a_layer_is_what_it_or_a_later_one_reads(drawn, data):
         )
         for layer in range(1, layers + 2)
     ]
-    assert waiting(StageGraph(layers, indices.__getitem__), sizes) == expected
+    graph = StageGraph(layers, indices.__getitem__)
+    assert graph.waiting(sizes) == expected
+    assert graph.most_waiting() == max(graph.waiting([1] * (layers + 1)))
+
+
+@settings(deadline=None)
+@given(st.sampled_from(["sparse", "dense"]), st.integers(1, 700), st.integers(2, 9))
+def test_the_formulas_of_the_two_rules_are_what_counting_gives(rule, depth, base):
+    graph = StageGraph(depth, rule, base)
+    paths = [graph.shortest_path(layer) for layer in range(1, depth + 1)]
+    assert graph.total_path() == sum(paths)
+    assert graph.longest_path() == max(paths)
+    assert graph.most_waiting() == max(graph.waiting([1] * (depth + 1)))
+    assert graph.last_uses() == StageGraph(depth, lambda layer: sources(rule, layer, base)).last_uses()
+
+
+@pytest.mark.parametrize("rule", ["sparse", "dense", "resnet"])
+def test_a_rule_of_10_to_the_18_layers_is_analysed(rule):
+    figures = analyze_rule(rule, 10**18).graph
+    assert (
+        figures.links
+        == {
+            "sparse": sum(10**18 - 2**j + 1 for j in range(60)),
+            "dense": 10**18 * (10**18 + 1) // 2,
+            "resnet": 10**18,
+        }[rule]
+    )
+    assert figures.path_max == (59 if rule == "sparse" else 1)
 
 
 @pytest.mark.parametrize("rule", ["sparse", "dense"])
@@ -412,6 +439,47 @@ def test_a_net_never_holds_less_than_its_largest_convolution_needs():
         assert analyze_model(make(), (channels, 32, 32)).costs.live >= max(largest)
 
 
+def test_a_projected_stage_holds_its_two_first_outputs_at_once():
+    # Stage 1 makes output 0 of 64 channels from the stem's 16, stage 0 has no projection. The sum, the
+    # activated copy and what is made of it: 3 maps of 64 channels and 16x16 pixels; sparse, one more waits.
+    assert analyze_model(ResNet(depth=14, widths=(4, 64))).costs.live == 3 * 64 * 16 * 16
+    assert (
+        analyze_model(ResNet(depth=14, widths=(4, 64), aggregation="sparse")).costs.live == 4 * 64 * 16 * 16
+    )
+    assert analyze_model(ResNet(depth=14, widths=(64, 64))).costs.live == 3 * 64 * 32 * 32
+    assert (
+        analyze_model(ResNet(depth=14, widths=(64, 64), aggregation="sparse")).costs.live == 4 * 64 * 32 * 32
+    )
+
+
+@pytest.mark.parametrize(
+    "wrap", [nn.DataParallel, lambda net: torch.compile(net, backend="eager")], ids=["parallel", "compiled"]
+)
+def test_a_wrapped_net_is_analysed_as_the_net_in_it(wrap):
+    net = SparseNet(depth=16, growth_rate=4)
+    assert analyze_model(wrap(net)).row() == analyze_model(net).row()
+
+
+def test_a_feature_net_costs_what_is_left_of_its_net():
+    whole = analyze_model(create_model("sparsenet_bc_40_k12"))
+    features = create_model("sparsenet_bc_40_k12", features_only=True)
+    part = analyze_model(features)
+    assert part.costs.macs == whole.costs.macs - 10 * features.net.num_features
+    first = analyze_model(create_model("sparsenet_bc_40_k12", features_only=True, out_indices=[0]))
+    assert first.graph.layers * 3 == whole.graph.layers
+    assert first.costs.macs < part.costs.macs
+
+
+@pytest.mark.parametrize("index", [0, 1, 2])
+def test_a_column_of_a_fractalnet_is_a_chain(index):
+    column = FractalNet(3, widths=(4, 6, 8)).column(index)
+    analysis = analyze_model(column, (3, 32, 40))
+    assert told(analysis.costs) == measured(column.eval(), 3, 32, 40)
+    assert analysis.depth == 3 * 2**index + 1
+    assert analysis.graph.links == analysis.graph.layers == 3 * 2**index
+    assert analysis.graph.path_max == 2**index
+
+
 # Growth
 
 
@@ -507,6 +575,15 @@ def test_the_growth_of_parameters_is_that_of_real_stages():
         ),
         (lambda: stage_costs(StageGraph(4), "sum", 4, layer="deep"), "layer must be one of"),
         (lambda: stage_costs(StageGraph(4), "sum", 0), "width must be at least 1, got 0"),
+        (
+            lambda: stage_costs(StageGraph(4), "sum", 4, size=(32,)),
+            "size must be height and width, got (32,)",
+        ),
+        (lambda: fractal_costs(2, 4, (32, 0)), "each of size must be at least 1, got 0"),
+        (
+            lambda: analyze_model("resnet_20", (1, 32, 32)),
+            "input_size must have the 3 channels that resnet_20 takes, got (1, 32, 32)",
+        ),
         (lambda: fractal_graph(0), "columns must be at least 1, got 0"),
         (
             lambda: fit_growth([16], [3], 0),
@@ -517,6 +594,20 @@ def test_the_growth_of_parameters_is_that_of_real_stages():
 )
 def test_bad_input_is_named(call, said):
     with pytest.raises(ValueError) as caught:  # noqa: PT011
+        call()
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda: analyze_model(None), "model must be a name or a net, got None"),
+        (lambda: analyze_model("resnet_20", 32), "input_size must be channels, height and width, got 32"),
+        (lambda: analyze_model("resnet_20", (3, 32, 1.5)), "each of input_size must be an integer, got 1.5"),
+    ],
+)
+def test_input_of_a_wrong_type_is_named(call, said):
+    with pytest.raises(TypeError) as caught:
         call()
     assert said in str(caught.value)
 

@@ -218,6 +218,44 @@ def test_taking_a_column_leaves_the_modes_of_frozen_layers_alone():
     assert net(images(2, 3, 16, 16)).shape == (2, 10)
 
 
+def test_a_column_checkpoints_as_its_net_does_with_the_same_gradients_and_statistics():
+    x = images(2, 3, 16, 16)
+    plain, saving = build(), build()
+    saving.set_grad_checkpointing()
+    for net in (plain, saving):
+        net.column(2)(x).square().sum().backward()
+    assert all(block.grad_checkpointing for block in saving.column(2).blocks)
+    assert not any(block.grad_checkpointing for block in plain.column(2).blocks)
+    for (name, a), b in zip(plain.named_parameters(), saving.parameters()):
+        assert (a.grad is None) == (b.grad is None), name
+        assert a.grad is None or torch.equal(a.grad, b.grad), name
+    for (name, a), b in zip(plain.named_buffers(), saving.buffers()):
+        assert torch.equal(a, b), name
+
+
+def test_checkpointing_saves_memory_under_global_drop_path_too():
+    def kept(checkpointing: bool) -> int:
+        net = build(global_drop_path=1.0)
+        net.set_grad_checkpointing(checkpointing)
+        sizes: list[int] = []
+        torch.manual_seed(0)
+        with torch.autograd.graph.saved_tensors_hooks(lambda t: sizes.append(t.numel()) or t, lambda t: t):
+            net(images(2, 3, 16, 16))
+        return sum(sizes)
+
+    assert kept(True) < 0.5 * kept(False)
+
+
+def test_a_column_knows_how_images_reach_it_and_claims_no_name_and_no_figures():
+    net = create_model("fractalnet_c2.cifar100", pretrained_cfg_overlay={"top1": 70.0})
+    column = net.column(1)
+    told = column.pretrained_cfg
+    assert isinstance(column.get_submodule(told["first_conv"]), nn.Conv2d)
+    assert column.get_submodule(told["classifier"]) is column.get_classifier()
+    assert (told["mean"], told["num_classes"]) == (net.pretrained_cfg["mean"], 100)
+    assert not {"architecture", "tag", "top1", "sha256", "num_params"} & told.keys()
+
+
 def test_a_fractalnet_speaks_timms_protocol():
     net = create_model("fractalnet_c2", num_classes=0, in_chans=1, widths=(4, 8))
     assert net(images(2, 1, 8, 8)).shape == (2, 8)

@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,14 @@ from sparsenet_models import (
 from sparsenet_models.analysis import GROWTH_DEPTHS, analyze_rule
 from sparsenet_models.cli import main
 from sparsenet_models.model_analysis import analyze_model
-from sparsenet_models.plot import _accuracy_points, plot_curves, plot_pattern, plot_weights, weight_maps
+from sparsenet_models.plot import (
+    _accuracy_points,
+    _labelled,
+    plot_curves,
+    plot_pattern,
+    plot_weights,
+    weight_maps,
+)
 from sparsenet_models.published import PUBLISHED
 from sparsenet_models.weight_file import save_weights
 
@@ -111,11 +119,25 @@ def test_analyze_growth_prints_exponents_and_residuals():
         (("analyze", "spares"), "unknown rule or model 'spares'; did you mean 'sparse'"),
         (("analyze", "sparse", "--depths", "16,,3"), "depths must be integers from 1"),
         (("analyze", "sparse", "--depths", "0"), "got '0' in '0'"),
-        (("plot", "pattern", "resnet_20"), "aggregation must be 'sparse', 'dense' or a function"),
+        (("analyze", "sparse", "--depths", f"{10**18 + 1}"), "depths must be integers from 1 to 10**18"),
+        (("analyze", "sparse", "--depths", "9" * 5000), "depths must be integers from 1 to 10**18"),
+        (("analyze", "--growth", "--depths", "16"), "leave out --depths 16"),
+        (("analyze", "sparse", "--csv", "--json"), "give one of --csv and --json, not both"),
+        (
+            ("plot", "pattern", "spars"),
+            "RULE must be one of ('sparse', 'dense', 'resnet'), got 'spars'; did you mean 'sparse'?",
+        ),
+        (
+            ("plot", "pattern", "sparse", "--depth", "129"),
+            "a pattern can be drawn of at most 128 layers, got 129 for 'sparse'",
+        ),
         (("plot", "weights", "resnet_32"), "'resnet_32.cifar10' has no pretrained weights"),
         (("plot", "curves", "missing.csv"), "missing.csv"),
         (("plot", "pattern", "sparse", "--out", "a.xyz"), "xyz"),
-        (("plot", "pattern", "sparse", "--out", "missing/a.png"), "missing"),
+        (
+            ("plot", "pattern", "sparse", "--out", "missing/a.png"),
+            "there is no folder 'missing' to write 'a.png' into",
+        ),
     ],
 )
 def test_bad_input_on_the_command_line_is_one_line_and_exit_code_1(tmp_path, monkeypatch, arguments, said):
@@ -167,10 +189,26 @@ def test_a_pattern_of_ones_own_has_the_ink_of_its_links(tmp_path):
     assert ink(dense) > 2 * ink(chain)
 
 
-@pytest.mark.parametrize("depth", [1, 2, 25])
+@pytest.mark.parametrize("depth", [1, 2, 25, 70])
 def test_a_pattern_of_any_depth_is_drawn(tmp_path, depth):
-    plot_pattern({rule: StageGraph(depth, rule) for rule in ("sparse", "dense")}, tmp_path / "pattern.svg")
+    plot_pattern({rule: StageGraph(depth, rule) for rule in ("sparse", "dense")}, f"{tmp_path}/pattern.svg")
     assert b"<svg" in (tmp_path / "pattern.svg").read_bytes()
+
+
+@given(st.integers(1, 128), st.sampled_from(["sparse", "dense"]), st.integers(2, 5))
+def test_the_numbers_under_a_pattern_have_its_ends_and_keep_their_distance(depth, rule, base):
+    labels = _labelled(StageGraph(depth, rule, base))
+    assert {0, depth} <= set(labels)
+    assert labels == sorted(labels)
+    if len(labels) > 3:
+        assert min(b - a for a, b in pairwise(labels)) >= depth * (len(str(depth)) + 1) / 50
+
+
+@pytest.mark.parametrize("draw", [plot_pattern, plot_weights])
+def test_a_picture_of_nothing_is_refused(tmp_path, draw):
+    with pytest.raises(ValueError, match=r"must have at least one, got \{\}"):
+        draw({}, tmp_path / "nothing.png")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("top1", [["", "", ""], ["", "", "81.5"], ["50", "60.25", "70"]])
@@ -258,7 +296,7 @@ def test_two_weights_of_one_net_are_both_drawn(tmp_path, monkeypatch):
     files = [str(tmp_path / f"{name}.safetensors") for name in ("one", "other")]
     told = CliRunner().invoke(main, ["plot", "weights", *files])
     assert told.exit_code == 0, told.output
-    assert list(drawn) == [f"sparsenet_bc_40_k12, {file}" for file in files]
+    assert list(drawn) == [f"sparsenet_bc_40_k12\n({file})" for file in files]
 
 
 @pytest.mark.slow
@@ -269,7 +307,16 @@ def test_accuracy_has_a_point_for_each_published_error_and_each_weight(points):
     known = [get_pretrained_cfg(name) for name in list_pretrained()]
     errors = sorted(100 - cfg.top1 for cfg in known if cfg.tag.split("_")[0] == "cifar10")
     assert sorted(point["error"] for point in ours if point["data"] == "CIFAR-10") == errors
+    names = {point["net"] for point in points}
+    assert {"bc_100_k16_32_64", "100_k16_32_64", "bc_250_k24", "bc_190_k40", "bc_40_k12", "20"} <= names
     assert all(point["parameters"] > 1e5 and point["macs"] > 1e7 for point in points)
+
+
+@pytest.mark.slow
+def test_densenets_of_the_paper_have_its_parameters(points):
+    paper = {(p["data"], p["error"]): p["parameters"] for p in points if p["source"] == "DenseNet paper"}
+    for error, million in ((4.51, 0.8), (3.62, 15.3), (3.46, 25.6)):
+        assert round(paper["CIFAR-10", error] / 1e6, 1) == million
 
 
 @pytest.mark.slow

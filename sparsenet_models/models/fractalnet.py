@@ -9,7 +9,7 @@ gustavla/fractalnet; nothing of it is copied here. Code and weights: Apache-2.0.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
@@ -17,12 +17,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..arguments import integer, share
-from ..checkpointing import checkpointed
 from ..layers import ClassifierHead
 from ..norms import ActLayer, NormLayer, act_layer_of, norm_layer_of
+from ..pretrained_cfg import IMAGE_FIELDS
 from ..stage import Checkpointable
 from .classifier_net import ClassifierNet, initialise_convolution
 from .entrypoints import register_cifar_models
+
+TRUE_OF_A_COLUMN = {*IMAGE_FIELDS, "min_input_size", "pool_size", "num_classes", "label_names", "classifier"}
+"""What is known of a net that holds for its columns, which no name builds and nobody measured."""
 
 
 class ConvolutionLayer(nn.Module):
@@ -78,8 +81,13 @@ class FractalBlock(Checkpointable):
             for column in range(columns)
         )
 
-    def column(self, index: int) -> nn.ModuleList:
-        """Return the ``2**index`` convolution layers of a column, first to last."""
+    def column(self, index: int) -> Column:
+        """Return the ``2**index`` convolution layers of a column as a chain, in this block's mode."""
+        column = Column(*self._layers(index))
+        column.training, column.grad_checkpointing = self.training, self.grad_checkpointing
+        return column
+
+    def _layers(self, index: int) -> nn.ModuleList:
         return cast(nn.ModuleList, self.columns[index])
 
     def forward(self, x: Tensor) -> Tensor:
@@ -87,14 +95,11 @@ class FractalBlock(Checkpointable):
         rows = 2 ** (len(self.columns) - 1)
         for row in range(1, rows + 1):
             ending = [i for i in range(len(self.columns)) if row * 2**i % rows == 0]
-            joined = [self._run(self.column(i)[row * 2**i // rows - 1], heads[i]) for i in self._kept(ending)]
+            joined = [self.run(self._layers(i)[row * 2**i // rows - 1], heads[i]) for i in self._kept(ending)]
             mean = joined[0] if len(joined) == 1 else torch.stack(joined).mean(dim=0)
             for i in ending:
                 heads[i] = mean
         return heads[-1]
-
-    def _run(self, layer: nn.Module, x: Tensor) -> Tensor:
-        return checkpointed(layer, layer, x) if self.grad_checkpointing and self.training else layer(x)
 
     def _kept(self, ending: list[int]) -> list[int]:
         """Return the columns that a join takes: in training, those that local drop-path leaves."""
@@ -103,6 +108,15 @@ class FractalBlock(Checkpointable):
         draws = torch.rand(len(ending), device="cpu").tolist()
         kept = [column for column, draw in zip(ending, draws) if draw >= self.drop_path_rate]
         return kept or [ending[int(torch.randint(len(ending), (), device="cpu"))]]
+
+
+class Column(nn.Sequential, Checkpointable):
+    """One column of a fractal block: its convolution layers, one after another."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self:
+            x = self.run(layer, x)
+        return x
 
 
 class BlockNet(ClassifierNet):
@@ -141,18 +155,19 @@ class ColumnNet(BlockNet):
     ``(N, in_chans, H, W) -> (N, num_classes)``, 32x32 pixels at least. ``FractalNet.column`` makes it.
 
     Args:
-        blocks: the column's convolutions of each block.
+        blocks: the column of each block.
         like: the net that they are from.
     """
 
-    def __init__(self, blocks: Sequence[Iterable[nn.Module]], like: FractalNet) -> None:
+    def __init__(self, blocks: Sequence[nn.Module], like: FractalNet) -> None:
         super().__init__()
         self.in_chans = like.in_chans
         self.num_features = like.num_features
         self.feature_info = [dict(info) for info in like.feature_info]
-        self.blocks = nn.ModuleList(nn.Sequential(*layers) for layers in blocks)
+        self.blocks = nn.ModuleList(blocks)
         self.head = like.head
-        self.pretrained_cfg = dict(like.pretrained_cfg)
+        known = {key: value for key, value in like.pretrained_cfg.items() if key in TRUE_OF_A_COLUMN}
+        self.pretrained_cfg = {**known, "first_conv": "blocks.0.0.conv"} if known else {}
         self.training = like.training
 
 
@@ -240,9 +255,7 @@ class FractalNet(BlockNet):
         if index >= self.num_columns:
             raise ValueError(f"index must be at most {self.num_columns - 1}, the deepest column, got {index}")
         # A block that a feature net does without is an Identity.
-        blocks = [
-            block.column(index) if isinstance(block, FractalBlock) else [block] for block in self.blocks
-        ]
+        blocks = [block.column(index) if isinstance(block, FractalBlock) else block for block in self.blocks]
         return ColumnNet(blocks, self)
 
     def forward_features(self, x: Tensor) -> Tensor:
