@@ -66,10 +66,10 @@ class Stage(Checkpointable):
         self.merge = merge
         self.runs_sum = merge == "sum" and graph.aggregation == "dense"
         self.sources = [graph.inputs(layer) for layer in range(1, graph.num_layers + 2)]
+        last = {source: layer for layer, sources in enumerate(self.sources) for source in sources}
         self.read_last: list[list[int]] = [[] for _ in self.sources]
-        for output, layer in enumerate(graph.last_uses()):
-            if layer is not None:
-                self.read_last[layer - 1].append(output)
+        for output, layer in last.items():
+            self.read_last[layer].append(output)
         widths = [in_channels] + [width] * graph.num_layers
         merged = [
             width if merge == "sum" else sum(widths[source] for source in sources) for sources in self.sources
