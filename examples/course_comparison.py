@@ -12,9 +12,11 @@ steps on tiny images show that everything runs and learns, no accuracy.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -36,19 +38,31 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="train every net for a few steps")
     quick = parser.parse_args().quick
     names = [f"{family}_{size}" for family in ("sparsenet", "densenet") for size in SIZES]
-    print_settings()
+    print_settings(names)
     print_table(names)
     if quick:
         train_a_little(names)
 
 
-def print_settings() -> None:
+def print_settings(names: list[str]) -> None:
     print("The project: batch 32, learning rate 0.1 throughout, no augmentation, no weight decay;")
     print("7 to 70 epochs, another number for each net.")
-    print(
-        "Ours: batch 128, rate 0.3 after a warm-up, falling to 0, Nesterov momentum 0.9, weight decay 1e-4,"
+    print("Ours: Nesterov momentum 0.9, flips and crops, a rate that falls to 0; and as each card tells,")
+    for name in names:
+        for tag in DATA:
+            told = get_pretrained_cfg(f"{name}.{tag}").recipe
+            if told is not None:
+                print(f"  {name}.{tag}: {settings(json.loads(told))}")
+    print()
+
+
+def settings(recipe: dict[str, Any]) -> str:
+    sides = ", ".join(f"{epochs} at {side}x{side}" for side, epochs in recipe["resolution"])
+    start = ", from earlier weights" if recipe.get("init_from") else ""
+    return (
+        f"batch {recipe['batch_size']}, rate up to {recipe['lr']:g}, decay {recipe['weight_decay']:g}, "
+        f"{recipe['epochs']} epochs{f' ({sides})' if sides else ''}{start}"
     )
-    print("flips and crops, growing resolution; each weight's card and docs/runs have its own.\n")
 
 
 def print_table(names: list[str]) -> None:
