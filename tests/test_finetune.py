@@ -101,6 +101,20 @@ def test_the_size_and_normalisation_of_training_are_those_of_predicting(finetune
     assert model.pretrained_cfg["mean"] == create_model(MODEL, device="meta").pretrained_cfg["mean"]
 
 
+def test_a_net_is_finetuned_on_grey_images_and_answers_for_colour_ones(flowers, tmp_path):
+    out = tmp_path / "grey"
+    made = finetune(flowers, out, "--in-chans", 1, "--size", 32, "--batch-size", 4, "--no-compile")
+    assert made.exit_code == 0, made.output
+    written = read_state_dict(out / "model.safetensors")["stem.conv.weight"]
+    pretrained = create_model(MODEL, pretrained=True, in_chans=1).stem.conv.weight
+    assert written.shape == pretrained.shape == (12, 1, 3, 3)
+    assert torch.nn.functional.cosine_similarity(written.flatten(), pretrained.flatten(), dim=0) > 0.95
+    (answer,) = json.loads(run("predict", flowers / "poppy" / "0.png", "--model", out, "--json").stdout)
+    assert {entry["label"] for entry in answer["predictions"]} == {"poppy", "violet"}
+    shutil.copytree(flowers, tmp_path / "set" / "val")
+    assert "20 images" in run("validate", out, "--data", tmp_path / "set").stdout
+
+
 def test_curves_and_confusions_are_pictures(finetuned):
     for name in ("curves.png", "confusion.png"):
         with Image.open(finetuned / name) as picture:

@@ -65,6 +65,7 @@ def test_a_resolution_of_another_form_is_refused_with_an_example(text):
 @pytest.mark.parametrize(
     ("option", "value"),
     [
+        ("in_chans", 4),
         ("drop_path_rate", 1.0),
         ("epochs", 0),
         ("batch_size", 0),

@@ -29,7 +29,7 @@ HELD_OUT_SHARE = 0.2
 
 
 def how_images_reach(config: TrainConfig, model_name: str) -> dict[str, Any]:
-    """Return the keywords of the transform: those of the model's tag, in the size that is asked for.
+    """Return the keywords of the transform: those of the model's tag, in the size and channels asked for.
 
     Args:
         config: the options.
@@ -44,7 +44,7 @@ def how_images_reach(config: TrainConfig, model_name: str) -> dict[str, Any]:
             "folder or of the Hub further, name their architecture and give their file by --init-from"
         )
     cfg = registry.get_pretrained_cfg(model_name)
-    known = resolve_data_config(create_model(model_name, device="meta"))
+    known = resolve_data_config(create_model(model_name, device="meta", in_chans=config.in_chans or None))
     if not config.size:
         return known
     least = cfg.min_input_size[1] if cfg.min_input_size else 1
@@ -131,7 +131,7 @@ def name_with_tag(config: TrainConfig, image_set: AnyImageSet) -> str:
 def start_from(source: str, model: nn.Module, class_names: tuple[str, ...]) -> str:
     """Load the weights of a file or of ``architecture.tag`` into ``model``; return the file's sha256.
 
-    A head for other classes is left out.
+    A head for other classes is left out, a stem for colour adapted to grey.
 
     Raises:
         ValueError: the weights do not fit the net, or there are none.
@@ -140,7 +140,7 @@ def start_from(source: str, model: nn.Module, class_names: tuple[str, ...]) -> s
     path = Path(source)
     if not path.exists() and registry.is_model(source):
         path = verified_file(registry.get_pretrained_cfg(source))
-    head_left_out = load_into(model, path, new_head=True, headless=True, new_stem=False)
+    head_left_out = load_into(model, path, new_head=True, headless=True, new_stem=True)
     names = described_in(path)[1].get("label_names")
     if not head_left_out and names is not None and tuple(names) != class_names:
         cast(ClassifierNet, model).reset_classifier(len(class_names))

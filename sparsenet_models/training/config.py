@@ -51,6 +51,7 @@ class TrainConfig:
     init_from: str = option("", "Weights to start from: a file or NAME.TAG.")
     pretrained: bool = option(False, "Start from MODEL's own weights, with a head for the data's classes.")
     size: int = option(0, "Side in pixels that images are brought to; 0: the net's own.")
+    in_chans: int = option(0, "Channels that images are brought to, 1 (grey) or 3; 0: the net's own.")
     drop_path_rate: float = option(0.0, "Drop path of the net's last layer; in a FractalNet, of each join.")
     validation: float = option(0.0, "Share of each class held out, to score on in place of the test images.")
     keep_best: bool = option(False, "End with the weights of the epoch that scored best.")
@@ -86,6 +87,7 @@ class TrainConfig:
         for field in dataclasses.fields(self):
             self._check_type(field.name, "" if field.default is dataclasses.MISSING else field.default)
         self._check("size", self.size == 0 or self.size >= 8, "0 or at least 8")
+        self._check("in_chans", self.in_chans in (0, 1, 3), "1 or 3, or 0 for the net's own")
         self._check("validation", 0 <= self.validation < 1, "in [0, 1)")
         self._check("drop_path_rate", 0 <= self.drop_path_rate < 1, "in [0, 1)")
         self._check("layer_decay", 0 < self.layer_decay <= 1, "in (0, 1]")

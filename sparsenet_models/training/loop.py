@@ -149,8 +149,12 @@ class _Run:
         starts_as = config.model if config.pretrained else self.model_name
         self.data_config = how_images_reach(config, starts_as)
         self.git_commit = git_commit() if saved is None else saved["git_commit"]
-        drop_path = config.drop_path_rate or None  # a net of the user's own may know none
-        model = create_model(self.model_name, num_classes=len(self.class_names), drop_path_rate=drop_path)
+        model = create_model(
+            self.model_name,
+            num_classes=len(self.class_names),
+            in_chans=config.in_chans or None,
+            drop_path_rate=config.drop_path_rate or None,  # a net of the user's own may know none
+        )
         self.init_sha256 = "" if saved is None else saved["init_sha256"]
         source = config.model if config.pretrained else config.init_from
         if saved is None and source:
