@@ -88,7 +88,8 @@ class Stage(Checkpointable):
             for layer in list(self.layers)[first - 1 :]:
                 total = total + self._run(layer, [total])
             return total
-        for number, layer in enumerate(list(self.layers)[first - 1 :], start=first):
+        # By position: torch 2.4's compiler does not know the keyword `start`.
+        for number, layer in enumerate(list(self.layers)[first - 1 :], first):
             outputs[number] = self._run(layer, [outputs[source] for source in self.sources[number - 1]])
             for output in self.read_last[number - 1]:  # their memory is free from here on
                 del outputs[output]
