@@ -398,10 +398,6 @@ class Growth(NamedTuple):
     log_power: int
     residual: float
 
-    def __str__(self) -> str:
-        logarithm = " log N" if self.log_power else ""
-        return f"N^{self.exponent:.3f}{logarithm}, residual {self.residual:.2%}"
-
 
 def fit_growth(depths: Sequence[int], values: Sequence[float], log_power: int) -> Growth:
     """Fit a power of N, times a given power of log2 N, by least squares of the logarithms.

@@ -157,20 +157,23 @@ def convert(source: Path, target: Path, model: str, stem_channels: int | None) -
 
 
 @main.command()
-@click.argument("model", metavar="NAME.TAG|DIR")
+@click.argument("model", metavar="[NAME.TAG|DIR]", required=False)
 @click.option("--data", required=True, help="Folder of images, or cifar10 or cifar100 to download.")
-@click.option("--checkpoint", help="A weight file of your own for NAME.TAG.")
+@click.option("--checkpoint", help="A weight file of your own; one by `train` tells its NAME.TAG.")
 @click.option("--tta", is_flag=True, help="Also measure with the logits of each mirror image averaged in.")
 @click.option("--batch-size", type=click.IntRange(min=1), default=64, show_default=True)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or mps.")
 @click.option("--precision", type=click.Choice(PRECISIONS), default="float32", show_default=True)
-def validate(model: str, data: str, tta: bool, batch_size: int, **options: Any) -> None:
+def validate(model: str | None, data: str, tta: bool, batch_size: int, **options: Any) -> None:
     """Measure NAME.TAG on the test images of a set: top-1, top-5, loss, images/s."""
     from .data import load_image_set
     from .evaluate import evaluate, with_classes
     from .transforms import resolve_data_config
 
+    if model is None and options["checkpoint"] is None:
+        raise click.UsageError("name a model, or give a weight file by --checkpoint")
     net = _model_with_weights(model, **options)
+    model = model or options["checkpoint"]
     config = resolve_data_config(net)
     image_set = load_image_set(data, "test", config)
     names = net.pretrained_cfg["label_names"]
@@ -240,7 +243,7 @@ def train(recipe: str | None, resume: bool, **options: Any) -> None:
     from .training.recipes import recipe_options
 
     if options["out"] is None:
-        options["out"] = str(Path("runs", f"{options['model']}-{Path(options['data']).name}"))
+        options["out"] = str(Path("runs", f"{options['model']}-{Path(options['data']).resolve().name}"))
     given = {key: value for key, value in options.items() if value is not None}
     chosen = recipe_options(recipe) if recipe else {}
     if "resolution" in given:

@@ -86,7 +86,7 @@ def _open(
 def _refuse_classes_named_as_splits(path: Path) -> None:
     """Raise where ``train/`` or the like, which holds images beside other folders, may be a class."""
     splits = {name for names in SPLIT_NAMES.values() for name in names}
-    folders = sorted(child for child in path.iterdir() if child.is_dir() and not child.name.startswith("."))
+    folders = _visible_folders(path)
     others = [folder.name for folder in folders if folder.name not in splits]
     for folder in folders:
         images = (child.suffix.lower() in Image.registered_extensions() for child in folder.iterdir())
@@ -98,13 +98,18 @@ def _refuse_classes_named_as_splits(path: Path) -> None:
             )
 
 
+def _visible_folders(path: Path) -> list[Path]:
+    """Return the folders in ``path``, sorted; not ``.ipynb_checkpoints`` and its like."""
+    return sorted(child for child in path.iterdir() if child.is_dir() and not child.name.startswith("."))
+
+
 def _class_folders(path: Path, split: str) -> Path | None:
     for name in SPLIT_NAMES[split]:
         folder = path / name
-        if folder.is_dir() and any(child.is_dir() for child in folder.iterdir()):
+        if folder.is_dir() and _visible_folders(folder):
             return folder
     splits = {name for names in SPLIT_NAMES.values() for name in names}
-    folders = [child.name for child in path.iterdir() if child.is_dir()]
+    folders = [child.name for child in _visible_folders(path)]
     if split == "train" and folders and splits.isdisjoint(folders) and not list(path.glob("**/*.parquet")):
         return path
     return None
@@ -115,8 +120,13 @@ def _read_class_folders(
 ) -> StreamedImageSet:
     from torchvision.datasets import ImageFolder
 
+    class VisibleImageFolder(ImageFolder):
+        def find_classes(self, directory: str | Path) -> tuple[list[str], dict[str, int]]:
+            names = [child.name for child in _visible_folders(Path(directory))]
+            return names, {name: index for index, name in enumerate(names)}
+
     try:
-        files = ImageFolder(str(folder), allow_empty=True)
+        files = VisibleImageFolder(str(folder), allow_empty=True)
     except FileNotFoundError as error:
         raise ValueError(f"{folder} holds no class folders of images ({error})") from error
     if not files.samples:
@@ -170,7 +180,10 @@ def _first_column(rows: Any, kind: type, path: Path) -> str:
     for column, feature in rows.features.items():
         if isinstance(feature, kind):
             return column
-    raise ValueError(f"{path} has no {kind.__name__} column: {dict(rows.features)}")
+    raise ValueError(
+        f"{path} has no {kind.__name__} column, only {list(rows.features)}: put images into a folder for "
+        "each class"
+    )
 
 
 def _download_cifar(name: str, split: str, data_config: dict[str, Any], workers: int) -> StreamedImageSet:

@@ -46,6 +46,8 @@ def current_name(architecture: str, tag: str) -> tuple[str, str]:
     if new is None:
         raise ValueError(f"{old!r} was removed; list_models() names what there is")
     new_architecture, _, new_tag = new.partition(".")
+    if old == architecture and tag and new_tag and tag != new_tag:
+        raise ValueError(f"{old!r} is now called {new!r}, so there is no {name!r}")
     warnings.warn(f"{old!r} is now called {new!r}; the old name will go", FutureWarning, stacklevel=4)
     return new_architecture, new_tag or ("" if old == name else tag)
 

@@ -52,27 +52,29 @@ def evaluate(
     """
     parameter = next(model.parameters())
     was_training = model.training
-    model.eval()
     top5 = 0
     loss = 0.0
     confusion: Tensor | None = None
     start = time.perf_counter()
     order = torch.arange(len(image_set)).split(batch_size)
-    for images, labels in zip(image_set.batches(order), image_set.labels.split(batch_size)):
-        labels = labels.to(parameter.device)
-        inputs = normalised(images.to(parameter.device), mean, std).to(parameter.dtype)
-        inputs = inputs.contiguous(memory_format=torch.channels_last)
-        logits = model(inputs).float()
-        if flip:
-            logits = (logits + model(inputs.flip(-1)).float()) / 2
-        loss += F.cross_entropy(logits, labels, reduction="sum").item()
-        classes = logits.shape[1]
-        top = logits.topk(min(5, classes), dim=1).indices
-        top5 += int((top == labels[:, None]).any(dim=1).sum())
-        counts = (labels * classes + top[:, 0]).bincount(minlength=classes**2).view(classes, classes)
-        confusion = counts if confusion is None else confusion + counts
+    model.eval()
+    try:
+        for images, labels in zip(image_set.batches(order), image_set.labels.split(batch_size)):
+            labels = labels.to(parameter.device)
+            inputs = normalised(images.to(parameter.device), mean, std).to(parameter.dtype)
+            inputs = inputs.contiguous(memory_format=torch.channels_last)
+            logits = model(inputs).float()
+            if flip:
+                logits = (logits + model(inputs.flip(-1)).float()) / 2
+            loss += F.cross_entropy(logits, labels, reduction="sum").item()
+            classes = logits.shape[1]
+            top = logits.topk(min(5, classes), dim=1).indices
+            top5 += int((top == labels[:, None]).any(dim=1).sum())
+            counts = (labels * classes + top[:, 0]).bincount(minlength=classes**2).view(classes, classes)
+            confusion = counts if confusion is None else confusion + counts
+    finally:
+        model.train(was_training)
     seconds = time.perf_counter() - start
-    model.train(was_training)
     count = len(image_set)
     assert confusion is not None, "an image set has an image"
     top1 = int(confusion.trace())

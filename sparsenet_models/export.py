@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from . import __version__
 from .arguments import integer
+from .features import FeatureNet
 from .suggest import did_you_mean
 from .transforms import resolve_data_config
 
@@ -50,7 +51,7 @@ def export_model(
             net's own. Others go through the file too.
 
     Raises:
-        ValueError: an argument is out of range, or the net not in float32 on the CPU.
+        ValueError: an argument is out of range, or the net not in float32 on the CPU, or a ``FeatureNet``.
         ImportError: a package, or the torch release, that the format needs is not installed.
         ExportFailed: the file's logits are not those of the net; no file is written.
         OSError: the file cannot be written.
@@ -63,6 +64,10 @@ def export_model(
         raise ValueError(f"the file's name must end in .{format}, got {str(path)!r}")
     if not target.parent.is_dir():
         raise FileNotFoundError(f"folder not found: {target.parent}")
+    if isinstance(model, FeatureNet):
+        raise ValueError(
+            "export takes a net with one output; a FeatureNet's list of maps goes through torch.export"
+        )
     like = next(model.parameters())
     if like.dtype != torch.float32 or like.device.type != "cpu":
         raise ValueError(f"export needs a net in float32 on the CPU, got {like.dtype} on {like.device}")

@@ -93,6 +93,8 @@ def create_model(
         raise ValueError("give one of pretrained=True and checkpoint_path, not both")
     if num_classes is not None:
         num_classes = integer("num_classes", num_classes, minimum=0)
+    elif features_only:
+        num_classes = 0
     if in_chans is not None:
         in_chans = integer("in_chans", in_chans, minimum=1)
     if dtype is not None and not isinstance(dtype, torch.dtype):
@@ -139,6 +141,8 @@ def _cfg_dict(model: nn.Module, cfg: PretrainedCfg) -> dict[str, Any]:
     classes = getattr(model, "num_classes", cfg.num_classes)
     channels = getattr(model, "in_chans", cfg.input_size[0])
     changes: dict[str, Any] = {"num_classes": classes}
+    if classes != cfg.num_classes:
+        changes |= NO_FIGURES
     if cfg.label_names is not None and classes != len(cfg.label_names):
         changes["label_names"] = None
     if channels != cfg.input_size[0]:

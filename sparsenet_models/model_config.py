@@ -18,6 +18,7 @@ from torch import nn
 
 from . import __version__
 from .arguments import is_integer, keywords_of
+from .features import FeatureNet
 from .pretrained_cfg import PretrainedCfg, cfg_of
 from .readable import readable
 from .registry import get_pretrained_cfg, model_entrypoint
@@ -65,6 +66,11 @@ def config_of(model: nn.Module, weights_sha256: str, weights_size: int, evidence
     Raises:
         ValueError: the net was not built by ``create_model``, or has an argument that JSON cannot hold.
     """
+    if isinstance(model, FeatureNet):
+        raise ValueError(
+            "a FeatureNet has no configuration of its own: save its state_dict, or the whole net before "
+            "features_only"
+        )
     known = cfg_of(model)
     arguments: dict[str, Any] | None = getattr(model, "model_args", None)
     if arguments is None or not known.get("architecture"):

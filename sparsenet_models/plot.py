@@ -318,8 +318,8 @@ def _accuracy_points() -> list[dict[str, Any]]:
     for name in list_pretrained():
         cfg = get_pretrained_cfg(name)
         data = {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100"}.get(cfg.tag.split("_")[0])
-        if data is not None and cfg.top1 is not None:
-            family = next(family for prefix, family in FAMILIES.items() if name.startswith(prefix))
+        family = next((family for prefix, family in FAMILIES.items() if name.startswith(prefix)), None)
+        if data is not None and cfg.top1 is not None and family is not None:
             found.append((f"this library, {family}", name, {}, data, 100 - cfg.top1))
     for result in PUBLISHED:
         for data, error in (("CIFAR-10", result.cifar10), ("CIFAR-100", result.cifar100)):
@@ -433,8 +433,8 @@ def plot_confusion(confusion: Tensor, class_names: Sequence[str], png: str | Pat
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
     if classes <= 30:
-        axes.set_xticks(range(classes), class_names, rotation=90)
-        axes.set_yticks(range(classes), class_names)
+        axes.set_xticks(range(classes), class_names, rotation=90, parse_math=False)
+        axes.set_yticks(range(classes), class_names, parse_math=False)
     if classes <= 20:
         for row, column in product(range(classes), repeat=2):
             share = shares[row][column]

@@ -175,7 +175,7 @@ def _architecture_and_tag(name: str) -> tuple[str, str]:
 
 def tags_with_weights(name: str) -> list[str]:
     """Return the ``architecture.tag`` names of one model that have weights, default tag first."""
-    architecture, _ = split_model_name_tag(name)
+    architecture, _ = current_name(*split_model_name_tag(name))
     return [cfg.name for cfg in _tagged_cfgs.get(architecture, {}).values() if cfg.has_weights]
 
 

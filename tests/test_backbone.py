@@ -343,6 +343,16 @@ def test_parts_hold_every_parameter_once_in_the_order_of_the_forward_pass(family
 
 
 @families
+def test_an_activation_that_learns_is_in_a_part_and_goes_with_the_norm(family):
+    net = build(family, act_layer=torch.nn.PReLU)
+    held = [name for part in net.parts() for name, _ in net.get_submodule(part).named_parameters(prefix=part)]
+    assert sorted(held) == sorted(name for name, _ in net.named_parameters())
+    backbone = FeatureNet(net).train()
+    sum(feature.square().mean() for feature in backbone(images())).backward()
+    assert all(parameter.grad is not None for parameter in backbone.parameters())
+
+
+@families
 def test_what_is_frozen_stays_as_it_is_and_the_rest_learns(family):
     net = build(family)
     last = net.parts()[len(net.parts()) // 2]

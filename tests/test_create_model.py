@@ -23,7 +23,9 @@ from sparsenet_models import (
     get_pretrained_cfg,
     register_model,
     resolve_data_config,
+    save_pretrained,
 )
+from sparsenet_models.export import export_model
 from sparsenet_models.weight_file import save_weights
 
 NAME = "sparsenet_bc_40_k12"
@@ -520,3 +522,31 @@ def test_the_arguments_are_those_of_the_issue():
     keywords = {name for name, p in parameters.items() if p.kind is inspect.Parameter.KEYWORD_ONLY}
     assert keywords >= {"num_classes", "in_chans", "checkpoint_path", "pretrained_cfg_overlay"}
     assert keywords >= {"cache_dir", "device", "dtype"}
+
+
+def test_a_new_head_has_no_figures_of_the_old_one():
+    assert create_model("sparsenet_bc_40_k12.cifar10", pretrained=True).pretrained_cfg["top1"] > 90
+    changed = create_model("sparsenet_bc_40_k12.cifar10", pretrained=True, num_classes=5).pretrained_cfg
+    assert [changed[key] for key in ("top1", "top5", "loss", "label_names")] == [None] * 4
+
+
+def test_a_classifier_may_be_counted_in_numpy_integers(tmp_path):
+    net = create_model("sparsenet_bc_40_k12")
+    net.reset_classifier(np.int64(5))
+    save_pretrained(net, tmp_path / "five")
+    assert create_model(f"local-dir:{tmp_path / 'five'}", pretrained=True).num_classes == 5
+
+
+def test_features_only_leaves_the_head_out_of_account():
+    create_model("sparsenet_bc_40_k12", features_only=True, global_pool="")
+    weights = get_pretrained_cfg("sparsenet_bc_40_k12.cifar100").file
+    assert create_model("sparsenet_bc_40_k12.cifar10", features_only=True, checkpoint_path=weights)
+
+
+def test_a_feature_net_is_neither_exported_nor_saved_as_a_folder(tmp_path):
+    backbone = create_model("sparsenet_bc_40_k12", features_only=True)
+    with pytest.raises(ValueError, match=r"a FeatureNet.s list of maps goes through torch\.export"):
+        export_model(backbone, tmp_path / "f.pt2", "pt2")
+    with pytest.raises(ValueError, match=r"save its state_dict, or the whole net"):
+        save_pretrained(backbone, tmp_path / "f")
+    assert not list(tmp_path.iterdir())

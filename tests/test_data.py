@@ -157,3 +157,24 @@ def test_flips_average_the_logits_of_both_views(colour_folder):
 
     assert [top1(100, 255, flip) for flip in (False, True)] == [0.0, 100.0]
     assert [top1(100, 110, flip) for flip in (False, True)] == [0.0, 0.0]
+
+
+def test_hidden_folders_are_no_classes(tmp_path):
+    for name in ("bus", "car"):
+        (tmp_path / name).mkdir()
+        Image.new("RGB", (32, 32)).save(tmp_path / name / "a.png")
+    (tmp_path / ".ipynb_checkpoints").mkdir()
+    assert load_image_set(tmp_path, "train", CONFIG).class_names == ("bus", "car")
+
+
+def test_images_outside_class_folders_are_refused_with_what_to_do(tmp_path):
+    Image.new("RGB", (32, 32)).save(tmp_path / "a.png")
+    with pytest.raises(ValueError, match="put images into a folder for each class"):
+        load_image_set(tmp_path, "train", CONFIG)
+
+
+def test_a_net_that_fails_is_left_in_the_mode_it_was_in(colour_folder):
+    model = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3)).train()
+    with pytest.raises(RuntimeError):
+        evaluate(model, load_image_set(colour_folder, "test", CONFIG), mean=CONFIG["mean"], std=CONFIG["std"])
+    assert model.training

@@ -12,6 +12,7 @@ from sparsenet_models import (
     model_entrypoint,
     register_model_deprecations,
 )
+from sparsenet_models.registry import tags_with_weights
 
 NEW = "sparsenet_bc_40_k12"
 
@@ -41,6 +42,18 @@ def test_an_old_name_may_stand_for_a_tag():
     register_model_deprecations({"sparsenet_hundred": f"{NEW}.cifar100"})
     with pytest.warns(FutureWarning):
         assert get_pretrained_cfg("sparsenet_hundred").name == f"{NEW}.cifar100"
+
+
+def test_another_tag_than_the_one_that_an_old_name_stands_for_is_refused():
+    register_model_deprecations({"sparsenet_hundred": f"{NEW}.cifar100"})
+    with pytest.raises(ValueError, match=r"so there is no 'sparsenet_hundred\.cifar10'"):
+        create_model("sparsenet_hundred.cifar10", pretrained=True)
+
+
+def test_an_old_name_has_the_weights_of_the_new_one():
+    register_model_deprecations({"sparsenet_small": NEW})
+    with pytest.warns(FutureWarning):
+        assert tags_with_weights("sparsenet_small") == tags_with_weights(NEW) != []
 
 
 def test_an_old_tag_of_a_current_net_becomes_the_new_one():

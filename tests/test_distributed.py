@@ -14,6 +14,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from conftest import REPOSITORY
+from PIL import Image
 
 from sparsenet_models import create_model
 from sparsenet_models.pretrained import read_state_dict
@@ -190,3 +191,18 @@ def test_processes_may_drop_different_columns_of_a_fractalnet(colour_folder, tmp
         timeout=300,
     )
     assert len(rows(tmp_path / "run")) == 2
+
+
+@pytest.mark.slow
+def test_more_processes_than_images_to_score_on_are_refused_in_one_line(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / "set" / name).mkdir(parents=True)
+        for index in range(4):
+            Image.new("RGB", (32, 32)).save(tmp_path / "set" / name / f"{index}.png")
+    command = training(tmp_path / "set", tmp_path / "out")
+    command[command.index("--nproc-per-node") + 1] = "3"
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
+    ended = subprocess.run(command, check=False, env=environment, capture_output=True, text=True, timeout=120)
+    assert ended.returncode != 0
+    assert "3 processes cannot share 2 images to score on: start at most 2" in ended.stderr
+    assert not (tmp_path / "out").exists()

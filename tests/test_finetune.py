@@ -126,7 +126,7 @@ def test_early_layers_learn_at_a_lower_rate():
     groups = parameter_groups(model, 1e-4, 0.5)
     scale = {id(p): group["scale"] for group in groups for p in group["params"]}
     assert len(scale) == len(list(model.parameters()))
-    parts = model.parts()
+    parts = [part for part in model.parts() if part != "act"]  # a ReLU has no parameters
     for name, parameter in model.named_parameters():
         part = next(part for part in parts if name.startswith(f"{part}."))
         assert scale[id(parameter)] == 0.5 ** (len(parts) - 1 - parts.index(part))
@@ -210,7 +210,7 @@ def test_a_class_without_a_training_image_is_named(tmp_path, loader):
 
 
 def test_a_folder_or_repository_as_the_net_to_train_is_refused_with_the_right_option(flowers, tmp_path):
-    for name in ("local-dir:runs/a", "hf-hub:org/name"):
+    for name in ("local-dir:runs/a", "hf-hub:org/name", "runs/a"):
         result = run("train", name, "--data", flowers, "--out", tmp_path / "out")
         assert result.exit_code == 1
         assert result.stderr == (
@@ -219,12 +219,50 @@ def test_a_folder_or_repository_as_the_net_to_train_is_refused_with_the_right_op
         )
 
 
-def test_two_images_a_class_are_enough(tmp_path):
-    for name in ("a", "b"):
-        (tmp_path / "set" / name).mkdir(parents=True)
+def two_images_each(folder: Path, *names: str) -> Path:
+    for name in names:
+        (folder / name).mkdir(parents=True)
         for index in range(2):
-            Image.new("RGB", (20, 20), (index, 0, 0)).save(tmp_path / "set" / name / f"{index}.png")
-    assert finetune(tmp_path / "set", tmp_path / "out", "--epochs", 1).exit_code == 0
+            Image.new("RGB", (20, 20), (index, 0, 0)).save(folder / name / f"{index}.png")
+    return folder
+
+
+def test_two_images_a_class_are_enough_whatever_the_classes_are_called(tmp_path):
+    two_images_each(tmp_path / "set", "$_$", "50% {off}")  # to matplotlib a broken formula
+    result = finetune(tmp_path / "set", tmp_path / "out", "--epochs", 1)
+    assert result.exit_code == 0, result.stderr
+    assert "of 2 held-out images, on which the epoch was chosen" in result.stdout
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert {"model.safetensors", "curves.png", "confusion.png"} <= names
+
+
+def test_a_missing_folder_is_all_that_is_said(tmp_path):
+    result = finetune(tmp_path / "nothere", tmp_path / "out")
+    assert "held out" not in result.stdout
+    assert "data folder not found" in result.stderr
+
+
+def test_a_resolution_below_the_least_of_the_net_is_refused(tmp_path):
+    data = two_images_each(tmp_path / "set", "a", "b")
+    result = run("train", "fractalnet_c2", "--data", data, "--out", tmp_path / "out", "--resolution", "16:1")
+    assert result.exit_code == 1
+    assert result.stderr == "Error: resolution must be at least 32 for 'fractalnet_c2', got 16\n"
+
+
+def test_a_layer_decay_needs_a_net_whose_parts_are_known():
+    net = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4))
+    assert [len(group["params"]) for group in parameter_groups(net, 1e-4, 1.0)] == [1, 3]
+    with pytest.raises(ValueError, match=r"layer_decay=0\.5 needs a net of this library's families"):
+        parameter_groups(net, 1e-4, 0.5)
+
+
+def test_validate_takes_a_weight_file_that_tells_its_net(flowers, finetuned, tmp_path):
+    shutil.copytree(flowers, tmp_path / "set" / "test")
+    shutil.copytree(flowers, tmp_path / "set" / "train")
+    weights = finetuned / "model.safetensors"
+    result = run("validate", "--checkpoint", weights, "--data", tmp_path / "set", "--device", "cpu")
+    assert result.stdout.startswith(f"{weights} on 20 images of set\n")
+    assert "name a model, or give a weight file" in run("validate", "--data", flowers).stderr
 
 
 @pytest.mark.parametrize(
@@ -233,6 +271,8 @@ def test_two_images_a_class_are_enough(tmp_path):
         (("--size", 4), "size must be 0 or at least 8, got 4"),
         (("--init-from", "x"), "give one of pretrained and init_from"),
         (("--eval-every", 0), "keep_best needs a score of the epochs"),
+        (("--eval-every", 4), "eval_every must be at least 1 and at most epochs=3, got 4"),
+        (("--seed", 2**63), "seed must be at least 0 and below 2**63"),
     ],
 )
 def test_options_that_do_not_go_together_are_refused(flowers, tmp_path, options, said):

@@ -295,3 +295,12 @@ def test_weights_for_three_channels_are_adapted_in_every_column_that_reads_the_i
     )
     images = torch.randn(2, 1, 32, 32)
     assert torch.allclose(grey.eval()(images), net.eval()(images.expand(-1, 3, -1, -1)), atol=1e-5)
+
+
+def test_changing_the_head_of_a_column_leaves_the_whole_nets_alone():
+    net = build(num_classes=10)
+    column = net.column(1)
+    assert column.get_classifier() is net.get_classifier()
+    column.reset_classifier(3)
+    assert column(images(2, 3, 32, 32)).shape == (2, 3)
+    assert (net.num_classes, net(images(2, 3, 32, 32)).shape) == (10, (2, 10))

@@ -151,11 +151,11 @@ class AggregationNet(ClassifierNet):
         self.pretrained_cfg: dict[str, Any] = {}
 
     def parts(self) -> list[str]:
-        """Return ``stem, stages.0, transitions.0, stages.1, ..., norm, head``."""
+        """Return ``stem, stages.0, transitions.0, stages.1, ..., norm, act, head``."""
         stages = [f"stages.{index}" for index in range(len(self.stages))]
         transitions = [f"transitions.{index}" for index in range(len(self.transitions))]
         inner = [part for pair in zip(transitions, stages[1:]) for part in pair]
-        return ["stem", stages[0], *inner, "norm", "head"]
+        return ["stem", stages[0], *inner, "norm", "act", "head"]
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """Return regular expressions that put every parameter in one group, as timm's layer decay wants.
@@ -170,7 +170,7 @@ class AggregationNet(ClassifierNet):
             blocks = [
                 (r"^stages\.(\d+)\.layers\.(\d+)", None),
                 (r"^transitions\.(\d+)", (AFTER_EVERY_LAYER,)),
-                (r"^norm", (AFTER_EVERY_LAYER,)),
+                (r"^(?:norm|act)", (AFTER_EVERY_LAYER,)),
             ]
         return {"stem": r"^stem", "blocks": blocks}
 

@@ -79,7 +79,7 @@ class ClassifierNet(nn.Module):
         like = next(self.parameters())
         self.head.reset(num_classes, global_pool, like.device, like.dtype)
         known = self.pretrained_cfg.keys()
-        news = {"num_classes": num_classes, "label_names": None, **NO_FIGURES}
+        news = {"num_classes": self.num_classes, "label_names": None, **NO_FIGURES}
         self.pretrained_cfg |= {key: value for key, value in news.items() if key in known}
 
     def parts(self) -> list[str]:
@@ -188,7 +188,7 @@ class ClassifierNet(nn.Module):
 
         Args:
             indices: which maps are still wanted, as in ``forward_intermediates``.
-            prune_norm: remove the final norm even where the last stage stays.
+            prune_norm: remove the final norm and its activation even where the last stage stays.
             prune_head: remove the classifier.
         """
         stages = len(self.feature_info)
@@ -200,7 +200,7 @@ class ClassifierNet(nn.Module):
             if name == "head":
                 if prune_head:
                     self.reset_classifier(0)
-            elif name != "norm" or prune_norm or max(chosen) < stages - 1:
+            elif name not in ("norm", "act") or prune_norm or max(chosen) < stages - 1:
                 parent, _, child = name.rpartition(".")
                 setattr(self.get_submodule(parent), child, nn.Identity())
         return chosen

@@ -165,7 +165,9 @@ class ColumnNet(BlockNet):
         self.num_features = like.num_features
         self.feature_info = [dict(info) for info in like.feature_info]
         self.blocks = nn.ModuleList(blocks)
-        self.head = like.head
+        # A head of its own, so that changing it leaves the other's alone, around the same weights.
+        self.head = ClassifierHead(like.num_features, 0, like.global_pool, like.head.drop.p)
+        self.head.num_classes, self.head.fc = like.num_classes, like.head.fc
         known = {key: value for key, value in like.pretrained_cfg.items() if key in TRUE_OF_A_COLUMN}
         self.pretrained_cfg = {**known, "first_conv": "blocks.0.0.conv"} if known else {}
         self.training = like.training

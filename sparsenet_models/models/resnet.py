@@ -182,8 +182,8 @@ class ResNet(ClassifierNet):
         self.pretrained_cfg: dict[str, Any] = {}
 
     def parts(self) -> list[str]:
-        """Return ``stem, stages.0, stages.1, ..., norm, head``."""
-        return ["stem", *(f"stages.{index}" for index in range(len(self.stages))), "norm", "head"]
+        """Return ``stem, stages.0, stages.1, ..., norm, act, head``."""
+        return ["stem", *(f"stages.{index}" for index in range(len(self.stages))), "norm", "act", "head"]
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """Return regular expressions that put every parameter in one group, as timm's layer decay wants.
@@ -191,7 +191,7 @@ class ResNet(ClassifierNet):
         Args:
             coarse: a group for each stage instead of one for each layer.
         """
-        layers = [(r"^stages\.(\d+)\.layers\.(\d+)", None), (r"^norm", (AFTER_EVERY_LAYER,))]
+        layers = [(r"^stages\.(\d+)\.layers\.(\d+)", None), (r"^(?:norm|act)", (AFTER_EVERY_LAYER,))]
         return {"stem": r"^stem", "blocks": r"^stages\.(\d+)" if coarse else layers}
 
     def forward_stem(self, x: Tensor) -> Tensor:

@@ -38,18 +38,21 @@ def how_images_reach(config: TrainConfig, model_name: str) -> dict[str, Any]:
     Raises:
         ValueError: the net takes no images so small, or the model is no name of the registry.
     """
-    if ":" in config.model:
+    if any(mark in config.model for mark in ":/\\"):
         raise ValueError(
             f"model must be a name that list_models() tells, got {config.model!r}: to train the weights of a "
             "folder or of the Hub further, name their architecture and give their file by --init-from"
         )
     cfg = registry.get_pretrained_cfg(model_name)
     known = resolve_data_config(create_model(model_name, device="meta", in_chans=config.in_chans or None))
+    least = cfg.min_input_size[1] if cfg.min_input_size else 1
+    sides = [("size", config.size)] if config.size else []
+    sides += [("resolution", side) for side, _ in config.resolution]
+    for option, side in sides:
+        if side < least:
+            raise ValueError(f"{option} must be at least {least} for {cfg.architecture!r}, got {side}")
     if not config.size:
         return known
-    least = cfg.min_input_size[1] if cfg.min_input_size else 1
-    if config.size < least:
-        raise ValueError(f"size must be at least {least} for {cfg.architecture!r}, got {config.size}")
     return known | {"input_size": (known["input_size"][0], config.size, config.size)}
 
 
@@ -66,6 +69,7 @@ def image_sets(
         OSError: they cannot be read.
     """
     say(f"reading {config.data}")
+    train_set = load_image_set(config.data, "train", data_config, config.loader, config.workers)
     share = config.validation
     has_test = has_split(config.data, "test")
     split = "validation" if config.keep_best and has_split(config.data, "validation") else "test"
@@ -74,7 +78,6 @@ def image_sets(
         share = HELD_OUT_SHARE
         wanted = "no val/" if has_test else "neither test/ nor val/"
         say(f"{config.data} has {wanted}: {share:.0%} of each class are held out to score on")
-    train_set = load_image_set(config.data, "train", data_config, config.loader, config.workers)
     if len(train_set.class_names) < 2:
         raise ValueError(
             f"{config.data} has one class, {train_set.class_names[0]!r}: there is nothing to tell apart"
@@ -96,6 +99,11 @@ def image_sets(
     if isinstance(train_set, StreamedImageSet):
         say(f"streaming {len(train_set):,} images with {config.workers} workers")
     return train_set, watched_set, test_set
+
+
+def scores_on_held_out(config: TrainConfig) -> bool:
+    """Return whether the final figure is of a part of the training images."""
+    return config.validation > 0 or not has_split(config.data, "test")
 
 
 def _check_every_class_has_images(train_set: AnyImageSet) -> None:
@@ -155,10 +163,19 @@ def parameter_groups(model: nn.Module, weight_decay: float, layer_decay: float) 
     Weights of convolutions and linear layers decay; norms, biases and what ``no_weight_decay()`` names stay
     free. The scale falls by ``layer_decay`` from the head to the part before it, and so on to the stem.
     Parameters that need no gradient are in no group.
+
+    Raises:
+        ValueError: ``layer_decay`` below 1 for a net whose parts are not known.
     """
-    net = cast(ClassifierNet, model)
-    parts = net.parts() if layer_decay < 1 else [""]
-    free = net.no_weight_decay()
+    parts = [""]
+    if layer_decay < 1:
+        if not isinstance(model, ClassifierNet):
+            raise ValueError(
+                f"layer_decay={layer_decay} needs a net of this library's families, "
+                f"{type(model).__name__} is none"
+            )
+        parts = [part for part in model.parts() if any(True for _ in model.get_submodule(part).parameters())]
+    free = model.no_weight_decay() if isinstance(model, ClassifierNet) else set()
     groups = []
     for distance, part in enumerate(reversed(parts)):
         named = list(model.get_submodule(part).named_parameters(prefix=part))

@@ -90,3 +90,9 @@ def write_pictures(folder: Path, confusion: Tensor, class_names: Sequence[str]) 
         plot_confusion(confusion, class_names, folder / CONFUSION)
     except ImportError:
         say(f"no {CURVES} and {CONFUSION}: they need matplotlib (pip install 'sparsenet-models[docs]')")
+    except OSError:
+        raise
+    # A font or a name that matplotlib cannot draw is no reason to lose the weights.
+    except Exception as error:
+        reason = str(error).strip().partition("\n")[0]
+        say(f"a picture could not be drawn: {type(error).__name__}: {reason}")

@@ -107,7 +107,7 @@ class TrainConfig:
         self._check("ema_start", 0 <= self.ema_start < 1, "in [0, 1)")
         self._check("eval_every", self.eval_every >= 0, "at least 0")
         self._check("checkpoint_minutes", self.checkpoint_minutes >= 0, "at least 0")
-        self._check("seed", self.seed >= 0, "at least 0")
+        self._check("seed", 0 <= self.seed < 2**63, "at least 0 and below 2**63")
         self._check_word("loader", LOADERS)
         self._check("workers", self.workers >= 0, "at least 0")
         self._check_word("device", DEVICES)
@@ -117,8 +117,11 @@ class TrainConfig:
                 raise ValueError(f"resolution needs sides from 8 and epochs from 1, got {side}:{epochs}")
         if self.pretrained and self.init_from:
             raise ValueError(f"give one of pretrained and init_from, not both (init_from={self.init_from!r})")
-        if self.keep_best and not self.eval_every:
-            raise ValueError("keep_best needs a score of the epochs: eval_every must be at least 1, got 0")
+        if self.keep_best and not 1 <= self.eval_every <= self.epochs:
+            raise ValueError(
+                "keep_best needs a score of the epochs: eval_every must be at least 1 and at most "
+                f"epochs={self.epochs}, got {self.eval_every}"
+            )
         told = sum(epochs for _, epochs in self.resolution)
         if self.resolution and told != self.epochs:
             raise ValueError(f"resolution tells {told} epochs, epochs is {self.epochs}: change both")

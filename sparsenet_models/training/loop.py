@@ -28,6 +28,7 @@ from .build import (
     image_sets,
     name_with_tag,
     parameter_groups,
+    scores_on_held_out,
     start_from,
 )
 from .checkpoint import (
@@ -144,6 +145,12 @@ class _Run:
             config, how_images_reach(config, config.model)
         )
         self.class_names = self.train_set.class_names
+        for scored in (self.watched_set, self.test_set):
+            if len(scored) < processes.count:
+                raise ValueError(
+                    f"{processes.count} processes cannot share {len(scored)} images to score on: start at "
+                    f"most {len(scored)}, or give more images"
+                )
         self.model_name = name_with_tag(config, self.train_set)
         # A name without a tag stands for CIFAR-10, which the data may not be.
         starts_as = config.model if config.pretrained else self.model_name
@@ -261,9 +268,15 @@ class _Run:
             metadata = self._metadata(score)
             with all_or_none(weights) as (path,):
                 save_weights(self._final_model(), path, metadata)
-        say(f"top-1 {score.top1:.2f}% (error {100 - score.top1:.2f}%) of {score.count:,} test images")
+        say(f"top-1 {score.top1:.2f}% (error {100 - score.top1:.2f}%) of {score.count:,} {self._scored_on()}")
         say(f"weights: {weights}")
         return weights
+
+    def _scored_on(self) -> str:
+        """Say what kind of images the final figure is of."""
+        if self.best is not None and self.test_set is self.watched_set:
+            return "held-out images, on which the epoch was chosen"
+        return "held-out images" if scores_on_held_out(self.config) else "test images"
 
     def kept(self) -> str:
         """Say which checkpoint there is to go on from."""
