@@ -51,7 +51,8 @@ def page(runs: list[dict[str, Any]]) -> str:
         "single view, trained on all 50,000 training images, nothing chosen on the test set.",
         "## Every finished run",
         "The bad ones too. `sparsenet list --pretrained` lists those whose weights are bundled; "
-        "[runs](runs/README.md) tells what the weights had seen that a run started from.",
+        "[runs](runs/README.md) tells their stories. Epochs a + b: the run of b epochs began with weights "
+        "that had seen a; the minutes are of the b.",
         table(
             ("net", "data", "error", "parameters", "multiply-adds", "epochs", "minutes", "machine", "log"),
             [finished(run) for run in runs],
@@ -90,15 +91,14 @@ def error(run: dict[str, Any]) -> float:
 
 
 def finished(run: dict[str, Any]) -> tuple[str, ...]:
-    recipe = json.loads(run["recipe"])
-    epochs = f"{run['epochs']}{' on top of ' + recipe['init_from'] if recipe.get('init_from') else ''}"
+    earlier = f"{run['epochs_before']} + " if run.get("epochs_before") else ""
     return (
         f"{run['net']}.{run['tag']}",
         run["data"],
         f"{error(run):.2f}",
         f"{run['num_params']:,}",
         f"{run['macs']:,}",
-        epochs,
+        f"{earlier}{run['epochs']}",
         f"{run['train_seconds'] / 60:.0f}",
         run["machine"],
         f"[{Path(run['run']).name}]({run['run']})",

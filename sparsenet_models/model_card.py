@@ -95,9 +95,10 @@ def _paper(known: dict[str, Any]) -> str | None:
 
 def _evidence(known: dict[str, Any]) -> dict[str, Any]:
     top1, epochs, seed = known["top1"], known.get("epochs"), known.get("seed")
+    before = f"{known['epochs_before']} + " if known.get("epochs_before") else ""
     return {
         f"top-1 accuracy on the test images of {known.get('data')}": f"{top1:.2f}%",
-        "training": None if epochs is None else f"{epochs} epochs, seed {seed}",
+        "training": None if epochs is None else f"{before}{epochs} epochs, seed {seed}",
         "recipe": f"`{known['recipe']}`" if known.get("recipe") else None,
         "trained with": _trained_with(known),
     }

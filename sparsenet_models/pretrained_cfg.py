@@ -33,7 +33,8 @@ class PretrainedCfg:
     ``(channels, height, width)`` or ``(height, width)`` in pixels, ``mean`` and ``std`` are per
     channel with pixels in [0, 1], ``macs`` the multiply-adds of one image of ``input_size``,
     ``first_conv`` the name of the convolution that reads the image, or the names of all that do, ``top1``
-    and ``top5`` accuracies in percent and ``loss`` the mean cross-entropy in nats on the set's test images.
+    and ``top5`` accuracies in percent and ``loss`` the mean cross-entropy in nats on the set's test images;
+    ``epochs_before`` those of the weights that the run of ``epochs`` began with.
     """
 
     architecture: str = ""
@@ -65,6 +66,7 @@ class PretrainedCfg:
     loss: float | None = None
     recipe: str | None = None
     epochs: int | None = None
+    epochs_before: int = 0
     seed: int | None = None
     train_seconds: float | None = None
     machine: str | None = None

@@ -29,6 +29,7 @@ TABLE_COLUMNS = (
     "top1",
     "top5",
     "epochs",
+    "epochs_before",
     "seed",
     "train_seconds",
     "machine",

@@ -71,6 +71,14 @@ def test_weights_that_are_bundled_are_replaced_on_demand_alone(run_folder, ten_c
     assert released(run_folder, ten_class_folder, "--replace").exit_code == 0
 
 
+def test_the_epochs_of_the_weights_that_a_run_began_with_are_told(run_folder, ten_class_folder, places):
+    weights, _ = places
+    assert released(run_folder, ten_class_folder, "--epochs-before", "39").exit_code == 0
+    fields = json.loads((weights / f"{NAME}.cifar10.json").read_text())
+    assert (fields["epochs_before"], fields["epochs"]) == (39, 1)
+    assert "| training | 39 + 1 epochs, seed 0," in (weights / f"{NAME}.cifar10.md").read_text()
+
+
 def test_a_variant_has_a_tag_of_its_own_that_the_registry_takes(
     run_folder, ten_class_folder, places, monkeypatch, own_models
 ):

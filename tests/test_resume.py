@@ -21,7 +21,7 @@ from conftest import REPOSITORY
 MODEL = "sparsenet_bc_40_k12"
 AUGMENTED = (
     "--cutout 4 --trivial-augment 0.5 --cutmix 0.5 --augment-until 0.9 --label-smoothing 0.1 "
-    "--schedule cosine --ema-decay 0.9 --ema-start 0.2"
+    "--schedule cosine --ema-decay 0.9 --ema-start 0.2 --ema-warmup"
 )
 EVERYTHING = f"{AUGMENTED} --distill sparsenet_bc_40_k12.cifar10"
 

@@ -30,6 +30,7 @@ from sparsenet_models import (
 from sparsenet_models.atomic import all_or_none
 from sparsenet_models.pretrained import read_metadata, read_state_dict
 from sparsenet_models.training import loop
+from sparsenet_models.training.averaging import averaged
 from sparsenet_models.training.checkpoint import load_checkpoint_state, save_checkpoint
 from sparsenet_models.training.config import TrainConfig
 from sparsenet_models.training.distill import distillation_loss
@@ -163,6 +164,20 @@ def test_averaged_weights_are_written_with_their_own_batch_norm_statistics(colou
     assert averaged.keys() == plain.keys()
     assert not torch.equal(averaged["stem.conv.weight"], plain["stem.conv.weight"])
     assert not torch.equal(averaged["norm.running_mean"], plain["norm.running_mean"])
+
+
+@given(values=st.lists(st.floats(-100, 100), min_size=1, max_size=40), decay=st.floats(0.01, 0.999))
+def test_the_decay_of_averaged_weights_rises_by_its_formula(values, decay):
+    net = torch.nn.Linear(1, 1, bias=False).double()
+    average = averaged(net, TrainConfig("m", "d", "o", ema_decay=decay, ema_warmup=True))
+    expected = values[0]
+    for number, value in enumerate(values):
+        torch.nn.init.constant_(net.weight, value)
+        average.update_parameters(net)
+        if number > 0:
+            kept = min(decay, (1 + number) / (10 + number))
+            expected = kept * expected + (1 - kept) * value
+    assert average.module.weight.item() == pytest.approx(expected, rel=1e-9, abs=1e-9)
 
 
 def test_a_run_can_start_from_the_weights_of_another(colour_folder, tmp_path):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import islice
 
 import torch
@@ -18,7 +18,22 @@ def averaged(model: nn.Module, config: TrainConfig) -> AveragedModel | None:
     """Return a copy of the net for its running mean, None where the options want none."""
     if not config.ema_decay:
         return None
-    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay))
+    update = rising_ema(config.ema_decay) if config.ema_warmup else get_ema_multi_avg_fn(config.ema_decay)
+    return AveragedModel(model, multi_avg_fn=update)
+
+
+def rising_ema(decay: float) -> Callable[..., None]:
+    """Return an update of ``AveragedModel`` whose decay is ``min(decay, (1 + n) / (10 + n))`` at update n.
+
+    So early weights, far from the last, are soon forgotten (the rule of TensorFlow's
+    ``ExponentialMovingAverage``, there for ``num_updates``).
+    """
+
+    def update(averages: list[Tensor], current: list[Tensor], count: Tensor | int) -> None:
+        number = int(count)
+        get_ema_multi_avg_fn(min(decay, (1 + number) / (10 + number)))(averages, current, count)
+
+    return update
 
 
 @torch.no_grad()

@@ -74,6 +74,7 @@ class TrainConfig:
     distill_temperature: float = option(4.0, "By which both nets' logits are divided.")
     ema_decay: float = option(0.0, "Decay of the averaged weights, 0 for none.")
     ema_start: float = option(0.5, "Share of the steps after which averaging starts.")
+    ema_warmup: bool = option(False, "Let the decay rise to ema_decay: at step n at most (1 + n) / (10 + n).")
     eval_every: int = option(1, "Epochs between looks at the test images; 0: at the end only.")
     checkpoint_minutes: float = option(0.0, "Also write a checkpoint when so many have passed; 0: no.")
     seed: int = option(0, "Of initialisation, order and augmentation.")

@@ -49,10 +49,21 @@ RUNS_DIR = WEIGHTS_DIR.parent.parent / "docs" / "runs"
     "--replace", is_flag=True, help="Take the place of weights that the tag has; before a release only."
 )
 @click.option(
+    "--epochs-before", default=0, help="Epochs of the weights that the run started from, for the table."
+)
+@click.option(
     "--before", default="", help="What the weights had seen that the run started from, for the card."
 )
 def main(
-    run: Path, data: str, machine: str, log: Path, bundle: bool, tag: str | None, replace: bool, before: str
+    run: Path,
+    data: str,
+    machine: str,
+    log: Path,
+    bundle: bool,
+    tag: str | None,
+    replace: bool,
+    epochs_before: int,
+    before: str,
 ) -> None:
     """Bundle the weights of the finished run in folder RUN, whose output is in the file LOG."""
     source = run / WEIGHTS
@@ -99,6 +110,7 @@ def main(
         "loss": round(score.loss, 4),
         "recipe": metadata["recipe"],
         "epochs": int(metadata["epochs"]),
+        **({"epochs_before": epochs_before} if epochs_before else {}),
         "seed": int(metadata["seed"]),
         "train_seconds": round(_training_seconds(run), 1),
         "machine": machine,
@@ -168,6 +180,7 @@ def _card(
     epoch = "the epoch that scored best" if recipe.get("keep_best") else "the last epoch"
     every = recipe["eval_every"]
     looks = f"the test images were looked at {f'each {every} epochs' if every else 'once, at the end'}"
+    earlier = f"{fields['epochs_before']} + " if fields.get("epochs_before") else ""
     minutes = f"{fields['train_seconds'] / 60:.0f} minutes on {fields['machine']}"
     return f"""# {name}
 
@@ -179,7 +192,7 @@ def _card(
 | parameters, multiply-adds of an image | {fields["num_params"]:,}, {fields["macs"]:,} |
 | stored in | {stored} |
 | top-1 accuracy before, in single precision | {full_top1:.2f}% |
-| training | {fields["epochs"]} epochs, seed {fields["seed"]}, {minutes} |
+| training | {earlier}{fields["epochs"]} epochs, seed {fields["seed"]}, {minutes} |
 | library | sparsenet_models {fields["library_version"]}, commit {fields["git_commit"] or "unknown"} |
 | licence | {fields["license"]} |
 | sha256 | `{fields["sha256"]}` |
