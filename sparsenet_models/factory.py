@@ -93,7 +93,7 @@ def create_model(
         raise ValueError("give one of pretrained=True and checkpoint_path, not both")
     if num_classes is not None:
         num_classes = integer("num_classes", num_classes, minimum=0)
-    elif features_only:
+    elif features_only and model_kwargs.get("global_pool") == "":
         num_classes = 0
     if in_chans is not None:
         in_chans = integer("in_chans", in_chans, minimum=1)
@@ -109,7 +109,7 @@ def create_model(
         model = entrypoint(**kwargs)
     model.pretrained_cfg = _cfg_dict(model, cfg)  # type: ignore[assignment]
     model.model_args = kwargs  # type: ignore[assignment]
-    new_head = num_classes is not None
+    new_head = num_classes is not None or features_only
     if pretrained:
         path = load_pretrained(model, cfg, new_head=new_head, cache_dir=cache_dir)
         cfg_of(model)["file"] = str(path)
