@@ -125,10 +125,7 @@ def _read_class_folders(
             names = [child.name for child in _visible_folders(Path(directory))]
             return names, {name: index for index, name in enumerate(names)}
 
-    try:
-        files = VisibleImageFolder(str(folder), allow_empty=True)
-    except FileNotFoundError as error:
-        raise ValueError(f"{folder} holds no class folders of images ({error})") from error
+    files = VisibleImageFolder(str(folder), allow_empty=True)
     if not files.samples:
         raise ValueError(f"{folder} holds class folders but no image in any of them")
     paths = [path for path, _ in files.samples]

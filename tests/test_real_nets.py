@@ -9,6 +9,7 @@ import copy
 
 import pytest
 import torch
+from test_backbone import assert_the_head_can_be_taken_off_and_changed
 from torch import Tensor, nn
 
 from sparsenet_models import create_model, list_models
@@ -86,13 +87,7 @@ def test_the_last_intermediate_is_what_the_head_receives(name):
 
 @one_of_each_family
 def test_the_head_can_be_taken_off_and_changed(name):
-    net = build(name).eval()
-    net.reset_classifier(0)
-    assert net(images()).shape == (2, net.num_features)
-    net.reset_classifier(7)
-    assert net(images()).shape == (2, 7)
-    net.reset_classifier(0, global_pool="")
-    assert torch.equal(net(images()), net.forward_features(images()))
+    assert_the_head_can_be_taken_off_and_changed(build(name).eval(), images())
 
 
 @one_of_each_family
