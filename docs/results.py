@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sparsenet_models import create_model, get_pretrained_cfg
-from sparsenet_models.published import PUBLISHED
+from sparsenet_models.analysis.published import PUBLISHED
 
 DOCS = Path(__file__).parent
 

@@ -23,8 +23,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sparsenet_models import create_model, get_pretrained_cfg, resolve_data_config
-from sparsenet_models.model_analysis import analyze_model
-from sparsenet_models.published import PUBLISHED
+from sparsenet_models.analysis.nets import analyze_model
+from sparsenet_models.analysis.published import PUBLISHED
 
 SIZES = ("bc_40_k12", "bc_100_k24", "bc_100_k36", "bc_100_k64", "bc_100_k16_32_64", "100_k24", "100_k36")
 # The project's stem of this net: 24 channels, 48 in the dense one.
@@ -114,7 +114,7 @@ def some_images(tag: str) -> tuple[Tensor, Tensor, str]:
     if folder is None:
         classes = get_pretrained_cfg(f"sparsenet_bc_40_k12.{tag}").num_classes
         return torch.randn(BATCH, 3, SIDE, SIDE), torch.randint(classes, (BATCH,)), "random"
-    from sparsenet_models.data import load_image_set
+    from sparsenet_models.data.datasets import load_image_set
 
     found = load_image_set(Path(folder) / tag, "test", config)
     mean, std = (torch.tensor(config[key]).view(3, 1, 1) for key in ("mean", "std"))

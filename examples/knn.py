@@ -18,8 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sparsenet_models import create_model, resolve_data_config
-from sparsenet_models.data import load_image_set
-from sparsenet_models.evaluate import normalised
+from sparsenet_models.data.datasets import load_image_set
+from sparsenet_models.data.evaluate import normalised
 
 LEAST_GAIN = 8.0
 """Points of accuracy by which features must beat pixels."""

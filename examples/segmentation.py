@@ -20,9 +20,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sparsenet_models import create_model, resolve_data_config
-from sparsenet_models.data import load_image_set
-from sparsenet_models.evaluate import normalised
-from sparsenet_models.image_set import ImageSet
+from sparsenet_models.data.datasets import load_image_set
+from sparsenet_models.data.evaluate import normalised
+from sparsenet_models.data.image_set import ImageSet
 
 TILES = 3
 BATCH_SIZE = 8

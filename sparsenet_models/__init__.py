@@ -3,78 +3,69 @@
 The names below are resolved at first use, so that importing the package costs no torch.
 """
 
-from __future__ import annotations
+import sys
+from typing import TYPE_CHECKING
 
-import importlib
-from typing import TYPE_CHECKING, Any
-
-__version__ = "0.1.0"
+from ._moved import MOVED, MovedModules
+from ._version import __version__ as __version__
+from .common.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from .aggregation import StageGraph as StageGraph
     from .aggregation import dense_aggregation_indices as dense_aggregation_indices
     from .aggregation import sparse_aggregation_indices as sparse_aggregation_indices
-    from .deprecation import register_model_deprecations as register_model_deprecations
+    from .data.transforms import create_transform as create_transform
+    from .data.transforms import resolve_data_config as resolve_data_config
     from .factory import create_model as create_model
-    from .features import FeatureNet as FeatureNet
-    from .folder import save_pretrained as save_pretrained
-    from .freezing import freeze as freeze
-    from .freezing import unfreeze as unfreeze
-    from .hub import push_to_hub as push_to_hub
-    from .models import DenseNet as DenseNet
-    from .models import FractalNet as FractalNet
-    from .models import ResNet as ResNet
-    from .models import SparseNet as SparseNet
-    from .pretrained import load_checkpoint as load_checkpoint
-    from .pretrained_cfg import PretrainedCfg as PretrainedCfg
-    from .registry import get_pretrained_cfg as get_pretrained_cfg
-    from .registry import is_model as is_model
-    from .registry import list_models as list_models
-    from .registry import list_pretrained as list_pretrained
-    from .registry import model_entrypoint as model_entrypoint
-    from .registry import register_model as register_model
-    from .registry import split_model_name_tag as split_model_name_tag
-    from .transforms import create_transform as create_transform
-    from .transforms import resolve_data_config as resolve_data_config
+    from .models.densenet import DenseNet as DenseNet
+    from .models.feature_net import FeatureNet as FeatureNet
+    from .models.fractalnet import FractalNet as FractalNet
+    from .models.freezing import freeze as freeze
+    from .models.freezing import unfreeze as unfreeze
+    from .models.listing import list_models as list_models
+    from .models.listing import list_pretrained as list_pretrained
+    from .models.pretrained_cfg import PretrainedCfg as PretrainedCfg
+    from .models.registry import get_pretrained_cfg as get_pretrained_cfg
+    from .models.registry import is_model as is_model
+    from .models.registry import model_entrypoint as model_entrypoint
+    from .models.registry import register_model as register_model
+    from .models.registry import register_model_deprecations as register_model_deprecations
+    from .models.registry import split_model_name_tag as split_model_name_tag
+    from .models.resnet import ResNet as ResNet
+    from .models.sparsenet import SparseNet as SparseNet
+    from .pretrained.folder import save_pretrained as save_pretrained
+    from .pretrained.load import load_checkpoint as load_checkpoint
+    from .pretrained.push import push_to_hub as push_to_hub
 
-_HOME = {
-    "DenseNet": "models",
-    "FractalNet": "models",
-    "FeatureNet": "features",
-    "PretrainedCfg": "pretrained_cfg",
-    "ResNet": "models",
-    "SparseNet": "models",
+_HOMES = {
+    "DenseNet": "models.densenet",
+    "FeatureNet": "models.feature_net",
+    "FractalNet": "models.fractalnet",
+    "PretrainedCfg": "models.pretrained_cfg",
+    "ResNet": "models.resnet",
+    "SparseNet": "models.sparsenet",
     "StageGraph": "aggregation",
     "create_model": "factory",
-    "create_transform": "transforms",
+    "create_transform": "data.transforms",
     "dense_aggregation_indices": "aggregation",
-    "freeze": "freezing",
-    "get_pretrained_cfg": "registry",
-    "is_model": "registry",
-    "list_models": "registry",
-    "list_pretrained": "registry",
-    "load_checkpoint": "pretrained",
-    "model_entrypoint": "registry",
-    "push_to_hub": "hub",
-    "register_model": "registry",
-    "register_model_deprecations": "deprecation",
-    "resolve_data_config": "transforms",
-    "save_pretrained": "folder",
+    "freeze": "models.freezing",
+    "get_pretrained_cfg": "models.registry",
+    "is_model": "models.registry",
+    "list_models": "models.listing",
+    "list_pretrained": "models.listing",
+    "load_checkpoint": "pretrained.load",
+    "model_entrypoint": "models.registry",
+    "push_to_hub": "pretrained.push",
+    "register_model": "models.registry",
+    "register_model_deprecations": "models.registry",
+    "resolve_data_config": "data.transforms",
+    "save_pretrained": "pretrained.folder",
     "sparse_aggregation_indices": "aggregation",
-    "split_model_name_tag": "registry",
-    "unfreeze": "freezing",
+    "split_model_name_tag": "models.registry",
+    "unfreeze": "models.freezing",
 }
 
-__all__ = ["__version__", *_HOME]
+__all__ = ["__version__", *_HOMES]
+__getattr__, __dir__ = lazy_exports(__name__, _HOMES)
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f".{_HOME[name]}", __name__), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+sys.meta_path.append(MovedModules(__name__, MOVED))

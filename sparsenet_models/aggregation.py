@@ -14,7 +14,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 
-from .arguments import integer, is_integer
+from .common.arguments import integer, is_integer
 
 AggregationRule = Callable[[int], Sequence[int]]
 """A pattern: called with a layer ``l >= 1``, returns distinct outputs in ``[0, l)``."""

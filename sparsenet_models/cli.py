@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from . import __version__
+from ._version import __version__
 
 PRECISIONS = ("float32", "bfloat16")
 BAR_WIDTH = 30
@@ -58,7 +58,7 @@ def predict(
     **options: Any,
 ) -> None:
     """Tell what is on each IMAGE."""
-    from .predict import predict as run
+    from .data.predict import predict as run
 
     net = _model_with_weights(model, **options)
     answered, failed = [], False
@@ -85,7 +85,7 @@ def predict(
 @click.option("--pretrained", is_flag=True, help="Only name.tag with weights, and what their cards tell.")
 def list_(pattern: str, pretrained: bool) -> None:
     """List the models whose name matches PATTERN (with * and ?)."""
-    from .registry import list_models, list_pretrained
+    from .models.listing import list_models, list_pretrained
 
     if not pretrained:
         click.echo("".join(f"{name}\n" for name in list_models(pattern)), nl=False)
@@ -103,7 +103,7 @@ def list_(pattern: str, pretrained: bool) -> None:
 def info(model: str) -> None:
     """Print what is known of MODEL (a name, or name.tag): size, input, weights and their evidence."""
     from .factory import create_model
-    from .registry import get_pretrained_cfg, tags_with_weights
+    from .models.registry import get_pretrained_cfg, tags_with_weights
 
     cfg = get_pretrained_cfg(model)
     net = create_model(model, device="meta")
@@ -122,8 +122,8 @@ def info(model: str) -> None:
 def verify(context: click.Context, names: tuple[str, ...], cache_dir: str | None) -> None:
     """Check the sha256 of the weights of each NAME (default: all), fetched where they are not here."""
     from .factory import create_model
-    from .pretrained_cfg import cfg_of
-    from .registry import list_pretrained
+    from .models.listing import list_pretrained
+    from .models.pretrained_cfg import cfg_of
 
     failed = False
     for name in names or list_pretrained():
@@ -149,7 +149,7 @@ def convert(source: Path, target: Path, model: str, stem_channels: int | None) -
     Knows the layouts of the original SparseNet code, of a course project's and of pytorchcv, with or without
     wrappers. A folder is for `local-dir:` and the Hub.
     """
-    from .convert import convert_checkpoint
+    from .integrations.convert import convert_checkpoint
 
     net = convert_checkpoint(source, target, model, stem_channels)
     count = sum(parameter.numel() for parameter in net.parameters())
@@ -166,9 +166,9 @@ def convert(source: Path, target: Path, model: str, stem_channels: int | None) -
 @click.option("--precision", type=click.Choice(PRECISIONS), default="float32", show_default=True)
 def validate(model: str | None, data: str, tta: bool, batch_size: int, **options: Any) -> None:
     """Measure NAME.TAG on the test images of a set: top-1, top-5, loss, images/s."""
-    from .data import load_image_set
-    from .evaluate import evaluate, with_classes
-    from .transforms import resolve_data_config
+    from .data.datasets import load_image_set
+    from .data.evaluate import evaluate, with_classes
+    from .data.transforms import resolve_data_config
 
     if model is None and options["checkpoint"] is None:
         raise click.UsageError("name a model, or give a weight file by --checkpoint")
@@ -272,7 +272,7 @@ def recipes() -> None:
 @click.option("--checkpoint", help="A weight file of your own for NAME.TAG.")
 def export(model: str, file_format: str, out: str, size: int | None, checkpoint: str | None) -> None:
     """Write NAME.TAG as a file that runs without this library, once it has given the net's own logits."""
-    from .export import ExportFailed, export_model
+    from .integrations.export import ExportFailed, export_model
 
     net = _model_with_weights(model, checkpoint, device="cpu", precision="float32")
     try:
@@ -290,8 +290,8 @@ def export(model: str, file_format: str, out: str, size: int | None, checkpoint:
 @click.option("--growth", is_flag=True, help="Print the laws fitted over N = 16 ... 4096 instead.")
 def analyze(names: tuple[str, ...], depths: str | None, as_csv: bool, as_json: bool, growth: bool) -> None:
     """Count links, paths, parameters and arithmetic of rules (sparse, dense, resnet) and of models."""
-    from .analysis import analyze as run
-    from .analysis import growth_curves, parse_depths
+    from .analysis.analyze import analyze as run
+    from .analysis.rules import growth_curves, parse_depths
 
     if growth == bool(names):
         raise click.ClickException("give rules or models to analyse, or --growth alone")
@@ -334,9 +334,9 @@ def _out(default: str) -> Any:
 def pattern(rules: tuple[str, ...], depth: int, base: int, out: Path) -> None:
     """Draw who reads whom under RULE (sparse, dense, resnet): arcs and a matrix."""
     from .aggregation import StageGraph
-    from .analysis import RULES
-    from .plot import plot_pattern
-    from .suggest import did_you_mean
+    from .analysis.plot import plot_pattern
+    from .analysis.rules import RULES
+    from .common.messages import did_you_mean
 
     for rule in rules:
         if rule not in RULES:
@@ -355,7 +355,7 @@ def pattern(rules: tuple[str, ...], depth: int, base: int, out: Path) -> None:
 @_out("growth.png")
 def growth(out: Path) -> None:
     """Draw how links, parameters and gradient path grow in the families; `analyze --growth` has the fits."""
-    from .plot import plot_growth
+    from .analysis.plot import plot_growth
 
     plot_growth(out)
 
@@ -364,7 +364,7 @@ def growth(out: Path) -> None:
 @_out("accuracy.png")
 def accuracy(out: Path) -> None:
     """Draw error against parameters and multiply-adds: our weights and what others published."""
-    from .plot import plot_accuracy
+    from .analysis.plot import plot_accuracy
 
     plot_accuracy(out)
 
@@ -374,7 +374,7 @@ def accuracy(out: Path) -> None:
 @_out("curves.png")
 def curves(metrics: Path, out: Path) -> None:
     """Draw the loss, the learning rate and the error of a training run."""
-    from .plot import plot_curves
+    from .analysis.plot import plot_curves
 
     plot_curves(metrics, out)
 
@@ -384,7 +384,7 @@ def curves(metrics: Path, out: Path) -> None:
 @_out("weights.png")
 def weights(models: tuple[str, ...], out: Path) -> None:
     """Draw which sources a trained net's layers weigh most; FILE is a weight file by `train`."""
-    from .plot import plot_weights
+    from .analysis.plot import plot_weights
 
     plot_weights({_title(model): _net_of(model) for model in models}, out)
 
@@ -396,11 +396,11 @@ def _net_of(model: str) -> Any:
 
 
 def _title(model: str) -> str:
-    from .weight_file import described_in
+    from .pretrained.weight_file import read_weight_description
 
     if not model.endswith(".safetensors"):
         return model
-    told = described_in(Path(model))[0]
+    told = read_weight_description(Path(model))[0]
     return f"{told}\n({model})" if told else model
 
 
@@ -431,11 +431,11 @@ def _model_with_weights(model: str | None, checkpoint: str | None, device: str, 
     """Return MODEL with the tag's weights, or with those of a file and the classes that it names."""
     import torch
 
-    from .devices import select_device
+    from .common.devices import select_device
     from .factory import create_model
-    from .folder import holds_saved_model
-    from .predict import best_cifar10_model
-    from .weight_file import described_in
+    from .models.listing import best_cifar10_model
+    from .pretrained.folder import holds_saved_model
+    from .pretrained.weight_file import read_weight_description
 
     where = {"device": select_device(device), "dtype": getattr(torch, precision)}
     if checkpoint is None and model and Path(model).is_dir():
@@ -444,7 +444,7 @@ def _model_with_weights(model: str | None, checkpoint: str | None, device: str, 
         model, checkpoint = None, f"{model}/model.safetensors"
     if checkpoint is None:
         return create_model(model or best_cifar10_model(), pretrained=True, **where)
-    told, overlay = described_in(Path(checkpoint))
+    told, overlay = read_weight_description(Path(checkpoint))
     name = model or told
     if name is None:
         raise click.ClickException(f"{checkpoint} does not say of which net it is: name it with --model")

@@ -13,14 +13,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from .arguments import integer, keywords_of
-from .features import FeatureNet
+from .common.arguments import integer, keywords_of
+from .common.messages import did_you_mean
 from .models.classifier_net import ClassifierNet
-from .pretrained import load_into, load_pretrained
-from .pretrained_cfg import NO_FIGURES, PretrainedCfg, cfg_of
-from .registry import get_pretrained_cfg, model_entrypoint
-from .source import described_elsewhere
-from .suggest import did_you_mean
+from .models.feature_net import FeatureNet
+from .models.pretrained_cfg import NO_METRICS, PretrainedCfg, cfg_of
+from .models.registry import get_pretrained_cfg, model_entrypoint
+from .pretrained.load import load_into, load_pretrained
+from .pretrained.source import described_elsewhere
 
 
 def create_model(
@@ -80,7 +80,7 @@ def create_model(
     else:
         entrypoint, cfg = model_entrypoint(described.architecture), described.cfg
     if model_kwargs:
-        cfg = replace(cfg, **NO_FIGURES)
+        cfg = replace(cfg, **NO_METRICS)
     if described is not None:
         model_kwargs = {**described.model_args, **model_kwargs}
         if in_chans is not None:
@@ -135,14 +135,14 @@ def _check_keywords(name: str, entrypoint: Callable[..., nn.Module], kwargs: Map
 
 def _cfg_dict(model: nn.Module, cfg: PretrainedCfg) -> dict[str, Any]:
     """Return ``cfg`` as a dict, with the fields that the net's own head and stem decide."""
-    if not cfg.tells_of_images:
+    if not cfg.has_data_config:
         # Registered without a configuration: what images it wants is not known, and not made up.
         return {"architecture": cfg.architecture, "num_classes": getattr(model, "num_classes", None)}
     classes = getattr(model, "num_classes", cfg.num_classes)
     channels = getattr(model, "in_chans", cfg.input_size[0])
     changes: dict[str, Any] = {"num_classes": classes}
     if classes != cfg.num_classes:
-        changes |= NO_FIGURES
+        changes |= NO_METRICS
     if cfg.label_names is not None and classes != len(cfg.label_names):
         changes["label_names"] = None
     if channels != cfg.input_size[0]:

@@ -9,13 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
-from torch import nn
 
-from sparsenet_models import list_models, registry
-
-REPOSITORY = Path(__file__).parent.parent
+from sparsenet_models.models.registry import temporary_registry
 
 
 @pytest.fixture(scope="session")
@@ -66,22 +62,6 @@ def ten_class_folder(tmp_path_factory: pytest.TempPathFactory, colour_folder: Pa
 
 @pytest.fixture
 def own_models() -> Iterator[None]:
-    """Put the registry back as it was, whatever the test registers."""
-    list_models()  # registers the library's own
-    entrypoints = dict(registry._entrypoints)
-    cfgs = {name: dict(tagged) for name, tagged in registry._tagged_cfgs.items()}
-    yield
-    for now, before in ((registry._entrypoints, entrypoints), (registry._tagged_cfgs, cfgs)):
-        now.clear()
-        now.update(before)
-
-
-def scrambled(net: nn.Module) -> nn.Module:
-    """Give every tensor values that no new net has."""
-    with torch.no_grad():
-        for tensor in net.state_dict().values():
-            if tensor.is_floating_point():
-                tensor.uniform_(0.5, 1.5)
-            else:
-                tensor.fill_(7)
-    return net
+    """Let the test register what it likes: it is forgotten afterwards."""
+    with temporary_registry():
+        yield

@@ -17,9 +17,9 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from conftest import REPOSITORY
 from hypothesis import example, given
 from hypothesis import strategies as st
+from support.repository import REPOSITORY
 
 from sparsenet_models import aggregation
 from sparsenet_models.aggregation import StageGraph, dense_aggregation_indices, sparse_aggregation_indices

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from conftest import REPOSITORY
 from PIL import Image
 from safetensors import safe_open
+from support.repository import REPOSITORY
 
 from sparsenet_models import create_model, list_models, list_pretrained
 from sparsenet_models.cli import main
-from sparsenet_models.weight_file import save_weights
+from sparsenet_models.pretrained.weight_file import save_weights
 
 PHOTOS = REPOSITORY / "examples" / "photos"
 MODEL = "sparsenet_bc_40_k12.cifar10"

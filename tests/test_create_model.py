@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import scrambled
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reliability import fault
 from safetensors.torch import save_file
+from support.nets import scrambled
+from support.reliability import fault
 from torch import Tensor, nn
 
 from sparsenet_models import (
@@ -25,8 +25,8 @@ from sparsenet_models import (
     resolve_data_config,
     save_pretrained,
 )
-from sparsenet_models.export import export_model
-from sparsenet_models.weight_file import save_weights
+from sparsenet_models.integrations.export import export_model
+from sparsenet_models.pretrained.weight_file import save_weights
 
 NAME = "sparsenet_bc_40_k12"
 HEAD = {"head.fc.weight", "head.fc.bias"}

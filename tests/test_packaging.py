@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import REPOSITORY
+from support.repository import REPOSITORY
 
 from sparsenet_models import list_pretrained
 

@@ -20,8 +20,8 @@ import torch
 import torch.nn.functional as F
 
 from sparsenet_models import create_model
-from sparsenet_models.devices import select_device
-from sparsenet_models.model_analysis import analyze_model
+from sparsenet_models.analysis.nets import analyze_model
+from sparsenet_models.common.devices import select_device
 from sparsenet_models.training.precision import autocast
 
 MATRIX_SIDES = (1024, 2048, 4096)

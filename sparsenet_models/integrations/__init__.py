@@ -1,1 +1,1 @@
-"""Doors into other libraries, each of which must be installed for its own module alone."""
+"""Doors into other libraries and file formats, each of which must be installed for its own module alone."""

@@ -21,9 +21,10 @@ from typing import Any
 from torch import nn
 
 from ..factory import create_model
-from ..pretrained import verified_file
-from ..pretrained_cfg import PretrainedCfg, cfg_of
-from ..registry import get_pretrained_cfg, list_models, split_model_name_tag
+from ..models.listing import list_models
+from ..models.pretrained_cfg import PretrainedCfg, cfg_of
+from ..models.registry import get_pretrained_cfg, split_model_name_tag
+from ..pretrained.load import verified_file
 
 try:
     import timm

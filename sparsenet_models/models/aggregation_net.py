@@ -13,10 +13,10 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from ..aggregation import AggregationRule, StageGraph
-from ..arguments import integer, share
-from ..layers import CifarStem, ClassifierHead, ImageNetStem, PreActivationLayer, Transition
-from ..norms import ActLayer, NormLayer, act_layer_of, norm_layer_of
-from ..stage import MERGES, Stage
+from ..common.arguments import fraction, integer
+from ..layers.blocks import CifarStem, ClassifierHead, ImageNetStem, PreActivationLayer, Transition
+from ..layers.norms import ActLayer, NormLayer, act_layer_of, norm_layer_of
+from ..layers.stage import MERGES, Stage
 from .classifier_net import AFTER_EVERY_LAYER, ClassifierNet, initialise_convolution, rising
 
 CIFAR_STAGES = 3
@@ -91,9 +91,9 @@ class AggregationNet(ClassifierNet):
         if stem not in STEMS:
             raise ValueError(f"stem must be one of {tuple(STEMS)}, got {stem!r}")
         in_chans = integer("in_chans", in_chans, minimum=1)
-        drop_rate = share("drop_rate", drop_rate)
-        proj_drop_rate = share("proj_drop_rate", proj_drop_rate)
-        drop_path_rate = share("drop_path_rate", drop_path_rate)
+        drop_rate = fraction("drop_rate", drop_rate)
+        proj_drop_rate = fraction("proj_drop_rate", proj_drop_rate)
+        drop_path_rate = fraction("drop_path_rate", drop_path_rate)
         norm_layer = norm_layer_of(norm_layer)
         act_layer = act_layer_of(act_layer)
         if stem_channels is None:

@@ -7,10 +7,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ..features import chosen_indices
-from ..layers import ClassifierHead
-from ..pretrained_cfg import NO_FIGURES
-from ..stage import Checkpointable
+from ..layers.blocks import ClassifierHead
+from ..layers.stage import Checkpointable
+from .features import chosen_indices
+from .pretrained_cfg import NO_METRICS
 
 AFTER_EVERY_LAYER = 99_999
 """timm's number, in a group matcher, for what follows all layers of a stage."""
@@ -79,7 +79,7 @@ class ClassifierNet(nn.Module):
         like = next(self.parameters())
         self.head.reset(num_classes, global_pool, like.device, like.dtype)
         known = self.pretrained_cfg.keys()
-        news = {"num_classes": self.num_classes, "label_names": None, **NO_FIGURES}
+        news = {"num_classes": self.num_classes, "label_names": None, **NO_METRICS}
         self.pretrained_cfg |= {key: value for key, value in news.items() if key in known}
 
     def parts(self) -> list[str]:

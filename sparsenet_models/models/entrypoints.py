@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from ..cifar import (
+from ..data.cifar import (
     CIFAR10_CLASSES,
     CIFAR10_MEAN,
     CIFAR10_STD,
@@ -16,8 +16,8 @@ from ..cifar import (
     CIFAR100_MEAN,
     CIFAR100_STD,
 )
-from ..pretrained_cfg import PretrainedCfg
-from ..registry import register_model
+from .pretrained_cfg import PretrainedCfg
+from .registry import register_model
 
 CIFAR_SIZES: dict[str, dict[str, Any]] = {
     "40_k12": dict(depth=40, growth_rate=12),

@@ -16,15 +16,22 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..arguments import integer, share
-from ..layers import ClassifierHead
-from ..norms import ActLayer, NormLayer, act_layer_of, norm_layer_of
-from ..pretrained_cfg import IMAGE_FIELDS
-from ..stage import Checkpointable
+from ..common.arguments import fraction, integer
+from ..layers.blocks import ClassifierHead
+from ..layers.norms import ActLayer, NormLayer, act_layer_of, norm_layer_of
+from ..layers.stage import Checkpointable
 from .classifier_net import ClassifierNet, initialise_convolution
 from .entrypoints import register_cifar_models
+from .pretrained_cfg import DATA_CONFIG_KEYS
 
-TRUE_OF_A_COLUMN = {*IMAGE_FIELDS, "min_input_size", "pool_size", "num_classes", "label_names", "classifier"}
+COLUMN_KEYS = {
+    *DATA_CONFIG_KEYS,
+    "min_input_size",
+    "pool_size",
+    "num_classes",
+    "label_names",
+    "classifier",
+}
 """What is known of a net that holds for its columns, which no name builds and nobody measured."""
 
 
@@ -168,7 +175,7 @@ class ColumnNet(BlockNet):
         # A head of its own, so that changing it leaves the other's alone, around the same weights.
         self.head = ClassifierHead(like.num_features, 0, like.global_pool, like.head.drop.p)
         self.head.num_classes, self.head.fc = like.num_classes, like.head.fc
-        known = {key: value for key, value in like.pretrained_cfg.items() if key in TRUE_OF_A_COLUMN}
+        known = {key: value for key, value in like.pretrained_cfg.items() if key in COLUMN_KEYS}
         self.pretrained_cfg = {**known, "first_conv": "blocks.0.0.conv"} if known else {}
         self.training = like.training
 
@@ -220,11 +227,11 @@ class FractalNet(BlockNet):
         self.num_columns = integer("columns", columns, minimum=1)
         if not isinstance(widths, Sequence) or not widths:
             raise ValueError(f"widths must be a sequence of at least one number, got {widths!r}")
-        drop_path_rate = share("drop_path_rate", drop_path_rate)
-        drop_rate = share("drop_rate", drop_rate)
+        drop_path_rate = fraction("drop_path_rate", drop_path_rate)
+        drop_rate = fraction("drop_rate", drop_rate)
         norm_layer = norm_layer_of(norm_layer)
         act_layer = act_layer_of(act_layer)
-        self.global_drop_path = share("global_drop_path", global_drop_path, whole=True)
+        self.global_drop_path = fraction("global_drop_path", global_drop_path, one_allowed=True)
         self.in_chans = integer("in_chans", in_chans, minimum=1)
         self.blocks = nn.ModuleList()
         self.feature_info: list[dict[str, Any]] = []

@@ -15,10 +15,10 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..aggregation import AggregationRule, StageGraph
-from ..arguments import integer, share
-from ..layers import CifarStem, ClassifierHead, DropPath
-from ..norms import ActLayer, NormLayer, act_layer_of, norm_layer_of
-from ..stage import Stage
+from ..common.arguments import fraction, integer
+from ..layers.blocks import CifarStem, ClassifierHead, DropPath
+from ..layers.norms import ActLayer, NormLayer, act_layer_of, norm_layer_of
+from ..layers.stage import Stage
 from .classifier_net import AFTER_EVERY_LAYER, ClassifierNet, initialise_convolution, rising
 from .entrypoints import register_cifar_models
 
@@ -155,8 +155,8 @@ class ResNet(ClassifierNet):
             raise ValueError(f"widths must be a sequence of at least one number, got {widths!r}")
         widths = tuple(integer("each of widths", width, minimum=1) for width in widths)
         graph = StageGraph(_stage_layers(depth, len(widths), bottleneck), aggregation, base)
-        drop_rate = share("drop_rate", drop_rate)
-        drop_path_rate = share("drop_path_rate", drop_path_rate)
+        drop_rate = fraction("drop_rate", drop_rate)
+        drop_path_rate = fraction("drop_path_rate", drop_path_rate)
         norm_layer = norm_layer_of(norm_layer)
         act_layer = act_layer_of(act_layer)
         drop_path_rates = iter(rising(drop_path_rate, graph.num_layers * len(widths)))

@@ -1,1 +1,1 @@
-"""The training loop that made the bundled weights, and what it is built from."""
+"""The trainer that made the bundled weights, its recipes, and the release of what it trained."""

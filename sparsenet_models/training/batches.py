@@ -12,8 +12,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from ..evaluate import normalised
-from ..image_set import AnyImageSet
+from ..data.evaluate import normalised
+from ..data.image_set import AnyImageSet
 from .augment import cut_out, mixed, padded_crop, padding_of, trivially_augmented
 from .config import TrainConfig
 from .distributed import Processes

@@ -11,15 +11,16 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from .. import registry
-from ..data import has_split, load_image_set
-from ..deprecation import current_name
+from ..data.datasets import has_split, load_image_set
+from ..data.image_set import AnyImageSet, StreamedImageSet
+from ..data.transforms import resolve_data_config
 from ..factory import create_model
-from ..image_set import AnyImageSet, StreamedImageSet
+from ..models import registry
 from ..models.classifier_net import ClassifierNet
-from ..pretrained import load_into, verified_file
-from ..transforms import resolve_data_config
-from ..weight_file import described_in
+from ..models.deprecation import current_name
+from ..models.listing import list_models
+from ..pretrained.load import load_into, verified_file
+from ..pretrained.weight_file import read_weight_description
 from .config import TrainConfig
 from .hold_out import hold_out
 from .progress import say
@@ -124,7 +125,7 @@ def name_with_tag(config: TrainConfig, image_set: AnyImageSet) -> str:
         ValueError: the name has a tag whose classes are others.
     """
     architecture, tag = current_name(*registry.split_model_name_tag(config.model))
-    tagged = registry.list_models(f"{architecture}.*", include_tags=True)
+    tagged = list_models(f"{architecture}.*", include_tags=True)
     by_classes = {registry.get_pretrained_cfg(other).label_names: other for other in reversed(tagged)}
     if not tag or config.pretrained:
         return by_classes.get(image_set.class_names, architecture)
@@ -149,7 +150,7 @@ def start_from(source: str, model: nn.Module, class_names: tuple[str, ...]) -> s
     if not path.exists() and registry.is_model(source):
         path = verified_file(registry.get_pretrained_cfg(source))
     head_left_out = load_into(model, path, new_head=True, headless=True, new_stem=True)
-    names = described_in(path)[1].get("label_names")
+    names = read_weight_description(path)[1].get("label_names")
     if not head_left_out and names is not None and tuple(names) != class_names:
         cast(ClassifierNet, model).reset_classifier(len(class_names))
         head_left_out = True

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..atomic import all_or_none, temporary_name
+from ..common.files import atomic_write, temporary_name
 from .progress import say
 
 CHECKPOINT = "checkpoint.pt"
@@ -38,14 +38,14 @@ def save_checkpoint(folder: Path, state: dict[str, Any]) -> None:
     """
     buffer = io.BytesIO()  # torch.save into a file of a full disk would not raise an OSError
     torch.save(state, buffer)
-    with all_or_none(folder / CHECKPOINT) as (path,):
+    with atomic_write(folder / CHECKPOINT) as (path,):
         path.write_bytes(buffer.getbuffer())
 
 
 def write_config(folder: Path, options: Mapping[str, Any]) -> None:
     """Replace ``config.json``: the run's options, and what it was computed with."""
     text = json.dumps(options, indent=2) + "\n"
-    with all_or_none(folder / CONFIG) as (path,):
+    with atomic_write(folder / CONFIG) as (path,):
         path.write_text(text, encoding="utf-8")
 
 
@@ -69,7 +69,7 @@ def load_checkpoint_state(folder: Path) -> dict[str, Any] | None:
 
 def write_metrics(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Replace ``metrics.csv`` by ``rows``, one an epoch."""
-    with all_or_none(folder / METRICS) as (path,), path.open("w", newline="", encoding="utf-8") as file:
+    with atomic_write(folder / METRICS) as (path,), path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()
         writer.writerows(rows)
@@ -84,7 +84,7 @@ def write_pictures(folder: Path, confusion: Tensor, class_names: Sequence[str]) 
         class_names: the classes.
     """
     try:
-        from ..plot import plot_confusion, plot_curves
+        from ..analysis.plot import plot_confusion, plot_curves
 
         plot_curves(folder / METRICS, folder / CURVES)
         plot_confusion(confusion, class_names, folder / CONFUSION)

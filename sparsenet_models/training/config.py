@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any
 
-from ..devices import DEVICES
-from ..suggest import did_you_mean
+from ..common.devices import DEVICES
+from ..common.messages import did_you_mean
 
 PRECISIONS = ("auto", "float32", "bfloat16")
 SCHEDULES = ("linear", "cosine", "step")

@@ -13,8 +13,8 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from ..devices import select_device
-from ..evaluate import Score
+from ..common.devices import select_device
+from ..data.evaluate import Score
 
 LONGEST_WAIT = timedelta(minutes=5)
 """For the other processes; then this one fails, and torchrun restarts them. torch's default is 30 minutes."""

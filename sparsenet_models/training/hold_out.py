@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from ..image_set import AnyImageSet
+from ..data.image_set import AnyImageSet
 
 
 def hold_out(image_set: AnyImageSet, share: float, seed: int) -> tuple[AnyImageSet, AnyImageSet]:

@@ -14,12 +14,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..atomic import all_or_none
-from ..evaluate import Score, evaluate
+from ..common.files import atomic_write
+from ..data.evaluate import Score, evaluate
+from ..data.image_set import AnyImageSet
 from ..factory import create_model
-from ..image_set import AnyImageSet
 from ..models import FractalNet
-from ..weight_file import git_commit, save_weights, weight_metadata
+from ..pretrained.weight_file import git_commit, save_weights, weight_metadata
 from .averaging import averaged, recalibrate
 from .batches import TrainingBatches
 from .build import (
@@ -266,7 +266,7 @@ class _Run:
             write_metrics(self.folder, self.rows)
             write_pictures(self.folder, score.confusion, self.class_names)
             metadata = self._metadata(score)
-            with all_or_none(weights) as (path,):
+            with atomic_write(weights) as (path,):
                 save_weights(self._final_model(), path, metadata)
         say(f"top-1 {score.top1:.2f}% (error {100 - score.top1:.2f}%) of {score.count:,} {self._scored_on()}")
         say(f"weights: {weights}")

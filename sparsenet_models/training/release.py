@@ -20,16 +20,16 @@ from typing import Any
 import click
 from torch import nn
 
-from ..atomic import all_or_none
-from ..data import load_image_set
-from ..evaluate import Score, evaluate
+from ..analysis.nets import analyze_model
+from ..common.files import atomic_write
+from ..data.datasets import load_image_set
+from ..data.evaluate import Score, evaluate
+from ..data.image_set import AnyImageSet
+from ..data.transforms import resolve_data_config
 from ..factory import create_model
-from ..image_set import AnyImageSet
-from ..model_analysis import analyze_model
-from ..pretrained import read_metadata
-from ..registry import WEIGHTS_DIR
-from ..transforms import resolve_data_config
-from ..weight_file import described_in, save_weights
+from ..models.registry import WEIGHTS_DIR
+from ..pretrained.load import read_metadata
+from ..pretrained.weight_file import read_weight_description, save_weights
 from .checkpoint import CONFIG, CURVES, METRICS, WEIGHTS
 
 MOST_LOST_TO_HALF = 0.05
@@ -78,7 +78,9 @@ def main(
         raise click.ClickException(
             f"{name} has weights: give --tag for a variant, --no-bundle, or --replace before a release"
         )
-    model = create_model(trained_as, checkpoint_path=source, pretrained_cfg_overlay=described_in(source)[1])
+    model = create_model(
+        trained_as, checkpoint_path=source, pretrained_cfg_overlay=read_weight_description(source)[1]
+    )
     config = resolve_data_config(model)
     test_set = load_image_set(data, "test", config)
     full_top1 = float(metadata["top1"])
@@ -96,7 +98,7 @@ def main(
     costs = analyze_model(trained_as).costs
     assert costs is not None, "a rule alone has none, a net has"
     metadata = {**metadata, "top1": f"{score.top1:.2f}"}
-    with all_or_none(target) as (path,):
+    with atomic_write(target) as (path,):
         save_weights(stored, path, metadata)
     fields = {
         "file": target.name,

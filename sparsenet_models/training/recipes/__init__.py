@@ -6,7 +6,7 @@ import pkgutil
 from importlib import import_module
 from typing import Any
 
-from ...suggest import did_you_mean
+from ...common.messages import did_you_mean
 
 
 def recipe_names() -> list[str]:

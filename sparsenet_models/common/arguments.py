@@ -1,0 +1,60 @@
+"""Checks of arguments, in one wording: the argument's name, what it must be, what it was."""
+
+from __future__ import annotations
+
+import inspect
+import numbers
+from collections.abc import Callable
+from typing import Any
+
+
+def is_integer(value: Any) -> bool:
+    """Return whether ``value`` is a whole number of Python's or numpy's; a bool is none."""
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
+
+
+def integer(name: str, value: Any, minimum: int) -> int:
+    """Return ``value`` as an int.
+
+    Raises:
+        TypeError: it is not an integer (a bool is not).
+        ValueError: it is below ``minimum``.
+    """
+    if not is_integer(value):
+        raise TypeError(f"{name} must be an integer, got {value!r} ({type(value).__name__})")
+    if value < minimum:
+        raise ValueError(f"{name} must be at least {minimum}, got {value}")
+    return int(value)
+
+
+def keywords_of(function: Callable[..., Any]) -> set[str] | None:
+    """Return the keywords that ``function`` takes, None where it takes any."""
+    parameters = inspect.signature(function).parameters
+    if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return None
+    return set(parameters)
+
+
+def takes(function: Callable[..., Any], *values: Any) -> bool:
+    """Return whether ``function`` can be called with just these values."""
+    try:
+        inspect.signature(function).bind(*values)
+    # torch.relu and the like tell no signature.
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def fraction(name: str, value: Any, *, one_allowed: bool = False) -> float:
+    """Return ``value`` as a float in [0, 1), with ``one_allowed`` in [0, 1].
+
+    Raises:
+        TypeError: it is not a number (a bool is not).
+        ValueError: it is out of range.
+    """
+    if not isinstance(value, numbers.Real) or isinstance(value, bool):
+        raise TypeError(f"{name} must be a number, got {value!r} ({type(value).__name__})")
+    number = float(value)
+    if not (0.0 <= number < 1.0 or (one_allowed and number == 1.0)):
+        raise ValueError(f"{name} must be in [0, 1{']' if one_allowed else ')'}, got {value!r}")
+    return number

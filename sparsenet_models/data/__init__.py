@@ -1,0 +1,10 @@
+"""Images: data sets, transforms, and what a net makes of them. No model name is known here."""
+
+from typing import TYPE_CHECKING
+
+from ..common.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from .datasets import load_image_set as load_image_set
+
+__getattr__, __dir__ = lazy_exports(__name__, {"load_image_set": "datasets"})

@@ -1,0 +1,107 @@
+"""How well a net does on a labelled set: top-1, top-5, loss, speed."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..common.messages import did_you_mean
+from .image_set import AnyImageSet
+
+
+@dataclass(frozen=True)
+class Score:
+    """``top1`` and ``top5`` in percent of ``count`` images, mean cross-entropy ``loss`` in nats.
+
+    ``confusion`` counts the images of each class (row) by what the net said (column).
+    """
+
+    top1: float
+    top5: float
+    loss: float
+    count: int
+    images_per_second: float
+    confusion: Tensor = field(compare=False, repr=False)
+
+
+@torch.inference_mode()
+def evaluate(
+    model: nn.Module,
+    image_set: AnyImageSet,
+    *,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+    batch_size: int = 64,
+    flip: bool = False,
+) -> Score:
+    """Score ``model`` in eval mode, single view, and leave it in the mode it was in.
+
+    Args:
+        model: the net, ``(N, C, H, W) -> (N, classes)``; computes on its own device and dtype.
+        image_set: the images and labels; with fewer than five classes top-5 counts them all.
+        mean: of each channel, pixels in [0, 1].
+        std: of each channel, likewise.
+        batch_size: images in a batch.
+        flip: two views: average the logits of each image and of its mirror image.
+    """
+    parameter = next(model.parameters())
+    was_training = model.training
+    top5 = 0
+    loss = 0.0
+    confusion: Tensor | None = None
+    start = time.perf_counter()
+    order = torch.arange(len(image_set)).split(batch_size)
+    model.eval()
+    try:
+        for images, labels in zip(image_set.batches(order), image_set.labels.split(batch_size)):
+            labels = labels.to(parameter.device)
+            inputs = normalised(images.to(parameter.device), mean, std).to(parameter.dtype)
+            inputs = inputs.contiguous(memory_format=torch.channels_last)
+            logits = model(inputs).float()
+            if flip:
+                logits = (logits + model(inputs.flip(-1)).float()) / 2
+            loss += F.cross_entropy(logits, labels, reduction="sum").item()
+            classes = logits.shape[1]
+            top = logits.topk(min(5, classes), dim=1).indices
+            top5 += int((top == labels[:, None]).any(dim=1).sum())
+            counts = (labels * classes + top[:, 0]).bincount(minlength=classes**2).view(classes, classes)
+            confusion = counts if confusion is None else confusion + counts
+    finally:
+        model.train(was_training)
+    seconds = time.perf_counter() - start
+    count = len(image_set)
+    assert confusion is not None, "an image set has an image"
+    top1 = int(confusion.trace())
+    return Score(
+        100 * top1 / count, 100 * top5 / count, loss / count, count, count / seconds, confusion.cpu()
+    )
+
+
+def with_classes(image_set: AnyImageSet, class_names: Sequence[str]) -> AnyImageSet:
+    """Return the set with its labels in the order of ``class_names``, of which it may lack some.
+
+    Raises:
+        ValueError: the set has a class that is not among them.
+    """
+    known = {name: index for index, name in enumerate(class_names)}
+    for name in image_set.class_names:
+        if name not in known:
+            raise ValueError(
+                f"{image_set.name} has a class {name!r} that the model does not have"
+                f"{did_you_mean(name, known) or f'; it has {len(known)}, among them {class_names[0]!r}'}"
+            )
+    order = torch.tensor([known[name] for name in image_set.class_names])
+    return dataclasses.replace(image_set, labels=order[image_set.labels], class_names=tuple(class_names))
+
+
+def normalised(images: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
+    """Return uint8 images ``(N, C, H, W)`` as float32, ``(pixel / 255 - mean) / std``."""
+    means = torch.tensor(mean, device=images.device).view(1, -1, 1, 1)
+    stds = torch.tensor(std, device=images.device).view(1, -1, 1, 1)
+    return (images.float() / 255 - means) / stds

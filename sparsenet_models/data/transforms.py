@@ -1,0 +1,213 @@
+"""From an image file to the tensor that a net expects, on Pillow and torchvision.transforms.v2."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from functools import partial
+from os import PathLike
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from ..common.arguments import is_integer
+from ..common.messages import did_you_mean
+
+if TYPE_CHECKING:
+    from torch import nn
+    from torchvision.transforms import v2
+
+SMALL_IMAGE = 64
+"""Up to this many pixels a side, training crops come from a padded image, not a part of it."""
+
+
+def resolve_data_config(model: nn.Module) -> dict[str, Any]:
+    """Return how images reach ``model``, as keywords of ``create_transform``.
+
+    ``input_size`` is ``(channels, height, width)``; ``mean`` and ``std`` are per channel with pixels
+    in [0, 1].
+
+    Raises:
+        ValueError: the net has no pretrained configuration; ``create_model`` gives it one.
+    """
+    cfg = getattr(model, "pretrained_cfg", None)
+    if not cfg or "input_size" not in cfg:
+        raise ValueError(
+            f"{type(model).__name__} has no pretrained_cfg that tells how images reach it; build it with "
+            "create_model(name), or pass input_size, mean and std to create_transform yourself"
+        )
+    keys = ("input_size", "interpolation", "mean", "std", "crop_pct", "crop_mode")
+    return {key: cfg[key] for key in keys}
+
+
+def create_transform(
+    input_size: tuple[int, int, int],
+    is_training: bool = False,
+    *,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+    interpolation: str = "bicubic",
+    crop_pct: float = 1.0,
+    crop_mode: str = "center",
+) -> v2.Compose:
+    """Return the transform from a PIL image to a normalised float32 tensor ``(C, H, W)``.
+
+    Images of any mode become RGB, or grey for one channel. For evaluation: resize until the image
+    just covers ``size / crop_pct``, crop the centre. For training on images up to 64 pixels:
+    resize, reflect-pad by an eighth, random crop, random flip; on larger ones: random resized crop,
+    random flip.
+
+    >>> transform = create_transform(**resolve_data_config(model))
+
+    Args:
+        input_size: ``(channels, height, width)``, one or three channels.
+        is_training: random crops and flips instead of the centre.
+        mean: of each channel, pixels in [0, 1].
+        std: of each channel, likewise.
+        interpolation: "nearest", "bilinear", "bicubic" or "lanczos".
+        crop_pct: share of the shorter side that the crop keeps, in (0, 1].
+        crop_mode: "center" is the only one.
+
+    Raises:
+        ValueError: an argument is out of range.
+        ImportError: torchvision cannot be imported.
+    """
+    import torch
+
+    v2 = _torchvision_v2()
+    geometry = _geometry(input_size, is_training, interpolation, crop_pct, crop_mode)
+    channels = len(mean)
+    if channels != input_size[0] or len(std) != channels:
+        raise ValueError(
+            f"mean and std need a number for each of {input_size[0]} channels, got {mean}, {std}"
+        )
+    if min(std) <= 0:
+        raise ValueError(f"std must be above 0, got {std}")
+    return v2.Compose(
+        [
+            partial(to_channels, channels=channels),
+            geometry,
+            v2.ToImage(),
+            v2.ToDtype(torch.float32, scale=True),
+            v2.Normalize(list(mean), list(std)),
+            v2.ToPureTensor(),
+        ]
+    )
+
+
+def create_crop(
+    input_size: tuple[int, int, int],
+    *,
+    interpolation: str = "bicubic",
+    crop_pct: float = 1.0,
+    crop_mode: str = "center",
+) -> v2.Compose:
+    """Return the part of the evaluation transform that takes a PIL image to a cropped PIL image."""
+    return _geometry(input_size, False, interpolation, crop_pct, crop_mode)
+
+
+def open_image(path: str | PathLike[str], channels: int = 3) -> Image.Image:
+    """Open an image file upright, in RGB or (``channels=1``) grey; transparent parts become white.
+
+    Raises:
+        OSError: the file is missing, cannot be read or is no image; the message names it.
+    """
+    try:
+        # Pillow warns of odd metadata, and of images over 89 million pixels; it refuses twice as many.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(path) as image:
+                return to_channels(ImageOps.exif_transpose(image), channels)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"image not found: {path}") from None
+    except IsADirectoryError:
+        raise IsADirectoryError(f"{path} is a folder, not an image") from None
+    except PermissionError:
+        raise PermissionError(f"image cannot be read, permission denied: {path}") from None
+    except Image.UnidentifiedImageError:
+        raise OSError(f"no image that Pillow can read: {path}") from None
+    # A damaged file makes Pillow's readers raise anything: SyntaxError, TypeError, struct.error, ...
+    except Exception as error:
+        raise OSError(f"damaged or unsupported image: {path} ({error})") from error
+
+
+def to_channels(image: Image.Image, channels: int = 3) -> Image.Image:
+    """Convert a PIL image of any mode to RGB, or with ``channels=1`` to grey."""
+    if image.mode.startswith("I;16"):
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    elif image.mode == "I" and np.asarray(image).max() > 255:  # 16-bit grey, as older Pillow opens it
+        image = Image.fromarray((np.asarray(image).clip(0, 65535) >> 8).astype(np.uint8))
+    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
+        image = Image.alpha_composite(white, image)
+    return image.convert("L" if channels == 1 else "RGB")
+
+
+def _geometry(
+    input_size: tuple[int, int, int],
+    is_training: bool,
+    interpolation: str,
+    crop_pct: float,
+    crop_mode: str,
+) -> v2.Compose:
+    v2 = _torchvision_v2()
+    modes = {mode.value: mode for mode in v2.InterpolationMode}
+    if interpolation not in modes:
+        hint = did_you_mean(interpolation, modes) or f"; one of {sorted(modes)}"
+        raise ValueError(f"unknown interpolation {interpolation!r}{hint}")
+    if crop_mode != "center":
+        raise ValueError(f"crop_mode must be 'center', got {crop_mode!r}")
+    if len(input_size) != 3 or not all(is_integer(side) and side >= 1 for side in input_size):
+        raise ValueError(f"input_size must be (channels, height, width) in pixels, got {input_size!r}")
+    if input_size[0] not in (1, 3):
+        raise ValueError(
+            f"images have 1 (grey) or 3 (colour) channels, input_size asks for {input_size[0]}; write a "
+            "transform of your own for such data"
+        )
+    if not 0.0 < crop_pct <= 1.0:
+        raise ValueError(f"crop_pct must be in (0, 1], got {crop_pct!r}")
+    _, height, width = input_size
+    mode = modes[interpolation]
+    if is_training and max(height, width) > SMALL_IMAGE:
+        return v2.Compose(
+            [v2.RandomResizedCrop((height, width), interpolation=mode), v2.RandomHorizontalFlip()]
+        )
+    covering = ResizeToCover(height / crop_pct, width / crop_pct, mode)
+    if not is_training:
+        return v2.Compose([covering, v2.CenterCrop((height, width))])
+    padding = min(height, width) // 8
+    return v2.Compose(
+        [
+            ResizeToCover(height, width, mode),
+            v2.CenterCrop((height, width)),
+            v2.RandomCrop((height, width), padding=padding, padding_mode="reflect"),
+            v2.RandomHorizontalFlip(),
+        ]
+    )
+
+
+class ResizeToCover:
+    """Scale a PIL image, its shape kept, until it just covers ``height`` x ``width`` pixels."""
+
+    def __init__(self, height: float, width: float, interpolation: Any) -> None:
+        self.height, self.width = math.floor(height), math.floor(width)
+        self.interpolation = interpolation
+
+    def __call__(self, image: Image.Image) -> Image.Image:
+        scale = max(self.height / image.height, self.width / image.width)
+        # A side that is scaled to fit would else be cut by rounding.
+        size = (max(self.height, int(image.height * scale)), max(self.width, int(image.width * scale)))
+        return _torchvision_v2().functional.resize(image, size, self.interpolation)
+
+
+def _torchvision_v2() -> Any:
+    try:
+        from torchvision.transforms import v2
+    except (ImportError, RuntimeError) as error:
+        raise ImportError(
+            f"transforms need torchvision, which cannot be imported here ({error}); install the "
+            "torchvision build that belongs to your torch: pip install torchvision"
+        ) from error
+    return v2

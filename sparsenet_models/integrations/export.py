@@ -1,0 +1,213 @@
+"""A net as a file that runs without this library: ONNX, or torch.export's pt2.
+
+A file is written beside its place, read back, and compared with the net on batches and image sizes that
+it was not traced with. Only a file that agrees is put in place.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .._version import __version__
+from ..common.arguments import integer
+from ..common.messages import did_you_mean
+from ..data.transforms import resolve_data_config
+from ..models.feature_net import FeatureNet
+
+TOLERANCE = 1e-4
+"""The most that a logit may differ, as a share of the largest: kernels add up in different orders."""
+
+METADATA_FILE = "metadata.json"
+"""The name of a pt2 file's extra file with what ``export_metadata`` returns."""
+
+
+class ExportFailed(RuntimeError):
+    """A written file does not compute what the net computes."""
+
+
+def export_model(
+    model: nn.Module, path: str | os.PathLike[str], format: str, size: tuple[int, int] | None = None
+) -> None:
+    """Write ``model`` to ``path``, for batches and images of any size.
+
+    The file takes images ``(N, in_chans, H, W)`` in float32, normalised as its metadata tell, and returns
+    logits ``(N, num_classes)``; ONNX names them ``images`` and ``logits``. An ONNX file has the metadata as
+    its ``metadata_props``, a pt2 file as the extra file ``metadata.json``.
+
+    Args:
+        model: a net by ``create_model``, in float32 on the CPU; it is put into eval mode.
+        path: the file, which is replaced where there is one.
+        format: "onnx" or "pt2"; the path must end in it.
+        size: height and width in pixels of the images that it is traced and compared with; default the
+            net's own. Others go through the file too.
+
+    Raises:
+        ValueError: an argument is out of range, or the net not in float32 on the CPU, or a ``FeatureNet``.
+        ImportError: a package, or the torch release, that the format needs is not installed.
+        ExportFailed: the file's logits are not those of the net; no file is written.
+        OSError: the file cannot be written.
+    """
+    if format not in FORMATS:
+        hint = did_you_mean(format, FORMATS)
+        raise ValueError(f"format must be one of {tuple(FORMATS)}, got {format!r}{hint}")
+    target = Path(path)
+    if target.suffix != f".{format}":
+        raise ValueError(f"the file's name must end in .{format}, got {str(path)!r}")
+    if not target.parent.is_dir():
+        raise FileNotFoundError(f"folder not found: {target.parent}")
+    if isinstance(model, FeatureNet):
+        raise ValueError(
+            "export takes a net with one output; a FeatureNet's list of maps goes through torch.export"
+        )
+    like = next(model.parameters())
+    if like.dtype != torch.float32 or like.device.type != "cpu":
+        raise ValueError(f"export needs a net in float32 on the CPU, got {like.dtype} on {like.device}")
+    height, width = _checked_size(model, size)
+    channels = resolve_data_config(model)["input_size"][0]
+    metadata = export_metadata(model, (height, width))
+    if format == "onnx":
+        _onnxruntime()
+    write, opened = FORMATS[format]
+    model.eval()
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".export-") as folder, torch.no_grad():
+        draft = Path(folder) / target.name
+        write(traced(model, torch.zeros(2, channels, height, width)), draft, metadata)
+        _compare(model, opened(draft), channels, (height, width), target)
+        draft.replace(target)
+
+
+def export_metadata(model: nn.Module, size: tuple[int, int]) -> dict[str, str]:
+    """Return what a reader of the file must know, each value as JSON or plain text.
+
+    That is how images reach the net (``input_size``, ``mean``, ``std``, ``interpolation``, ``crop_pct``,
+    ``crop_mode``), ``class_names`` in the order of the logits where they are known, and where it is from.
+    """
+    cfg: dict[str, Any] = model.pretrained_cfg  # type: ignore[assignment]
+    config = resolve_data_config(model)
+    told = {key: value if isinstance(value, str) else json.dumps(value) for key, value in config.items()}
+    told["input_size"] = json.dumps([config["input_size"][0], *size])
+    names = cfg.get("label_names")
+    if names is not None and len(names) == model.num_classes:
+        told["class_names"] = json.dumps(list(names))
+    told |= {key: cfg[key] for key in ("architecture", "tag", "license") if cfg.get(key)}
+    return told | {"library": "sparsenet_models", "library_version": __version__}
+
+
+def _checked_size(model: nn.Module, size: tuple[int, int] | None) -> tuple[int, int]:
+    config = resolve_data_config(model)
+    least = model.pretrained_cfg.get("min_input_size") or (1, 1, 1)  # type: ignore[union-attr, operator]
+    height, width = config["input_size"][1:] if size is None else size
+    for side, minimum in ((height, least[1]), (width, least[2])):
+        integer("size", side, minimum=minimum)
+    return height, width
+
+
+def traced(model: nn.Module, images: Tensor) -> Any:
+    """Return torch.export's program of ``model``, strictly traced, with batch, height and width left open.
+
+    Raises:
+        ImportError: this torch cannot.
+    """
+    from torch.export import Dim, export
+
+    if not hasattr(Dim, "DYNAMIC"):
+        raise ImportError(f"export needs torch 2.6 or newer, this is {torch.__version__}")
+    shapes = ({0: Dim.DYNAMIC, 2: Dim.DYNAMIC, 3: Dim.DYNAMIC},)
+    with _one_pixel_as_any_size():
+        return export(model, (images,), dynamic_shapes=shapes, strict=True)
+
+
+def _one_pixel_as_any_size() -> AbstractContextManager[Any]:
+    """Keep torch.export from telling maps of one pixel from larger ones, which would fix the size."""
+    from torch.fx.experimental import _config
+
+    if not hasattr(_config, "backed_size_oblivious"):  # torch before 2.7: _compare tells where it matters
+        return nullcontext()
+    return _config.patch(backed_size_oblivious=True)  # type: ignore[attr-defined]
+
+
+def _write_pt2(program: Any, path: Path, metadata: dict[str, str]) -> None:
+    torch.export.save(program, path, extra_files={METADATA_FILE: json.dumps(metadata, indent=2)})
+
+
+def _open_pt2(path: Path) -> Callable[[Tensor], Tensor]:
+    return torch.export.load(path).module()
+
+
+def _write_onnx(program: Any, path: Path, metadata: dict[str, str]) -> None:
+    written = torch.onnx.export(
+        program,
+        dynamo=True,
+        input_names=["images"],
+        output_names=["logits"],
+        dynamic_shapes=({0: "batch", 2: "height", 3: "width"},),
+        verbose=False,
+    )
+    assert written is not None  # dynamo=True returns the program
+    written.model.metadata_props.update(metadata)
+    written.save(path, external_data=False)
+
+
+def _open_onnx(path: Path) -> Callable[[Tensor], Tensor]:
+    session = _onnxruntime().InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    return lambda images: torch.from_numpy(session.run(["logits"], {"images": images.numpy()})[0])
+
+
+def _onnxruntime() -> Any:
+    try:
+        import onnx  # noqa: F401
+        import onnxruntime
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise ImportError(
+            f"the format onnx needs onnx, onnxscript and onnxruntime ({error}): "
+            "pip install 'sparsenet-models[export]'"
+        ) from error
+    return onnxruntime
+
+
+FORMATS: dict[str, tuple[Callable[..., None], Callable[[Path], Callable[[Tensor], Tensor]]]] = {
+    "onnx": (_write_onnx, _open_onnx),
+    "pt2": (_write_pt2, _open_pt2),
+}
+"""How each format is written, and how it is opened as a function from images to logits."""
+
+
+def _compare(
+    model: nn.Module,
+    exported: Callable[[Tensor], Tensor],
+    channels: int,
+    size: tuple[int, int],
+    target: Path,
+) -> None:
+    """Raise ExportFailed unless both give one answer on two batch sizes and two image sizes."""
+    generator = torch.Generator().manual_seed(0)
+    larger = (2 * size[0], 3 * size[1])
+    for count in (1, 3):
+        for height, width in (size, larger):
+            images = torch.randn(count, channels, height, width, generator=generator)
+            expected = model(images)
+            try:
+                found = exported(images)
+            # A guard of a pt2 file, or whatever onnxruntime raises.
+            except Exception as error:
+                reason = str(error).partition("\n")[0]
+                raise ExportFailed(
+                    f"{target} was not written: it takes no images {tuple(images.shape)}: {reason}"
+                ) from error
+            allowed = TOLERANCE * max(1.0, expected.abs().max().item())
+            if found.shape == expected.shape and (found - expected).abs().max().item() <= allowed:
+                continue
+            raise ExportFailed(
+                f"{target} was not written: on images {tuple(images.shape)} the export's logits "
+                f"{tuple(found.shape)} differ from the net's by more than {allowed:.1e}"
+            )

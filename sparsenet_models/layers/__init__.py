@@ -1,0 +1,1 @@
+"""The parts that nets are built of: blocks, norms, the stage, checkpointing. No net lives here."""

@@ -1,0 +1,113 @@
+"""Normalisation and activation layers by name, and a batch norm whose statistics and scale are fixed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..common.arguments import takes
+from ..common.messages import did_you_mean
+
+NormLayer = Callable[[int], nn.Module]
+
+MOST_GROUPS = 32
+
+
+class FrozenBatchNorm2d(nn.Module):
+    """Batch norm with statistics, scale and shift fixed, in train mode too: ``(N, C, H, W)`` to the same.
+
+    Its state dict is that of ``nn.BatchNorm2d``, so weights go from one to the other.
+    """
+
+    weight: Tensor
+    bias: Tensor
+    running_mean: Tensor
+    running_var: Tensor
+    num_batches_tracked: Tensor
+
+    def __init__(self, num_features: int, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.num_features, self.eps = num_features, eps
+        self.register_buffer("weight", torch.ones(num_features))
+        self.register_buffer("bias", torch.zeros(num_features))
+        self.register_buffer("running_mean", torch.zeros(num_features))
+        self.register_buffer("running_var", torch.ones(num_features))
+        self.register_buffer("num_batches_tracked", torch.tensor(0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+
+    def extra_repr(self) -> str:
+        return f"{self.num_features}, eps={self.eps}"
+
+
+def group_norm(num_features: int) -> nn.GroupNorm:
+    """Return a GroupNorm of the most groups, up to 32, that divide the channels (arXiv 1803.08494)."""
+    groups = next(count for count in range(MOST_GROUPS, 0, -1) if num_features % count == 0)
+    return nn.GroupNorm(groups, num_features)
+
+
+NORM_LAYERS: dict[str, NormLayer] = {
+    "batchnorm2d": nn.BatchNorm2d,
+    "frozenbatchnorm2d": FrozenBatchNorm2d,
+    "groupnorm": group_norm,
+    "syncbatchnorm": nn.SyncBatchNorm,
+}
+"""timm's words where timm has one."""
+
+ActLayer = Callable[[], nn.Module]
+
+ACT_LAYERS: dict[str, ActLayer] = {
+    "relu": nn.ReLU,
+    "relu6": nn.ReLU6,
+    "leaky_relu": nn.LeakyReLU,
+    "elu": nn.ELU,
+    "gelu": nn.GELU,
+    "silu": nn.SiLU,
+    "swish": nn.SiLU,
+    "mish": nn.Mish,
+    "hard_swish": nn.Hardswish,
+}
+"""timm's words."""
+
+
+def norm_layer_of(norm_layer: str | NormLayer) -> NormLayer:
+    """Return the function from channels to a layer that a name stands for; a function is returned as it is.
+
+    Raises:
+        TypeError: a layer, or a function that needs more than the channels.
+        ValueError: no such name; the message tells the nearest.
+    """
+    if callable(norm_layer):
+        if isinstance(norm_layer, nn.Module) or not takes(norm_layer, 1):
+            raise TypeError(
+                "norm_layer must be a function from channels to a layer, such as nn.BatchNorm2d, or one of "
+                f"{tuple(NORM_LAYERS)}, got {norm_layer!r}"
+            )
+        return norm_layer
+    if norm_layer not in NORM_LAYERS:
+        hint = did_you_mean(str(norm_layer), NORM_LAYERS)
+        raise ValueError(f"norm_layer must be one of {tuple(NORM_LAYERS)}, got {norm_layer!r}{hint}")
+    return NORM_LAYERS[norm_layer]
+
+
+def act_layer_of(act_layer: str | ActLayer) -> ActLayer:
+    """Return the function that makes the activation that a name stands for; a function as it is.
+
+    Raises:
+        TypeError: a layer, or a function that needs an argument.
+        ValueError: no such name; the message tells the nearest.
+    """
+    if callable(act_layer):
+        if isinstance(act_layer, nn.Module) or not takes(act_layer):
+            raise TypeError(
+                f"act_layer must be a class such as nn.SiLU, or one of {tuple(ACT_LAYERS)}, got {act_layer!r}"
+            )
+        return act_layer
+    if act_layer not in ACT_LAYERS:
+        hint = did_you_mean(str(act_layer), ACT_LAYERS)
+        raise ValueError(f"act_layer must be one of {tuple(ACT_LAYERS)}, got {act_layer!r}{hint}")
+    return ACT_LAYERS[act_layer]

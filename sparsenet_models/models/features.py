@@ -1,0 +1,87 @@
+"""Intermediate feature maps: which ones are asked for, and what is known of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..common.arguments import is_integer
+
+
+def chosen_indices(indices: int | Sequence[int] | None, count: int, name: str = "out_indices") -> list[int]:
+    """Return which of ``count`` feature maps are meant, in the caller's order.
+
+    >>> chosen_indices((2, 0), 3), chosen_indices(-1, 3), chosen_indices(2, 3), chosen_indices(None, 3)
+    ([2, 0], [2], [1, 2], [0, 1, 2])
+
+    Args:
+        indices: positions, from the end where negative; one positive number for the last so many, one
+            negative for that map; None for all.
+        count: how many there are.
+        name: of the argument, for the message.
+
+    Raises:
+        TypeError: an index is not an integer.
+        ValueError: an index is out of range, or there is none.
+    """
+    if indices is None:
+        return list(range(count))
+    if isinstance(indices, int) and is_integer(indices):
+        if not -count <= indices <= count or indices == 0:
+            raise ValueError(
+                f"{name}={indices} is out of range: a net of {count} feature maps has the last "
+                f"1 to {count}, or one at -{count} to -1"
+            )
+        return list(range(count - indices, count)) if indices > 0 else [count + indices]
+    if not isinstance(indices, Sequence) or isinstance(indices, str) or not all(map(is_integer, indices)):
+        raise TypeError(f"{name} must be an integer or a sequence of them, got {indices!r}")
+    if not indices:
+        raise ValueError(f"{name} must name at least one of the {count} feature maps, got {indices!r}")
+    for index in indices:
+        if not -count <= index < count:
+            raise ValueError(
+                f"{name} has {index}, out of range for a net of {count} feature maps "
+                f"(0 to {count - 1}, or -{count} to -1)"
+            )
+    return [index % count for index in indices]
+
+
+class FeatureInfo:
+    """What is known of feature maps; timm's verbs. Lists are in the order of ``out_indices``.
+
+    Args:
+        infos: one dict for each map of the net, with ``num_chs``, ``reduction`` and ``module``.
+        out_indices: positions of the maps that come out.
+    """
+
+    def __init__(self, infos: Sequence[dict[str, Any]], out_indices: Sequence[int]) -> None:
+        self.info = [{**info, "index": index} for index, info in enumerate(infos)]
+        self.out_indices = list(out_indices)
+
+    def __len__(self) -> int:
+        return len(self.info)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return self.info[index]
+
+    def get(self, key: str, idx: int | Sequence[int] | None = None) -> Any:
+        """Return ``key`` of the map ``idx`` of the net, of several, or (None) of those that come out."""
+        if isinstance(idx, int):
+            return self.info[idx][key]
+        return [self.info[index][key] for index in (self.out_indices if idx is None else idx)]
+
+    def get_dicts(self) -> list[dict[str, Any]]:
+        """Return all that is known of the maps that come out."""
+        return [dict(self.info[index]) for index in self.out_indices]
+
+    def channels(self, idx: int | Sequence[int] | None = None) -> Any:
+        """Return the channels of the maps."""
+        return self.get("num_chs", idx)
+
+    def reduction(self, idx: int | Sequence[int] | None = None) -> Any:
+        """Return by how much the maps are smaller than the image, in height and in width."""
+        return self.get("reduction", idx)
+
+    def module_name(self, idx: int | Sequence[int] | None = None) -> Any:
+        """Return the names of the modules that make the maps."""
+        return self.get("module", idx)

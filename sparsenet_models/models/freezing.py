@@ -1,0 +1,67 @@
+"""Freeze the first layers of a net, batch norm's statistics with them."""
+
+from __future__ import annotations
+
+from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
+
+from ..common.messages import did_you_mean
+from ..layers.norms import FrozenBatchNorm2d
+from .classifier_net import ClassifierNet
+from .feature_net import FeatureNet
+
+
+def freeze(model: ClassifierNet | FeatureNet, up_to: str) -> None:
+    """Stop the layers from the input up to and including ``up_to`` from learning.
+
+    Their parameters need no gradient any more, and their batch norms become of the class
+    ``FrozenBatchNorm2d``, which keeps its statistics in train mode too. Modules, parameters and the names
+    of the state dict stay, so an optimizer may be built before or after.
+
+    >>> freeze(model, up_to="stages.1")
+
+    Args:
+        model: a net of any family, or its ``FeatureNet``.
+        up_to: one of ``model.parts()``; of a ``FeatureNet``, of the net that it was made of.
+
+    Raises:
+        ValueError: the net has no such part, the message names them; or a norm with running statistics
+            that is no batch norm of torch's.
+    """
+    frozen = _parts_up_to(model, up_to)
+    norms = [module for part in frozen for module in part.modules() if _keeps_statistics(module)]
+    for norm in norms:
+        if type(norm) not in (nn.BatchNorm2d, nn.SyncBatchNorm):
+            raise ValueError(f"freeze needs BatchNorm2d or SyncBatchNorm, up_to={up_to!r} holds {norm}")
+    for norm in norms:
+        norm.learnt_as = type(norm)  # type: ignore[assignment]
+        norm.__class__ = FrozenBatchNorm2d
+    for part in frozen:
+        part.requires_grad_(False)
+
+
+def unfreeze(model: ClassifierNet | FeatureNet, up_to: str = "head") -> None:
+    """Let the layers up to ``up_to`` learn again: what ``freeze`` did is undone.
+
+    Norms that the net was built with as "frozenbatchnorm2d" stay as they are.
+
+    Raises:
+        ValueError: the net has no such part.
+    """
+    for part in _parts_up_to(model, up_to):
+        part.requires_grad_(True)
+        for module in part.modules():
+            if "learnt_as" in vars(module):
+                module.__class__ = vars(module).pop("learnt_as")
+
+
+def _parts_up_to(model: ClassifierNet | FeatureNet, up_to: str) -> list[nn.Module]:
+    net = model.net if isinstance(model, FeatureNet) else model
+    parts = net.parts()
+    if up_to not in parts:
+        raise ValueError(f"unknown part {up_to!r}{did_you_mean(up_to, parts)}; the parts: {', '.join(parts)}")
+    return [net.get_submodule(name) for name in parts[: parts.index(up_to) + 1]]
+
+
+def _keeps_statistics(module: nn.Module) -> bool:
+    return isinstance(module, _NormBase) and module.running_mean is not None

@@ -1,0 +1,10 @@
+"""Weights: found, fetched, verified, read, loaded, saved, pushed. No net is built here, none is trained."""
+
+from typing import TYPE_CHECKING
+
+from ..common.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from .weight_file import read_metadata as read_metadata
+
+__getattr__, __dir__ = lazy_exports(__name__, {"read_metadata": "load"})

@@ -1,0 +1,430 @@
+"""`analyze` and `plot` on the command line: the tables agree, and each picture shows what the numbers say."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner, Result
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from support.repository import REPOSITORY
+
+from sparsenet_models import (
+    DenseNet,
+    ResNet,
+    SparseNet,
+    StageGraph,
+    create_model,
+    get_pretrained_cfg,
+    list_pretrained,
+)
+from sparsenet_models.analysis.nets import analyze_model
+from sparsenet_models.analysis.plot import (
+    _accuracy_points,
+    _labelled,
+    plot_curves,
+    plot_pattern,
+    plot_weights,
+    weight_maps,
+)
+from sparsenet_models.analysis.published import PUBLISHED
+from sparsenet_models.analysis.rules import GROWTH_DEPTHS, analyze_rule
+from sparsenet_models.cli import main
+from sparsenet_models.pretrained.weight_file import save_weights
+
+METRICS = REPOSITORY / "docs" / "runs" / "sparsenet_bc_40_k12.cifar10" / "seed0" / "metrics.csv"
+KEYS = (
+    *("name", "depth", "links", "links_unrolled", "fan_in_mean", "fan_in_max"),
+    *("shortest_path", "path_mean", "path_max", "parameters", "macs"),
+)
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def ink(path: Path) -> float:
+    """Return the share of pixels of a picture that are not white; the picture must be of some size."""
+    with Image.open(path) as opened:
+        picture = np.asarray(opened.convert("L"))
+    assert min(picture.shape) > 300
+    return float((picture < 250).mean())
+
+
+# analyze
+
+
+def test_analyze_json_is_a_list_with_the_keys_of_the_issue():
+    rows = json.loads(
+        run("analyze", "sparse", "resnet", "resnet_20", "--depths", "16,128,1024", "--json").stdout
+    )
+    assert [(row["name"], row["depth"]) for row in rows] == [
+        *(("sparse", depth) for depth in (16, 128, 1024)),
+        *(("resnet", depth) for depth in (16, 128, 1024)),
+        ("resnet_20", 20),
+    ]
+    for row in rows:
+        assert set(KEYS) <= row.keys()
+        assert (row["parameters"] is None) == (row["macs"] is None) == (row["name"] != "resnet_20")
+    assert [row["path_max"] for row in rows[:3]] == [4, 7, 10]
+    assert [round(row["path_mean"], 2) for row in rows[:3]] == [2.06, 3.51, 5.0]
+    assert [row["links"] for row in rows[3:6]] == [16, 128, 1024]
+    assert rows[-1]["parameters"] == 272_282
+
+
+def test_analyze_csv_and_table_tell_the_same_as_json():
+    arguments = ("analyze", "dense", "sparse", "fractalnet_c2", "--depths", "7,30")
+    rows = json.loads(run(*arguments, "--json").stdout)
+    read = list(csv.DictReader(io.StringIO(run(*arguments, "--csv").stdout)))
+    assert [{k: "" if v is None else str(v) for k, v in row.items()} for row in rows] == read
+    head, *lines = run(*arguments).stdout.splitlines()
+    assert len(lines) == len(rows) == 5
+    assert "links unrolled" in head
+    for row, line in zip(rows, lines):
+        cells = line.split()
+        assert cells[:2] == [row["name"], f"{row['depth']:,}"]
+        assert cells[3] == f"{row['links']:,}"
+        assert cells[-1] == ("-" if row["live"] is None else f"{row['live']:,}")
+
+
+def test_analyze_growth_prints_exponents_and_residuals():
+    rows = json.loads(run("analyze", "--growth", "--json").stdout)
+    found = {(row["family"], row["quantity"]): row for row in rows}
+    assert found["SparseNet", "links"]["law"] == "N log N"
+    assert found["DenseNet", "parameters"]["exponent"] == pytest.approx(2, abs=0.02)
+    assert all(row["residual"] < 0.012 for row in rows)
+    text = run("analyze", "--growth").stdout
+    assert "exponent" in text
+    assert "residual" in text
+    assert len(text.splitlines()) == len(rows) + 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("analyze",), "give rules or models to analyse, or --growth alone"),
+        (("analyze", "sparse", "--growth"), "give rules or models to analyse, or --growth alone"),
+        (("analyze", "spares"), "unknown rule or model 'spares'; did you mean 'sparse'"),
+        (("analyze", "sparse", "--depths", "16,,3"), "depths must be integers from 1"),
+        (("analyze", "sparse", "--depths", "0"), "got '0' in '0'"),
+        (("analyze", "sparse", "--depths", f"{10**18 + 1}"), "depths must be integers from 1 to 10**18"),
+        (("analyze", "sparse", "--depths", "9" * 5000), "depths must be integers from 1 to 10**18"),
+        (("analyze", "--growth", "--depths", "16"), "leave out --depths 16"),
+        (("analyze", "sparse", "--csv", "--json"), "give one of --csv and --json, not both"),
+        (
+            ("plot", "pattern", "spars"),
+            "RULE must be one of ('sparse', 'dense', 'resnet'), got 'spars'; did you mean 'sparse'?",
+        ),
+        (
+            ("plot", "pattern", "sparse", "--depth", "129"),
+            "a pattern can be drawn of at most 128 layers, got 129 for 'sparse'",
+        ),
+        (("plot", "weights", "resnet_32"), "'resnet_32.cifar10' has no pretrained weights"),
+        (("plot", "curves", "missing.csv"), "missing.csv"),
+        (("plot", "pattern", "sparse", "--out", "a.xyz"), "xyz"),
+        (
+            ("plot", "pattern", "sparse", "--out", "missing/a.png"),
+            "there is no folder 'missing' to write 'a.png' into",
+        ),
+    ],
+)
+def test_bad_input_on_the_command_line_is_one_line_and_exit_code_1(tmp_path, monkeypatch, arguments, said):
+    monkeypatch.chdir(tmp_path)
+    result = run(*arguments)
+    assert result.exit_code == 1
+    assert said in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert result.stdout == ""
+    assert not list(tmp_path.iterdir())
+
+
+def test_analysing_a_rule_imports_no_torch(tmp_path):
+    told = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "sparsenet_models", "analyze", "sparse"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    imported = {line.rpartition("|")[2].strip() for line in told.stderr.splitlines()}
+    assert "click" in imported
+    assert not imported & {"torch", "numpy", "matplotlib"}
+
+
+# Pictures
+
+
+@pytest.mark.parametrize(
+    "kind", ["pattern", "growth", pytest.param("accuracy", marks=pytest.mark.slow), "curves", "weights"]
+)
+def test_every_picture_is_drawn_on_the_command_line(tmp_path, kind):
+    target = tmp_path / f"{kind}.png"
+    arguments = {
+        "pattern": ("sparse", "dense", "--depth", 12, "--base", 3),
+        "curves": (METRICS,),
+        "weights": ("sparsenet_bc_40_k12.cifar10",),
+    }.get(kind, ())
+    result = run("plot", kind, *arguments, "--out", target)
+    assert result.exit_code == 0, result.output
+    assert 0.01 < ink(target) < 0.9
+
+
+def test_a_pattern_of_ones_own_has_the_ink_of_its_links(tmp_path):
+    chain, dense = tmp_path / "chain.png", tmp_path / "dense.png"
+    plot_pattern({"chain": StageGraph(20, lambda layer: (layer - 1,))}, chain)
+    plot_pattern({"dense": StageGraph(20, "dense")}, dense)
+    assert ink(dense) > 2 * ink(chain)
+
+
+@pytest.mark.parametrize("depth", [1, 2, 25, 70])
+def test_a_pattern_of_any_depth_is_drawn(tmp_path, depth):
+    plot_pattern({rule: StageGraph(depth, rule) for rule in ("sparse", "dense")}, f"{tmp_path}/pattern.svg")
+    assert b"<svg" in (tmp_path / "pattern.svg").read_bytes()
+
+
+@given(st.integers(1, 128), st.sampled_from(["sparse", "dense"]), st.integers(2, 5))
+def test_the_numbers_under_a_pattern_have_its_ends_and_keep_their_distance(depth, rule, base):
+    labels = _labelled(StageGraph(depth, rule, base))
+    assert {0, depth} <= set(labels)
+    assert labels == sorted(labels)
+    if len(labels) > 3:
+        assert min(b - a for a, b in pairwise(labels)) >= depth * (len(str(depth)) + 1) / 50
+
+
+@pytest.mark.parametrize("draw", [plot_pattern, plot_weights])
+def test_a_picture_of_nothing_is_refused(tmp_path, draw):
+    with pytest.raises(ValueError, match=r"must have at least one, got \{\}"):
+        draw({}, tmp_path / "nothing.png")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("top1", [["", "", ""], ["", "", "81.5"], ["50", "60.25", "70"]])
+def test_curves_are_drawn_with_top1_measured_always_at_the_end_or_never(tmp_path, top1):
+    metrics = tmp_path / "metrics.csv"
+    lines = [f"{n},{2 / n},{0.1 / n},3.5,100.0,{value}" for n, value in enumerate(top1, start=1)]
+    metrics.write_text("\n".join(["epoch,loss,lr,seconds,images_per_second,top1", *lines, ""]))
+    plot_curves(metrics, tmp_path / "curves.png")
+    plot_curves(METRICS, tmp_path / "without.png")  # that run measured at its end alone, apart
+    heights = []
+    for name in ("curves.png", "without.png"):
+        with Image.open(tmp_path / name) as picture:
+            heights.append(picture.height)
+    assert (heights[0] > heights[1]) == any(top1)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"epoch,loss,lr,top1\n",
+        b"a,b\n1,2\n",
+        b"epoch,loss,lr,top1\n1,x,0.1,\n",
+        b"epoch,loss,lr,top1\n1\n",
+    ],
+)
+def test_curves_of_what_is_no_metrics_file_are_refused_by_name(tmp_path, content):
+    metrics, target = tmp_path / "metrics.csv", tmp_path / "curves.png"
+    metrics.write_bytes(content)
+    with pytest.raises(ValueError, match=r"metrics\.csv must be a run's metrics\.csv with the columns epoch"):
+        plot_curves(metrics, target)
+    assert not target.exists()
+
+
+def test_without_matplotlib_a_picture_fails_and_says_what_to_install(tmp_path):
+    broken = tmp_path / "broken" / "matplotlib"
+    broken.mkdir(parents=True)
+    (broken / "__init__.py").write_text("raise ImportError('no matplotlib here')\n")
+    told = subprocess.run(
+        [sys.executable, "-m", "sparsenet_models", "plot", "growth"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": f"{broken.parent}{os.pathsep}{REPOSITORY}"},
+        capture_output=True,
+        text=True,
+    )
+    assert told.returncode == 1
+    assert told.stderr.splitlines() == [
+        "Error: pictures need matplotlib: pip install 'sparsenet-models[docs]'"
+    ]
+    assert not (tmp_path / "growth.png").exists()
+
+
+# What the pictures show
+
+
+@pytest.fixture(scope="module")
+def points() -> list[dict[str, Any]]:
+    return _accuracy_points()
+
+
+def test_a_picture_that_cannot_be_written_leaves_the_old_one(tmp_path):
+    """A real limit on the size of files, in a process of its own."""
+    code = """
+import resource, sys
+from sparsenet_models.cli import main
+resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000))
+sys.argv = ["sparsenet", "plot", "pattern", "sparse", "--out", "a.png"]
+main()
+"""
+    CliRunner().invoke(main, ["plot", "pattern", "dense", "--out", str(tmp_path / "a.png")])
+    before = (tmp_path / "a.png").read_bytes()
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "File too large" in done.stderr
+    assert (tmp_path / "a.png").read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+
+
+def test_two_weights_of_one_net_are_both_drawn(tmp_path, monkeypatch):
+    drawn = {}
+    monkeypatch.setattr("sparsenet_models.analysis.plot.plot_weights", lambda nets, out: drawn.update(nets))
+    for name in ("one", "other"):
+        net = create_model("sparsenet_bc_40_k12.cifar10")
+        save_weights(net, tmp_path / f"{name}.safetensors", {"architecture": "sparsenet_bc_40_k12"})
+    files = [str(tmp_path / f"{name}.safetensors") for name in ("one", "other")]
+    told = CliRunner().invoke(main, ["plot", "weights", *files])
+    assert told.exit_code == 0, told.output
+    assert list(drawn) == [f"sparsenet_bc_40_k12\n({file})" for file in files]
+
+
+@pytest.mark.slow
+def test_accuracy_has_a_point_for_each_published_error_and_each_weight(points):
+    published = sum((result.cifar10 is not None) + (result.cifar100 is not None) for result in PUBLISHED)
+    ours = [point for point in points if point["source"].startswith("this library")]
+    assert len(points) == published + len(ours)
+    known = [get_pretrained_cfg(name) for name in list_pretrained()]
+    errors = sorted(100 - cfg.top1 for cfg in known if cfg.tag.split("_")[0] == "cifar10")
+    assert sorted(point["error"] for point in ours if point["data"] == "CIFAR-10") == errors
+    names = {point["net"] for point in points}
+    assert {"bc_100_k16_32_64", "100_k16_32_64", "bc_250_k24", "bc_190_k40", "bc_40_k12", "20"} <= names
+    assert all(point["parameters"] > 1e5 and point["macs"] > 1e7 for point in points)
+
+
+@pytest.mark.slow
+def test_densenets_of_the_paper_have_its_parameters(points):
+    paper = {(p["data"], p["error"]): p["parameters"] for p in points if p["source"] == "DenseNet paper"}
+    for error, million in ((4.51, 0.8), (3.62, 15.3), (3.46, 25.6)):
+        assert round(paper["CIFAR-10", error] / 1e6, 1) == million
+
+
+@pytest.mark.slow
+def test_the_papers_nets_are_counted_with_its_stem_and_have_its_parameters(points):
+    paper = {(p["data"], p["error"]): p["parameters"] for p in points if p["source"] == "SparseNet paper"}
+    for error, million in ((24.65, 0.76), (20.50, 5.65), (19.49, 7.22), (22.12, 1.46), (19.71, 4.38)):
+        assert paper["CIFAR-100", error] / 1e6 == pytest.approx(million, rel=0.01)
+
+
+@settings(deadline=None, max_examples=20)
+@given(
+    rule=st.sampled_from(["sparse", "dense"]),
+    bottleneck=st.booleans(),
+    rates=st.tuples(st.integers(1, 5), st.integers(2, 5)),
+    classes=st.sampled_from([0, 3]),
+)
+def test_a_weight_map_is_the_mean_over_each_sources_channels(rule, bottleneck, rates, classes):
+    net = SparseNet(
+        layers=(5, 4),
+        growth_rate=rates,
+        bottleneck=bottleneck,
+        aggregation=rule,
+        num_classes=classes,
+        stem_channels=3,
+    )
+    for index, readers in enumerate(weight_maps(net)):
+        stage = net.stages[index]
+        entering = stage.layers[0].norm1.num_features
+        widths = [entering] + [rates[index]] * len(stage.layers)
+        read_by = [layer.conv1.weight for layer in stage.layers]
+        read_by.append(net.transitions[0].conv.weight if index == 0 else getattr(net.head.fc, "weight", None))
+        assert len(readers) == len(stage.layers) + 1
+        for number, (weight, reader) in enumerate(zip(read_by, readers), start=1):
+            if weight is None:
+                assert reader == {}
+                continue
+            wanted = range(number) if rule == "dense" else [number - 2**e for e in range(5) if 2**e <= number]
+            assert list(reader) == list(wanted)
+            start = 0
+            for source in wanted:
+                part = weight[:, start : start + widths[source]]
+                assert reader[source] == pytest.approx(part.abs().mean().item(), rel=1e-5)
+                start += widths[source]
+            assert start == weight.shape[1]
+
+
+def test_weights_of_a_file_are_drawn_beside_bundled_ones(tmp_path):
+    torch.manual_seed(0)
+    file = tmp_path / "model.safetensors"
+    save_weights(
+        create_model("densenet_bc_40_k12"), file, {"architecture": "densenet_bc_40_k12", "tag": "cifar10"}
+    )
+    target = tmp_path / "weights.png"
+    result = run("plot", "weights", "sparsenet_bc_40_k12.cifar10", file, "--out", target)
+    assert result.exit_code == 0, result.output
+    assert ink(target) > 0.1
+
+
+@pytest.mark.parametrize("net", [ResNet(depth=8), SparseNet(depth=7, growth_rate=4, merge="sum")])
+def test_weights_that_belong_to_no_single_source_are_refused(tmp_path, net):
+    with pytest.raises(ValueError, match="has no stages merged by concat"):
+        plot_weights({"net": net}, tmp_path / "weights.png")
+    assert not list(tmp_path.iterdir())
+
+
+def test_nets_with_different_numbers_of_stages_stand_below_each_other(tmp_path):
+    nets = {
+        "two": DenseNet(layers=(2, 3), growth_rate=4),
+        "one": SparseNet(layers=(9,), growth_rate=4, num_classes=0),
+    }
+    plot_weights(nets, tmp_path / "weights.png")
+    assert ink(tmp_path / "weights.png") > 0.05
+
+
+# The page
+
+
+NETS_OF_THE_PAGE = (
+    *("sparsenet_bc_100_k24", "densenet_bc_100_k24", "resnet_110", "sparse_resnet_110"),
+    *("resnet_1001", "sparse_resnet_1001", "fractalnet_c3"),
+)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("sparse", "dense", "resnet"),
+        ("--growth",),
+        pytest.param(NETS_OF_THE_PAGE, marks=pytest.mark.slow, id="nets"),
+    ],
+    ids=str,
+)
+def test_the_page_prints_what_the_command_prints(arguments):
+    page = (REPOSITORY / "docs" / "analysis.md").read_text(encoding="utf-8")
+    assert f"sparsenet analyze {' '.join(arguments)}\n" in page
+    for line in run("analyze", *arguments).stdout.splitlines():
+        assert f"    {line}\n" in page
+
+
+def test_the_pages_pictures_are_there():
+    page = (REPOSITORY / "docs" / "analysis.md").read_text(encoding="utf-8")
+    for name in ("aggregation", "growth", "accuracy", "curves", "weights"):
+        assert f"(figures/{name}.png)" in page
+        assert 0.01 < ink(REPOSITORY / "docs" / "figures" / f"{name}.png") < 0.9
+
+
+def test_the_analysis_of_rules_and_of_their_nets_agree():
+    net = analyze_model("sparsenet_bc_100_k24").graph
+    stage = analyze_rule("sparse", 16).graph
+    assert (net.links, net.path_mean, net.path_max) == (3 * stage.links, stage.path_mean, stage.path_max)
+    assert GROWTH_DEPTHS[0] == 16

@@ -1,0 +1,180 @@
+"""Labelled image sets from every source, and what is said of those that are none."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from PIL import Image
+
+from sparsenet_models.data.cifar import CIFAR100_CLASSES
+from sparsenet_models.data.datasets import load_image_set
+from sparsenet_models.data.evaluate import evaluate, normalised, with_classes
+from sparsenet_models.data.image_set import ImageSet
+
+CONFIG = dict(
+    input_size=(3, 32, 32),
+    interpolation="bicubic",
+    crop_pct=1.0,
+    crop_mode="center",
+    mean=(0.5, 0.4, 0.3),
+    std=(0.2, 0.3, 0.4),
+)
+
+
+def test_class_folders_are_read_with_the_names_of_their_folders(colour_folder):
+    image_set = load_image_set(colour_folder, "train", CONFIG)
+    assert image_set.images.shape == (96, 3, 32, 32)
+    assert image_set.images.dtype == torch.uint8
+    assert image_set.class_names == ("blue", "red")
+    assert image_set.labels.bincount().tolist() == [32, 64]
+    red_over_blue = image_set.images[:, 0].float().mean((1, 2)) > image_set.images[:, 2].float().mean((1, 2))
+    assert torch.equal(red_over_blue.long(), image_set.labels)
+
+
+def test_val_stands_for_test(tmp_path):
+    folder = tmp_path / "val" / "only"
+    folder.mkdir(parents=True)
+    Image.new("RGB", (50, 40)).save(folder / "a.png")
+    assert len(load_image_set(tmp_path, "test", CONFIG)) == 1
+
+
+def test_parquet_folders_are_read_by_their_image_and_class_label_columns(cifar10_folder):
+    image_set = load_image_set(cifar10_folder, "test", CONFIG)
+    assert image_set.images.shape == (10_000, 3, 32, 32)
+    assert image_set.labels.bincount().tolist() == [1000] * 10
+    assert image_set.class_names[:2] == ("airplane", "automobile")
+    assert image_set.name == "cifar10"
+
+
+def test_the_first_class_label_column_of_cifar100_is_its_fine_one(cifar10_folder):
+    image_set = load_image_set(cifar10_folder.parent / "cifar100", "test", CONFIG)
+    assert image_set.labels.bincount().tolist() == [100] * 100
+    assert image_set.class_names == CIFAR100_CLASSES
+
+
+@pytest.mark.parametrize("name", ["train.parquet", "notes.txt"])
+def test_files_that_are_no_images_are_refused_in_one_sentence(tmp_path, name):
+    (tmp_path / name).write_bytes(b"no such thing")
+    with pytest.raises(
+        ValueError, match=r"nor data that datasets can read|has no split named test"
+    ) as caught:
+        load_image_set(tmp_path, "test", CONFIG)
+    assert str(tmp_path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_other_sizes_are_resized_and_cropped_and_grey_nets_get_one_channel(tmp_path):
+    folder = tmp_path / "test" / "only"
+    folder.mkdir(parents=True)
+    Image.new("RGB", (100, 64), (255, 0, 0)).save(folder / "a.png")
+    grey = load_image_set(tmp_path, "test", {**CONFIG, "input_size": (1, 32, 32)})
+    assert grey.images.shape == (1, 1, 32, 32)
+    assert grey.images.unique().tolist() == [76]  # ITU-R 601 luma of pure red
+
+
+@pytest.mark.parametrize("kind", ["missing", "empty", "no images", "only train"])
+def test_a_folder_without_images_is_refused_by_name(tmp_path, kind):
+    folder = tmp_path / "set"
+    if kind != "missing":
+        folder.mkdir()
+    if kind == "no images":
+        (folder / "test" / "cat").mkdir(parents=True)
+    if kind == "only train":
+        (folder / "train" / "cat").mkdir(parents=True)
+    with pytest.raises((ValueError, OSError)) as caught:
+        load_image_set(folder, "test", CONFIG)
+    assert str(folder) in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["train", "test", "val"])
+def test_a_class_that_is_called_as_a_split_is_told_from_one(tmp_path, name):
+    for folder in ("bus", name):
+        (tmp_path / folder).mkdir()
+        Image.new("RGB", (32, 32)).save(tmp_path / folder / "a.png")
+    with pytest.raises(ValueError, match=f"it may be the split '{name}' or a class '{name}'") as caught:
+        load_image_set(tmp_path, "train", CONFIG)
+    assert str(caught.value) == (
+        f"{tmp_path / name} holds images beside the folder bus/, so it may be the split '{name}' or a class "
+        f"'{name}': put class folders into {tmp_path / 'train'}, or rename the class"
+    )
+
+
+def test_a_damaged_image_is_named(tmp_path):
+    folder = tmp_path / "test" / "cat"
+    folder.mkdir(parents=True)
+    (folder / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    with pytest.raises(OSError, match=r"bad\.png"):
+        load_image_set(tmp_path, "test", CONFIG)
+
+
+def test_normalised_pixels_follow_the_formula():
+    images = torch.randint(0, 256, (4, 3, 5, 6), dtype=torch.uint8)
+    found = normalised(images, CONFIG["mean"], CONFIG["std"])
+    for channel, (mean, std) in enumerate(zip(CONFIG["mean"], CONFIG["std"])):
+        torch.testing.assert_close(found[:, channel], (images[:, channel] / 255 - mean) / std)
+
+
+def test_a_score_counts_hits_and_leaves_the_mode_alone(colour_folder):
+    image_set = load_image_set(colour_folder, "test", CONFIG)
+
+    class RedOrBlue(torch.nn.Module):
+        """Three logits: blue, red, and one that never wins."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = torch.nn.Parameter(torch.ones(()))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            red, blue = (x[:, c].mean((1, 2)) * CONFIG["std"][c] + CONFIG["mean"][c] for c in (0, 2))
+            return self.scale * torch.stack((blue, red, torch.zeros_like(red)), dim=1)
+
+    model = RedOrBlue().train()
+    statistics = {"mean": CONFIG["mean"], "std": CONFIG["std"]}
+    score = evaluate(model, image_set, **statistics, batch_size=7)
+    assert (score.top1, score.top5, score.count) == (100.0, 100.0, 20)
+    assert model.training
+    swapped = with_classes(image_set, ("red", "green", "blue"))
+    assert evaluate(model, swapped, **statistics).top1 == 0.0
+
+
+def test_flips_average_the_logits_of_both_views(colour_folder):
+    """A net that looks at the left edge alone answers for both edges."""
+
+    class LeftEdge(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = torch.nn.Parameter(torch.ones(()))
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            edge = images[..., 0].mean((1, 2)) * self.scale
+            return torch.stack([edge, torch.zeros_like(edge)], dim=1)
+
+    def top1(left: int, right: int, flip: bool) -> float:
+        images = torch.zeros(1, 3, 8, 8, dtype=torch.uint8)
+        images[..., 0], images[..., -1] = left, right
+        image_set = ImageSet(images, torch.tensor([0]), ("bright", "dark"), "edges")
+        return evaluate(LeftEdge(), image_set, mean=(0.5,) * 3, std=(1.0,) * 3, flip=flip).top1
+
+    assert [top1(100, 255, flip) for flip in (False, True)] == [0.0, 100.0]
+    assert [top1(100, 110, flip) for flip in (False, True)] == [0.0, 0.0]
+
+
+def test_hidden_folders_are_no_classes(tmp_path):
+    for name in ("bus", "car"):
+        (tmp_path / name).mkdir()
+        Image.new("RGB", (32, 32)).save(tmp_path / name / "a.png")
+    (tmp_path / ".ipynb_checkpoints").mkdir()
+    assert load_image_set(tmp_path, "train", CONFIG).class_names == ("bus", "car")
+
+
+def test_images_outside_class_folders_are_refused_with_what_to_do(tmp_path):
+    Image.new("RGB", (32, 32)).save(tmp_path / "a.png")
+    with pytest.raises(ValueError, match="put images into a folder for each class"):
+        load_image_set(tmp_path, "train", CONFIG)
+
+
+def test_a_net_that_fails_is_left_in_the_mode_it_was_in(colour_folder):
+    model = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3)).train()
+    with pytest.raises(RuntimeError):
+        evaluate(model, load_image_set(colour_folder, "test", CONFIG), mean=CONFIG["mean"], std=CONFIG["std"])
+    assert model.training

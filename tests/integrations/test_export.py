@@ -1,0 +1,216 @@
+"""Exports: the program of torch.export and ONNX compute what the net computes, for any batch and size."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from click.testing import CliRunner
+from support.nets import TINY, build, families, families_slow_but_two, images
+from support.repository import REPOSITORY
+from torch import nn
+
+from sparsenet_models import FractalNet, create_model
+from sparsenet_models.cli import main
+from sparsenet_models.integrations.export import METADATA_FILE, ExportFailed, export_model, traced
+
+NAME = "sparsenet_bc_40_k12"
+CIFAR = {"input_size": (3, 32, 32), "interpolation": "bicubic", "mean": (0.5,) * 3, "std": (0.25,) * 3}
+CIFAR |= {"crop_pct": 1.0, "crop_mode": "center", "min_input_size": (3, 32, 32)}
+needs_dynamic_sizes = pytest.mark.skipif(
+    not hasattr(torch.export.Dim, "DYNAMIC"), reason="export needs torch 2.6 or newer"
+)
+
+
+def with_cfg(net: nn.Module) -> nn.Module:
+    net.pretrained_cfg = dict(CIFAR)
+    return net
+
+
+@needs_dynamic_sizes
+@families_slow_but_two
+@torch.no_grad()
+def test_a_strictly_traced_program_takes_any_batch_and_size(family):
+    net = build(family).eval()
+    program = traced(net, images((64, 64))).module()
+    for count, size in ((1, (64, 64)), (4, (96, 80)), (2, (77, 70))):
+        batch = images(size, count=count)
+        assert torch.allclose(program(batch), net(batch), atol=1e-5)
+
+
+@needs_dynamic_sizes
+@pytest.mark.parametrize(
+    "family",
+    [family if family == "sparsenet" else pytest.param(family, marks=pytest.mark.slow) for family in TINY],
+)
+def test_onnxruntime_computes_what_the_net_computes_for_any_batch_and_size(family, tmp_path):
+    onnxruntime = pytest.importorskip("onnxruntime", reason="pip install 'sparsenet-models[export]'")
+    net = with_cfg(build(family))
+    export_model(net, tmp_path / "net.onnx", "onnx", size=(64, 64))
+    session = onnxruntime.InferenceSession(tmp_path / "net.onnx", providers=["CPUExecutionProvider"])
+    (taken,) = session.get_inputs()
+    assert (taken.name, taken.shape) == ("images", ["batch", 3, "height", "width"])
+    for count, size in ((1, (32, 32)), (4, (64, 48)), (2, (45, 70))):
+        batch = images(size, count=count)
+        (logits,) = session.run(["logits"], {"images": batch.numpy()})
+        assert torch.allclose(torch.from_numpy(logits), net(batch), atol=1e-4)
+    assert [path.name for path in tmp_path.iterdir()] == ["net.onnx"]
+
+
+@needs_dynamic_sizes
+@pytest.mark.parametrize("suffix", ["onnx", pytest.param("pt2", marks=pytest.mark.slow)])
+def test_the_command_writes_a_file_with_the_class_names_and_the_normalisation(suffix, tmp_path):
+    if suffix == "onnx":
+        onnxruntime = pytest.importorskip("onnxruntime", reason="pip install 'sparsenet-models[export]'")
+    file = tmp_path / f"net.{suffix}"
+    told = CliRunner().invoke(main, ["export", f"{NAME}.cifar10", "--format", suffix, "--out", str(file)])
+    assert told.exit_code == 0, told.output
+    assert told.stdout.startswith(f"{file}: {file.stat().st_size:,} bytes, compared with {NAME}.cifar10")
+    net = create_model(f"{NAME}.cifar10", pretrained=True).eval()
+    if suffix == "onnx":
+        session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+        metadata = session.get_modelmeta().custom_metadata_map
+        found = torch.from_numpy(session.run(None, {"images": images().numpy()})[0])
+    else:
+        extra = {METADATA_FILE: ""}
+        found = torch.export.load(file, extra_files=extra).module()(images())
+        metadata = json.loads(extra[METADATA_FILE])
+    assert torch.allclose(found, net(images()), atol=1e-4)
+    assert tuple(json.loads(metadata["class_names"])) == net.pretrained_cfg["label_names"]
+    assert tuple(json.loads(metadata["mean"])) == net.pretrained_cfg["mean"]
+    assert tuple(json.loads(metadata["std"])) == net.pretrained_cfg["std"]
+    assert json.loads(metadata["input_size"]) == [3, 32, 32]
+    assert (metadata["architecture"], metadata["tag"]) == (NAME, "cifar10")
+    assert [path.name for path in tmp_path.iterdir()] == [file.name]
+
+
+class Deceiver(nn.Module):
+    """Computes something else when it is traced than when it is called."""
+
+    num_classes = 3
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 1)
+        self.pretrained_cfg = dict(CIFAR)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        logits = self.conv(x).mean((2, 3))
+        return logits + 0.01 if torch.compiler.is_compiling() else logits
+
+
+@needs_dynamic_sizes
+def test_a_file_that_computes_something_else_is_not_put_in_place(tmp_path):
+    file = tmp_path / "net.pt2"
+    file.write_bytes(b"what was there before")
+    with pytest.raises(ExportFailed, match=r"net.pt2 was not written: on images \(1, 3, 32, 32\) the export"):
+        export_model(Deceiver(), file, "pt2")
+    assert file.read_bytes() == b"what was there before"
+    assert [path.name for path in tmp_path.iterdir()] == ["net.pt2"]
+
+
+class SmallImagesOnly(Deceiver):
+    """Takes images below 40 pixels alone where it is traced."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if torch.compiler.is_compiling():
+            torch._check(x.shape[2] < 40)
+        return self.conv(x).mean((2, 3))
+
+
+@needs_dynamic_sizes
+def test_a_program_that_would_not_take_every_size_is_refused(tmp_path):
+    with pytest.raises(ExportFailed, match=r"net.pt2 was not written: it takes no images \(1, 3, 64, 96\)"):
+        export_model(SmallImagesOnly(), tmp_path / "net.pt2", "pt2")
+    assert not list(tmp_path.iterdir())
+
+
+@needs_dynamic_sizes
+@pytest.mark.parametrize(
+    "net",
+    [
+        lambda: FractalNet(columns=1, widths=(4, 4, 4, 4, 4)),
+        pytest.param(lambda: FractalNet(columns=3, widths=(4, 4, 4, 4, 4)), marks=pytest.mark.slow),
+        pytest.param(lambda: build("sparsenet_imagenet"), marks=pytest.mark.slow),
+    ],
+)
+def test_a_program_traced_where_the_last_map_is_one_pixel_takes_every_size(net, tmp_path):
+    """At 32x32 pixels it is, in a FractalNet of five widths and in the ImageNet layout."""
+    net = with_cfg(net())
+    export_model(net, tmp_path / "net.pt2", "pt2", size=(32, 32))
+    program = torch.export.load(tmp_path / "net.pt2").module()
+    for count, size in ((1, (32, 32)), (3, (64, 32)), (2, (70, 101))):
+        assert torch.allclose(program(images(size, count=count)), net(images(size, count=count)), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "file_format", "size", "said"),
+    [
+        ("net.onx", "onx", None, r"format must be one of \('onnx', 'pt2'\), got 'onx'; did you mean 'onnx'"),
+        ("net.onnx", "pt2", None, r"the file's name must end in \.pt2, got '.*net\.onnx'"),
+        ("net.pt2", "pt2", (32, 4), r"size must be at least 8, got 4"),
+    ],
+)
+def test_bad_arguments_are_refused_before_anything_is_written(name, file_format, size, said, tmp_path):
+    with pytest.raises(ValueError, match=said):
+        export_model(create_model(NAME), tmp_path / name, file_format, size)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_net_of_another_precision_or_a_missing_folder_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"needs a net in float32 on the CPU, got torch\.bfloat16 on cpu"):
+        export_model(create_model(NAME, dtype=torch.bfloat16), tmp_path / "net.pt2", "pt2")
+    with pytest.raises(FileNotFoundError, match=r"folder not found: .*nowhere"):
+        export_model(create_model(NAME), tmp_path / "nowhere" / "net.pt2", "pt2")
+
+
+def test_the_command_tells_which_packages_onnx_needs_where_they_are_missing(tmp_path):
+    """A file that raises ImportError stands first on the path, as if onnxruntime were not installed."""
+    (tmp_path / "path").mkdir()
+    (tmp_path / "path" / "onnxruntime.py").write_text("raise ImportError('No module named onnxruntime')\n")
+    arguments = ["export", f"{NAME}.cifar10", "--format", "onnx", "--out", str(tmp_path / "net.onnx")]
+    told = subprocess.run(
+        [sys.executable, "-m", "sparsenet_models", *arguments],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path / "path"), str(REPOSITORY)])},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert told.returncode == 1
+    assert told.stderr == (
+        "Error: the format onnx needs onnx, onnxscript and onnxruntime (No module named onnxruntime): "
+        "pip install 'sparsenet-models[export]'\n"
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["path"]
+
+
+def test_a_tag_without_weights_is_not_exported(tmp_path):
+    arguments = ["export", "sparsenet_40_k12.cifar100", "--format", "pt2", "--out", str(tmp_path / "net.pt2")]
+    told = CliRunner().invoke(main, arguments)
+    assert told.exit_code == 1
+    assert "has no pretrained weights" in told.stderr
+    assert not list(tmp_path.iterdir())
+
+
+@families
+@pytest.mark.filterwarnings("ignore:`torch.jit:FutureWarning", "ignore:`torch.jit:DeprecationWarning")
+def test_torch_script_is_refused_in_words_and_tracing_works(family):
+    net = build(family).eval()
+    with pytest.raises(NotImplementedError, match=r"torch.jit.script, .* does not take .* use torch.export"):
+        torch.jit.script(net)
+    traced = torch.jit.trace(net, images())
+    assert torch.allclose(traced(images(count=3)), net(images(count=3)), atol=1e-6)
+
+
+@pytest.mark.skipif(hasattr(torch.export.Dim, "DYNAMIC"), reason="this torch is new enough")
+def test_a_torch_too_old_is_told_which_one_export_needs(tmp_path):
+    words = ["export", f"{NAME}.cifar10", "--format", "pt2", "--out", str(tmp_path / "net.pt2")]
+    told = CliRunner().invoke(main, words)
+    assert told.exit_code == 1
+    assert told.stderr == f"Error: export needs torch 2.6 or newer, this is {torch.__version__}\n"
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,1 @@
+"""What several test files share: nets, servers, processes, and the record of faults."""

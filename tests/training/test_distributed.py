@@ -1,0 +1,208 @@
+"""Several processes on one run, started by torchrun, over gloo."""
+
+from __future__ import annotations
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from support.repository import REPOSITORY
+
+from sparsenet_models import create_model
+from sparsenet_models.pretrained.load import read_state_dict
+
+MODEL = "sparsenet_bc_40_k12"
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+
+GRADIENTS = """
+import sys
+import torch
+import torch.nn.functional as F
+from sparsenet_models import create_model
+from sparsenet_models.training.distributed import joined_processes, wrapped
+
+with joined_processes("cpu") as (processes, device):
+    torch.manual_seed(0)
+    model = create_model("sparsenet_bc_40_k12").double()
+    images, labels = torch.load(sys.argv[1], weights_only=True)
+    own = slice(processes.rank * 4, processes.rank * 4 + 4)
+    together = wrapped(model, processes)
+    F.cross_entropy(together(images[own]), labels[own]).backward()
+    gradients = {name: parameter.grad for name, parameter in model.named_parameters()}
+    torch.save(gradients, f"{sys.argv[1]}.{processes.rank}")
+"""
+
+
+def test_gradients_of_two_processes_are_the_mean_of_both_halves_gradients(tmp_path):
+    torch.manual_seed(1)
+    images, labels = torch.randn(8, 3, 16, 16, dtype=torch.float64), torch.randint(10, (8,))
+    torch.save((images, labels), tmp_path / "batch")
+    script = tmp_path / "gradients.py"
+    script.write_text(GRADIENTS)
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
+    subprocess.run(
+        [*TORCHRUN, str(script), str(tmp_path / "batch")],
+        check=True,
+        env=environment,
+        capture_output=True,
+        timeout=120,
+    )
+    torch.manual_seed(0)
+    model = create_model(MODEL).double()
+    halves = []
+    for half in (slice(0, 4), slice(4, 8)):
+        model.zero_grad()
+        F.cross_entropy(model(images[half]), labels[half]).backward()
+        halves.append([parameter.grad.clone() for parameter in model.parameters()])
+    for rank in (0, 1):
+        found = torch.load(tmp_path / f"batch.{rank}", weights_only=True)
+        for (name, gradient), first, second in zip(found.items(), *halves):
+            torch.testing.assert_close(gradient, (first + second) / 2, rtol=1e-9, atol=1e-12, msg=name)
+
+
+SCORES = """
+import sys
+import torch
+from sparsenet_models import create_model
+from sparsenet_models.evaluate import evaluate
+from sparsenet_models.image_set import ImageSet
+from sparsenet_models.training.distributed import joined_processes, merged
+
+with joined_processes("cpu") as (processes, device):
+    torch.manual_seed(0)
+    model = create_model("sparsenet_bc_40_k12").eval()
+    pixels, labels = torch.load(sys.argv[1], weights_only=True)
+    image_set = ImageSet(pixels, labels, tuple("abcdefghij"), "noise")
+    part = image_set.part(torch.arange(processes.rank, len(image_set), processes.count))
+    grey = {"mean": (0.5,) * 3, "std": (0.5,) * 3}
+    whole = evaluate(model, image_set, **grey)
+    together = merged(evaluate(model, part, **grey), processes, device)
+    told = [(score.top1, score.top5, score.loss, score.count, score.confusion) for score in (whole, together)]
+    torch.save(told, f"{sys.argv[1]}.{processes.rank}")
+"""
+
+
+@pytest.mark.slow
+def test_scores_of_parts_of_unequal_length_merge_to_the_score_of_the_whole(tmp_path):
+    torch.manual_seed(2)
+    pixels, labels = torch.randint(256, (37, 3, 16, 16), dtype=torch.uint8), torch.randint(10, (37,))
+    torch.save((pixels, labels), tmp_path / "images")
+    script = tmp_path / "scores.py"
+    script.write_text(SCORES)
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
+    command = [*TORCHRUN, str(script), str(tmp_path / "images")]
+    subprocess.run(command, check=True, env=environment, capture_output=True, timeout=120)
+    for rank in (0, 1):
+        whole, together = torch.load(tmp_path / f"images.{rank}", weights_only=True)
+        assert together[:4] == pytest.approx(whole[:4], rel=1e-5)
+        assert torch.equal(together[4], whole[4])
+        assert together[3] == together[4].sum() == 37
+
+
+OPTIONS = "--resolution 8:8 --batch-size 16 --lr 0.1 --eval-every 2 --precision float32 --device cpu"
+
+
+def training(
+    data: Path, out: Path, *torchrun_options: str, model: str = MODEL, options: str = OPTIONS
+) -> list[str]:
+    program = ["-m", "sparsenet_models", "train", model, "--data", str(data), "--out", str(out)]
+    return [*TORCHRUN, *torchrun_options, *program, *options.split(), "--no-compile"]
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    with (folder / "metrics.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def workers_of(out: Path) -> dict[str, int]:
+    """Return the process id of each rank that trains into ``out``."""
+    found = {}
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (process / "cmdline").read_bytes()
+            environment = dict(
+                pair.split("=", 1)
+                for pair in (process / "environ").read_bytes().decode().split("\0")
+                if "=" in pair
+            )
+        except (OSError, UnicodeDecodeError):
+            continue
+        if str(out).encode() in words and "TORCHELASTIC_RUN_ID" in environment:
+            found[environment["RANK"]] = int(process.name)
+    return found
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="finds the workers in /proc")
+@pytest.mark.slow
+@pytest.mark.parametrize("rank", ["0", "1"])
+def test_a_worker_that_is_killed_is_replaced_and_the_run_ends_as_if_nothing_had_been(
+    colour_folder, tmp_path, rank
+):
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    straight, killed = tmp_path / "straight", tmp_path / "killed"
+    subprocess.run(
+        training(colour_folder, straight),
+        check=True,
+        cwd=REPOSITORY,
+        env=environment,
+        capture_output=True,
+        timeout=300,
+    )
+    process = subprocess.Popen(
+        training(colour_folder, killed, "--max-restarts", "2"),
+        cwd=REPOSITORY,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 120
+    while not (killed / "metrics.csv").exists() and time.monotonic() < deadline:
+        time.sleep(0.005)
+    os.kill(workers_of(killed)[rank], signal.SIGKILL)
+    told, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    assert "resuming after epoch" in told
+    assert [row["epoch"] for row in rows(killed)] == list("12345678")
+    assert [row["loss"] for row in rows(killed)] == [row["loss"] for row in rows(straight)]
+    assert [row["top1"] for row in rows(killed)] == [row["top1"] for row in rows(straight)]
+    expected, found = (read_state_dict(folder / "model.safetensors") for folder in (straight, killed))
+    assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
+    assert float(rows(straight)[-1]["top1"]) >= 90
+
+
+@pytest.mark.slow
+def test_processes_may_drop_different_columns_of_a_fractalnet(colour_folder, tmp_path):
+    options = "--epochs 2 --batch-size 8 --lr 0.02 --drop-path-rate 0.5 --precision float32 --device cpu"
+    subprocess.run(
+        training(colour_folder, tmp_path / "run", model="fractalnet_c2", options=options),
+        check=True,
+        cwd=REPOSITORY,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        timeout=300,
+    )
+    assert len(rows(tmp_path / "run")) == 2
+
+
+@pytest.mark.slow
+def test_more_processes_than_images_to_score_on_are_refused_in_one_line(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / "set" / name).mkdir(parents=True)
+        for index in range(4):
+            Image.new("RGB", (32, 32)).save(tmp_path / "set" / name / f"{index}.png")
+    command = training(tmp_path / "set", tmp_path / "out")
+    command[command.index("--nproc-per-node") + 1] = "3"
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
+    ended = subprocess.run(command, check=False, env=environment, capture_output=True, text=True, timeout=120)
+    assert ended.returncode != 0
+    assert "3 processes cannot share 2 images to score on: start at most 2" in ended.stderr
+    assert not (tmp_path / "out").exists()

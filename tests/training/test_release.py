@@ -1,0 +1,96 @@
+"""From a run to a bundled weight: the files that are written, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner
+
+from sparsenet_models import create_model, list_pretrained
+from sparsenet_models.models.registry import register_cards
+from sparsenet_models.pretrained.load import read_metadata, read_state_dict
+from sparsenet_models.training import release
+from sparsenet_models.training.config import TrainConfig
+from sparsenet_models.training.loop import train
+
+NAME = "sparsenet_bc_40_k12"
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory: pytest.TempPathFactory, ten_class_folder: Path) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "seed0"
+    options = dict(epochs=1, batch_size=32, resolution=((8, 1),), precision="float32", compile=False)
+    train(TrainConfig(NAME, str(ten_class_folder), str(out), device="cpu", **options))
+    out.with_suffix(".log").write_text(f"W1124 noise\nGenerating train split: 1\nweights: {out}/model\n")
+    return out
+
+
+@pytest.fixture
+def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
+    weights, runs = tmp_path / "weights", tmp_path / "docs"
+    weights.mkdir()
+    monkeypatch.setattr(release, "WEIGHTS_DIR", weights)
+    monkeypatch.setattr(release, "RUNS_DIR", runs)
+    return weights, runs
+
+
+def released(run: Path, data: Path, *options: str):
+    log = str(run.with_suffix(".log"))
+    words = [str(run), "--log", log, "--data", str(data), "--machine", "a test", *options]
+    return CliRunner().invoke(release.main, words)
+
+
+def test_a_run_becomes_a_weight_a_card_and_its_evidence(run_folder, ten_class_folder, places):
+    weights, runs = places
+    told = released(run_folder, ten_class_folder)
+    assert told.exit_code == 0, told.output
+    stored = weights / f"{NAME}.cifar10.safetensors"
+    fields = json.loads((weights / f"{NAME}.cifar10.json").read_text())
+    assert fields["top1"] == float(read_metadata(stored)["top1"])
+    state, run_state = read_state_dict(stored), read_state_dict(run_folder / "model.safetensors")
+    assert state["stem.conv.weight"].dtype == torch.float16
+    assert state["norm.weight"].dtype == torch.float32
+    assert state.keys() == run_state.keys()
+    card = (weights / f"{NAME}.cifar10.md").read_text()
+    assert "Trained here from random initialisation on all training images" in card
+    evidence = runs / f"{NAME}.cifar10" / "seed0"
+    assert (evidence / "log.txt").read_text() == "weights: runs/seed0/model\n"
+    assert json.loads((evidence / "result.json").read_text()) == fields
+
+
+def test_weights_that_are_bundled_are_replaced_on_demand_alone(run_folder, ten_class_folder, places):
+    weights, _ = places
+    assert released(run_folder, ten_class_folder).exit_code == 0
+    before = {path: path.read_bytes() for path in weights.iterdir()}
+    told = released(run_folder, ten_class_folder)
+    assert told.exit_code == 1
+    assert f"{NAME}.cifar10 has weights: give --tag" in told.output
+    assert {path: path.read_bytes() for path in weights.iterdir()} == before
+    assert released(run_folder, ten_class_folder, "--replace").exit_code == 0
+
+
+def test_the_epochs_of_the_weights_that_a_run_began_with_are_told(run_folder, ten_class_folder, places):
+    weights, _ = places
+    assert released(run_folder, ten_class_folder, "--epochs-before", "39").exit_code == 0
+    fields = json.loads((weights / f"{NAME}.cifar10.json").read_text())
+    assert (fields["epochs_before"], fields["epochs"]) == (39, 1)
+    assert "| training | 39 + 1 epochs, seed 0," in (weights / f"{NAME}.cifar10.md").read_text()
+
+
+def test_a_variant_has_a_tag_of_its_own_that_the_registry_takes(
+    run_folder, ten_class_folder, places, monkeypatch, own_models
+):
+    weights, _ = places
+    told = released(run_folder, ten_class_folder, "--tag", "cifar100_kd")
+    assert "--tag of this run must be cifar10_..., got 'cifar100_kd'" in told.output
+    told = released(run_folder, ten_class_folder, "--tag", "cifar10_kd")
+    assert told.exit_code == 0, told.output
+    assert {path.stem for path in weights.iterdir()} == {f"{NAME}.cifar10_kd"}
+    register_cards(weights)
+    model = create_model(f"{NAME}.cifar10_kd", pretrained=True)
+    assert model.pretrained_cfg["tag"] == "cifar10_kd"
+    assert model.pretrained_cfg["label_names"][0] == "airplane"
+    assert f"{NAME}.cifar10_kd" in list_pretrained()

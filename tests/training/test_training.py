@@ -1,0 +1,352 @@
+"""The trainer: what a run needs, says and leaves behind."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import itertools
+import json
+import math
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from sparsenet_models import (
+    PretrainedCfg,
+    SparseNet,
+    create_model,
+    get_pretrained_cfg,
+    model_entrypoint,
+    register_model,
+)
+from sparsenet_models.common.files import atomic_write
+from sparsenet_models.models.registry import temporary_registry
+from sparsenet_models.pretrained.load import read_metadata, read_state_dict
+from sparsenet_models.pretrained.weight_file import read_weight_description, save_weights
+from sparsenet_models.training import loop
+from sparsenet_models.training.averaging import averaged
+from sparsenet_models.training.checkpoint import load_checkpoint_state, save_checkpoint
+from sparsenet_models.training.config import TrainConfig
+from sparsenet_models.training.distill import distillation_loss
+from sparsenet_models.training.loop import TrainingStopped, train
+from sparsenet_models.training.precision import fastest_precision
+
+MODEL = "sparsenet_bc_40_k12"
+TWIN = "densenet_bc_40_k12"
+TINY = "sparsenet_tiny_for_training"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def tiny_model() -> Iterator[None]:
+    def entrypoint(**kwargs) -> SparseNet:
+        return SparseNet(depth=10, growth_rate=4, bottleneck=True, **kwargs)
+
+    entrypoint.__name__ = TINY
+    cfg = PretrainedCfg(TINY, input_size=(3, 32, 32), crop_pct=1.0, num_classes=10)
+    with temporary_registry():
+        register_model(pretrained_cfgs={"colours": cfg})(entrypoint)
+        yield
+
+
+def config(data: Path, out: Path, **changes) -> TrainConfig:
+    options = dict(
+        epochs=3,
+        batch_size=32,
+        lr=0.1,
+        resolution=((8, 3),),
+        precision="float32",
+        device="cpu",
+        compile=False,
+    )
+    return TrainConfig(model=TINY, data=str(data), out=str(out), **options | changes)
+
+
+def metrics(folder: Path) -> list[dict[str, str]]:
+    with (folder / "metrics.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path):
+    target = tmp_path / "file"
+    target.write_text("old")
+
+    def half_a_write() -> None:
+        with atomic_write(target) as (temporary,):
+            temporary.write_text("half")
+            raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        half_a_write()
+    assert target.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_the_last_row_has_the_accuracy_of_the_weights_even_if_no_other_has(colour_folder, tmp_path):
+    weights = train(config(colour_folder, tmp_path / "run", eval_every=0))
+    assert [row["top1"] for row in metrics(tmp_path / "run")] == ["", "", read_metadata(weights)["top1"]]
+
+
+def test_drop_path_is_on_in_training(colour_folder, tmp_path):
+    plain, dropped = (
+        train(config(colour_folder, tmp_path / str(rate), drop_path_rate=rate)) for rate in (0.0, 0.5)
+    )
+    assert metrics(plain.parent)[0]["loss"] != metrics(dropped.parent)[0]["loss"]
+    assert json.loads(read_metadata(dropped)["recipe"])["drop_path_rate"] == 0.5
+
+
+def test_a_tag_for_other_classes_than_the_datas_is_refused(colour_folder, tmp_path):
+    options = replace(config(colour_folder, tmp_path / "run"), model=f"{MODEL}.cifar10")
+    with pytest.raises(ValueError, match="stands for other classes"):
+        train(options)
+    assert not (tmp_path / "run").exists()
+
+
+def test_before_averaging_starts_the_net_itself_is_measured(colour_folder, tmp_path):
+    options = {"epochs": 4, "resolution": ((8, 4),)}
+    train(config(colour_folder, tmp_path / "plain", **options))
+    train(config(colour_folder, tmp_path / "averaged", ema_decay=0.9, ema_start=0.6, **options))
+    plain, averaged = metrics(tmp_path / "plain"), metrics(tmp_path / "averaged")
+    assert [row["top1"] for row in averaged[:2]] == [row["top1"] for row in plain[:2]]
+
+
+def test_a_damaged_checkpoint_is_named_and_kept(colour_folder, tmp_path):
+    checkpoint = tmp_path / "checkpoint.pt"
+    checkpoint.write_bytes(b"PK damaged")
+    with pytest.raises(ValueError, match="is damaged") as caught:
+        train(config(colour_folder, tmp_path), resume=True)
+    assert str(checkpoint) in str(caught.value)
+    assert checkpoint.read_bytes() == b"PK damaged"
+
+
+def test_metrics_cut_off_after_a_checkpoint_are_whole_again_on_resume(colour_folder, tmp_path):
+    folder = tmp_path / "run"
+    train(config(colour_folder, folder))
+    whole = (folder / "metrics.csv").read_text()
+    (folder / "model.safetensors").unlink()
+    (folder / "metrics.csv").write_text("".join(whole.splitlines(keepends=True)[:2]))
+    train(config(colour_folder, folder), resume=True)
+    assert (folder / "metrics.csv").read_text() == whole
+
+
+def test_precision_is_chosen_by_the_time_of_real_steps():
+    chosen, seconds = fastest_precision(create_model(TINY), torch.randn(4, 3, 8, 8))
+    assert set(seconds) == {"float32", "bfloat16"}
+    assert seconds[chosen] == min(seconds.values())
+
+
+def test_a_run_learns_and_leaves_weights_metrics_and_options(colour_folder, tmp_path):
+    weights = train(config(colour_folder, tmp_path / "run"))
+    rows = metrics(tmp_path / "run")
+    assert list(rows[0]) == ["epoch", "loss", "lr", "seconds", "images_per_second", "top1"]
+    assert [row["epoch"] for row in rows] == ["1", "2", "3"]
+    assert float(rows[-1]["loss"]) < 0.8 * float(rows[0]["loss"])
+    assert float(rows[-1]["top1"]) >= 90
+    metadata = read_metadata(weights)
+    assert metadata["top1"] == rows[-1]["top1"]
+    assert json.loads(metadata["class_names"]) == ["blue", "red"]
+    assert metadata["architecture"] == TINY
+    assert metadata["epochs"] == "3"
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["precision"] == "float32"
+    create_model(TINY, num_classes=2, checkpoint_path=weights)
+
+
+def test_averaged_weights_are_written_with_their_own_batch_norm_statistics(colour_folder, tmp_path):
+    options = {"ema_decay": 0.5, "eval_every": 0, "lr": 0.05}
+    averaged = read_state_dict(train(config(colour_folder, tmp_path / "averaged", **options)))
+    plain = read_state_dict(train(config(colour_folder, tmp_path / "plain", eval_every=0, lr=0.05)))
+    assert averaged.keys() == plain.keys()
+    assert not torch.equal(averaged["stem.conv.weight"], plain["stem.conv.weight"])
+    assert not torch.equal(averaged["norm.running_mean"], plain["norm.running_mean"])
+
+
+@given(values=st.lists(st.floats(-100, 100), min_size=1, max_size=40), decay=st.floats(0.01, 0.999))
+def test_the_decay_of_averaged_weights_rises_by_its_formula(values, decay):
+    net = torch.nn.Linear(1, 1, bias=False).double()
+    average = averaged(net, TrainConfig("m", "d", "o", ema_decay=decay, ema_warmup=True))
+    expected = values[0]
+    for number, value in enumerate(values):
+        torch.nn.init.constant_(net.weight, value)
+        average.update_parameters(net)
+        if number > 0:
+            kept = min(decay, (1 + number) / (10 + number))
+            expected = kept * expected + (1 - kept) * value
+    assert average.module.weight.item() == pytest.approx(expected, rel=1e-9, abs=1e-9)
+
+
+def test_a_run_can_start_from_the_weights_of_another(colour_folder, tmp_path):
+    first = train(config(colour_folder, tmp_path / "first"))
+    almost_still = {"lr": 1e-9, "epochs": 1, "resolution": ()}
+    second = train(config(colour_folder, tmp_path / "second", init_from=str(first), **almost_still))
+    before, after = read_state_dict(first), read_state_dict(second)
+    assert torch.allclose(before["stem.conv.weight"], after["stem.conv.weight"], atol=1e-6)
+    recipe = json.loads(read_metadata(second)["recipe"])
+    assert recipe["init_sha256"] == hashlib.sha256(first.read_bytes()).hexdigest()
+
+
+def test_weights_for_other_classes_start_a_run_with_a_new_head(colour_folder, tmp_path, capsys):
+    other = tmp_path / "other.safetensors"
+    save_weights(create_model(TINY, num_classes=7), other, {})
+    train(config(colour_folder, tmp_path / "run", init_from=str(other)))
+    assert "starting from other.safetensors, with a new head" in capsys.readouterr().out
+
+
+def test_weights_of_another_net_start_no_run(colour_folder, tmp_path):
+    with pytest.raises(ValueError, match="does not fit the model"):
+        train(config(colour_folder, tmp_path / "run", init_from=f"{MODEL}.cifar10"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_in_use_is_refused_and_named(colour_folder, tmp_path):
+    (tmp_path / "keep.txt").write_text("mine")
+    with pytest.raises(ValueError, match="out is not empty") as caught:
+        train(config(colour_folder, tmp_path))
+    assert str(tmp_path) in str(caught.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["keep.txt"]
+
+
+def test_resume_starts_afresh_where_there_is_no_run_and_says_so(colour_folder, tmp_path, capsys):
+    train(config(colour_folder, tmp_path / "new", epochs=1, resolution=((8, 1),)), resume=True)
+    assert "starting afresh" in capsys.readouterr().out
+
+
+def test_resume_of_a_finished_run_says_so_and_changes_nothing(colour_folder, tmp_path, capsys):
+    options = config(colour_folder, tmp_path / "run", epochs=1, resolution=((8, 1),))
+    before = train(options).read_bytes()
+    assert train(options, resume=True).read_bytes() == before
+    assert "is finished" in capsys.readouterr().out
+
+
+def test_resume_with_other_options_is_refused_by_name(colour_folder, tmp_path):
+    options = {"epochs": 1, "resolution": ((8, 1),)}
+    train(config(colour_folder, tmp_path / "run", **options))
+    with pytest.raises(ValueError, match=r"lr was 0\.1 .* now it is 0\.2"):
+        train(config(colour_folder, tmp_path / "run", lr=0.2, **options), resume=True)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_checkpoint(colour_folder, tmp_path):
+    with pytest.raises(TrainingStopped, match=r"no longer finite in epoch 1 \(loss nan\).*no checkpoint yet"):
+        train(config(colour_folder, tmp_path / "run", lr=1e30, warmup=0.0))
+    assert not (tmp_path / "run" / "model.safetensors").exists()
+    assert not (tmp_path / "run" / "checkpoint.pt").exists()
+
+
+def test_without_a_compiler_a_run_says_so_and_goes_on(colour_folder, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    train(config(colour_folder, tmp_path / "run", epochs=1, resolution=((8, 1),), compile=True))
+    assert "no C++ compiler found" in capsys.readouterr().out
+
+
+def test_curves_are_drawn_beside_the_metrics(colour_folder, tmp_path):
+    train(config(colour_folder, tmp_path / "run"))
+    with Image.open(tmp_path / "run" / "curves.png") as picture:
+        assert min(picture.size) > 400
+
+
+def test_without_matplotlib_a_run_says_what_draws_its_curves(colour_folder, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "sparsenet_models.analysis.plot", None)
+    train(config(colour_folder, tmp_path / "run", epochs=1, resolution=((8, 1),)))
+    assert "no curves.png and confusion.png: they need matplotlib (pip install" in capsys.readouterr().out
+    assert not (tmp_path / "run" / "curves.png").exists()
+
+
+def test_a_net_learns_from_a_teacher_alone(colour_folder, tmp_path):
+    """Without a share for the labels, what it learns of them is what the teacher knows."""
+    teacher = train(config(colour_folder, tmp_path / "teacher"))
+    cfg = PretrainedCfg(
+        TINY, file=str(teacher), input_size=(3, 32, 32), num_classes=2, label_names=("blue", "red")
+    )
+    known = get_pretrained_cfg(TINY)
+    register_model(pretrained_cfgs={"colours": known, "taught": cfg}, override=True)(model_entrypoint(TINY))
+    options = {"distill": f"{TINY}.taught", "distill_weight": 1.0, "epochs": 6, "resolution": ((8, 6),)}
+    weights = train(config(colour_folder, tmp_path / "student", **options))
+    assert float(read_metadata(weights)["top1"]) >= 90
+
+
+def test_a_teacher_of_other_classes_is_refused(colour_folder, tmp_path):
+    with pytest.raises(ValueError, match=r"distill names .*k12.cifar10', which has other classes"):
+        train(config(colour_folder, tmp_path / "run", distill=f"{MODEL}.cifar10"))
+    assert not (tmp_path / "run").exists()
+
+
+@given(st.integers(2, 6), st.floats(0.5, 8), st.integers(0, 1000))
+def test_the_distillation_loss_is_hintons_and_zero_for_the_teacher_itself(classes, temperature, seed):
+    generator = torch.Generator().manual_seed(seed)
+    student, teacher = torch.randn(2, 5, classes, generator=generator, dtype=torch.float64)
+    p, q = ((logits / temperature).softmax(1) for logits in (teacher, student))
+    expected = temperature**2 * (p * (p / q).log()).sum(1).mean()
+    assert distillation_loss(student, teacher, temperature).item() == pytest.approx(expected.item())
+    assert distillation_loss(teacher, teacher, temperature).item() == pytest.approx(0, abs=1e-12)
+
+
+def test_weights_that_are_no_longer_finite_replace_no_checkpoint(colour_folder, tmp_path, monkeypatch):
+    def rate(step: int, *_: object) -> float:
+        return 0.1 if step < 3 else math.inf  # from the second epoch on
+
+    monkeypatch.setattr("sparsenet_models.training.loop.learning_rate", rate)
+    with pytest.raises(TrainingStopped, match=r"in epoch 2 .* checkpoint after epoch 1 is kept"):
+        train(config(colour_folder, tmp_path / "run", eval_every=0, checkpoint_minutes=1e-9))
+    saved = torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)
+    assert len(saved["metrics"]) == 1
+    assert all(tensor.isfinite().all() for tensor in saved["model"].values())
+
+
+def test_a_date_is_a_seed(colour_folder, tmp_path):
+    train(config(colour_folder, tmp_path / "run", seed=20261124, epochs=1, resolution=((8, 1),)))
+
+
+def test_a_run_older_than_an_option_goes_on_with_its_default(colour_folder, tmp_path):
+    first = config(colour_folder, tmp_path / "run")
+    train(first)
+    state = load_checkpoint_state(tmp_path / "run")
+    del state["config"]["cutout"]
+    save_checkpoint(tmp_path / "run", state)
+    train(first, resume=True)
+    with pytest.raises(ValueError, match="cutout was 0 when the run in"):
+        train(replace(first, cutout=4), resume=True)
+
+
+def test_the_best_epoch_is_chosen_on_val_and_measured_on_test(colour_folder, tmp_path):
+    """In val/ the colours have each other's names: what is best there is worst in test/."""
+    data = shutil.copytree(colour_folder, tmp_path / "data")
+    for name, other in (("red", "blue"), ("blue", "red")):
+        shutil.copytree(data / "test" / name, data / "val" / other)
+    train(config(data, tmp_path / "run", keep_best=True))
+    rows = [float(row["top1"]) for row in metrics(tmp_path / "run")]
+    final = float(read_metadata(tmp_path / "run" / "model.safetensors")["top1"])
+    assert final == pytest.approx(100 - max(rows))
+
+
+def test_without_val_the_best_epoch_is_chosen_on_training_images(colour_folder, tmp_path, capsys):
+    train(config(colour_folder, tmp_path / "run", keep_best=True))
+    assert "has no val/: 20% of each class are held out to score on" in capsys.readouterr().out
+
+
+def test_the_time_left_is_told_by_the_pixels_that_are_left(colour_folder, tmp_path, monkeypatch):
+    told = []
+    monkeypatch.setattr(loop, "duration", lambda seconds: told.append(seconds) or "")
+    train(config(colour_folder, tmp_path / "run", resolution=((8, 1), (16, 2))))
+    seconds = [96 / float(row["images_per_second"]) for row in metrics(tmp_path / "run")]
+    assert told == pytest.approx([seconds[0] * 8, seconds[1], 0], rel=0.01)
+
+
+def test_a_name_without_a_tag_takes_the_statistics_of_the_data_that_it_learns(tmp_path):
+    names = get_pretrained_cfg(f"{TWIN}.cifar100").label_names
+    for split, name in itertools.product(("train", "test"), names):
+        target = tmp_path / "hundred" / split / name
+        target.mkdir(parents=True)
+        Image.new("RGB", (32, 32), (names.index(name), 0, 0)).save(target / "0.png")
+    options = dict(epochs=1, batch_size=50, resolution=((8, 1),), precision="float32", compile=False)
+    weights = train(
+        TrainConfig(TWIN, str(tmp_path / "hundred"), str(tmp_path / "run"), device="cpu", **options)
+    )
+    name, overlay = read_weight_description(weights)
+    assert name == f"{TWIN}.cifar100"
+    assert overlay["mean"] == get_pretrained_cfg(name).mean != get_pretrained_cfg(TWIN).mean
