@@ -1,4 +1,4 @@
-"""Files: written whole or not at all, told by their hash."""
+"""Files: written whole or not at all, and checked by their hash."""
 
 from __future__ import annotations
 
@@ -32,20 +32,9 @@ def atomic_write(*paths: Path) -> Iterator[tuple[Path, ...]]:
             temporary.unlink(missing_ok=True)
 
 
-def verify_sha256(path: Path, expected: str) -> None:
-    """Raise unless the file's sha256 is ``expected`` (64 hex digits).
-
-    Raises:
-        ValueError: it is another one.
-        OSError: the file cannot be read.
-    """
-    check_is_file(path)
-    found = digest(path, hashlib.sha256())
-    if found != expected:
-        raise ValueError(
-            f"{path} is not the file that its configuration names (sha256 {found}, expected "
-            f"{expected}); it was changed or damaged"
-        )
+def sha256_of(path: Path) -> str:
+    """Return the sha256 of a file, 64 hexadecimal digits."""
+    return digest(path, hashlib.sha256())
 
 
 def digest(path: Path, hasher: Any) -> str:
@@ -54,6 +43,22 @@ def digest(path: Path, hasher: Any) -> str:
         while chunk := file.read(2**20):
             hasher.update(chunk)
     return hasher.hexdigest()
+
+
+def verify_sha256(path: Path, expected: str) -> None:
+    """Raise unless the file has the sha256 ``expected`` (64 hexadecimal digits).
+
+    Raises:
+        ValueError: it has another one.
+        OSError: the file cannot be read.
+    """
+    check_is_file(path)
+    sha256 = sha256_of(path)
+    if sha256 != expected:
+        raise ValueError(
+            f"{path} is not the file that its configuration names (sha256 {sha256}, expected {expected}); "
+            "it was changed or damaged"
+        )
 
 
 def check_is_file(path: Path) -> None:

@@ -82,6 +82,13 @@ class PretrainedCfg:
         return f"{self.architecture}.{self.tag}" if self.tag else self.architecture
 
     @property
+    def epochs_text(self) -> str | None:
+        """The epochs of training, ``epochs_before`` first: "39 + 8", or "39"; None where they are unknown."""
+        if self.epochs is None:
+            return None
+        return f"{self.epochs_before} + {self.epochs}" if self.epochs_before else str(self.epochs)
+
+    @property
     def has_weights(self) -> bool:
         """Whether there is a file to load, here or on the Hub."""
         return self.file is not None or self.hf_hub_id is not None
