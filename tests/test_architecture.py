@@ -115,7 +115,7 @@ def test_a_file_without_a_level_of_its_own_is_refused(copy):
 
 
 def imports(file: Path) -> Iterator[str]:
-    """Yield ``module`` for each import of a module, ``module:name`` for each name from one; absolute names."""
+    """Yield ``module`` for each ``import`` and ``module:name`` for each name of a ``from``, all absolute."""
     package = file.relative_to(REPOSITORY).parent.parts
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):

@@ -7,19 +7,41 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from support.repository import REPOSITORY
 
 import sparsenet_models
 
-REPOSITORY = Path(sparsenet_models.__file__).parent.parent
-
-PUBLIC = {
-    *("sparse_aggregation_indices", "dense_aggregation_indices", "create_model", "list_models"),
-    *("list_pretrained", "register_model", "is_model", "model_entrypoint", "get_pretrained_cfg"),
-    *("split_model_name_tag", "load_checkpoint", "resolve_data_config", "create_transform"),
-    *("SparseNet", "DenseNet", "__version__", "save_pretrained", "push_to_hub"),
-}
+PUBLIC = [
+    "DenseNet",
+    "FeatureNet",
+    "FractalNet",
+    "PretrainedCfg",
+    "ResNet",
+    "SparseNet",
+    "StageGraph",
+    "__version__",
+    "create_model",
+    "create_transform",
+    "dense_aggregation_indices",
+    "freeze",
+    "get_pretrained_cfg",
+    "is_model",
+    "list_models",
+    "list_pretrained",
+    "load_checkpoint",
+    "model_entrypoint",
+    "push_to_hub",
+    "register_model",
+    "register_model_deprecations",
+    "resolve_data_config",
+    "save_pretrained",
+    "sparse_aggregation_indices",
+    "split_model_name_tag",
+    "unfreeze",
+]
 
 
 def run(*arguments: str, folder: Path, first_on_path: Path | None = None) -> subprocess.CompletedProcess:
@@ -35,48 +57,69 @@ def run(*arguments: str, folder: Path, first_on_path: Path | None = None) -> sub
     )
 
 
-def modules_after(code: str, folder: Path) -> set[str]:
-    """Return the top-level packages in ``sys.modules`` after ``code`` in a new interpreter."""
-    told = run("-c", f"{code}\nimport sys, json; print(json.dumps(sorted(sys.modules)))", folder=folder)
-    return {name.partition(".")[0] for name in json.loads(told.stdout)}
+LIST_MODULES = "sorted({name.partition('.')[0] for name in sys.modules})"
+
+# torchvision is on the path and cannot be imported, as where it was built for another torch.
+WITHOUT_TORCHVISION = f"""
+import json, os, sys
+import sparsenet_models as s
+
+net = s.create_model("sparsenet_bc_40_k12", num_classes=3)
+s.list_models(); s.get_pretrained_cfg("sparsenet_40_k12.cifar100")
+import torch
+torch.save(net.state_dict(), "net.pt"); s.load_checkpoint(net, "net.pt")
+answer = {{"classes": net.num_classes, "modules": {LIST_MODULES}, "errors": []}}
+config = s.resolve_data_config(net)
+for kind in ("RuntimeError", "ImportError"):
+    os.environ["KIND"] = kind
+    try:
+        s.create_transform(**config)
+    except ImportError as error:
+        answer["errors"].append(str(error))
+print(json.dumps(answer))
+"""
+
+
+@pytest.fixture(scope="module")
+def without_torchvision(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    folder = tmp_path_factory.mktemp("broken")
+    (folder / "torchvision").mkdir()
+    (folder / "torchvision" / "__init__.py").write_text(
+        "import builtins, os\nraise getattr(builtins, os.environ['KIND'])('operator torchvision::nms ...')\n"
+    )
+    return json.loads(run("-c", WITHOUT_TORCHVISION, folder=folder, first_on_path=folder).stdout)
 
 
 def test_the_package_and_the_index_helper_import_no_torch(tmp_path):
     code = "import sparsenet_models as s; assert s.sparse_aggregation_indices(5) == (4, 3, 1)"
     code += "; assert s.dense_aggregation_indices(3) == (0, 1, 2); s.StageGraph; s.__version__"
     code += "; assert set(dir(s)) >= set(s.__all__)"
-    modules = modules_after(code, tmp_path)
+    code += f"; import json, sys; print(json.dumps({LIST_MODULES}))"
+    modules = set(json.loads(run("-c", code, folder=tmp_path).stdout))
     assert "sparsenet_models" in modules
     assert not modules & {"torch", "numpy", "torchvision", "safetensors", "PIL", "huggingface_hub", "click"}
 
 
-def test_create_model_imports_torch_and_none_of_the_other_heavy_libraries(tmp_path):
-    code = (
-        "import sparsenet_models as s\n"
-        "net = s.create_model('sparsenet_bc_40_k12', num_classes=3)\n"
-        "s.list_models(); s.get_pretrained_cfg('sparsenet_40_k12.cifar100')\n"
-        "import torch; torch.save(net.state_dict(), 'net.pt'); s.load_checkpoint(net, 'net.pt')"
-    )
-    modules = modules_after(code, tmp_path)
+def test_create_model_imports_torch_and_none_of_the_other_heavy_libraries(without_torchvision):
+    modules = set(without_torchvision["modules"])
     assert {"torch", "sparsenet_models"} <= modules
     assert not modules & {"torchvision", "datasets", "matplotlib", "rich", "timm", "PIL", "click"}
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["predict", "--help"], ["train", "--help"], ["--version"]])
 def test_the_help_of_the_command_line_imports_no_torch(tmp_path, arguments):
-    told = run("-X", "importtime", "-m", "sparsenet_models", *arguments, folder=tmp_path)
-    imported = {line.rpartition("|")[2].strip() for line in told.stderr.splitlines()}
+    result = run("-X", "importtime", "-m", "sparsenet_models", *arguments, folder=tmp_path)
+    imported = {line.rpartition("|")[2].strip() for line in result.stderr.splitlines()}
     assert "click" in imported  # the list of imports is really there
     assert not imported & {"torch", "torchvision", "numpy", "PIL"}
-    assert sparsenet_models.__version__ in told.stdout or "Usage: " in told.stdout
+    assert sparsenet_models.__version__ in result.stdout or "Usage: " in result.stdout
 
 
-def test_every_public_name_of_the_design_is_offered():
-    assert set(sparsenet_models.__all__) >= PUBLIC
-    assert len(sparsenet_models.__all__) == len(set(sparsenet_models.__all__))
+def test_all_is_every_public_name():
+    assert sorted(sparsenet_models.__all__) == PUBLIC
 
 
-@pytest.mark.parametrize("name", sparsenet_models.__all__)
+@pytest.mark.parametrize("name", PUBLIC)
 def test_every_offered_name_resolves_to_the_object_of_that_name(name):
     value = getattr(sparsenet_models, name)
     if name == "__version__":
@@ -87,14 +130,14 @@ def test_every_offered_name_resolves_to_the_object_of_that_name(name):
 
 
 def test_dir_lists_the_public_names():
-    assert set(dir(sparsenet_models)) >= set(sparsenet_models.__all__)
+    assert set(dir(sparsenet_models)) >= set(PUBLIC)
     assert dir(sparsenet_models) == sorted(dir(sparsenet_models))
 
 
 def test_a_star_import_brings_every_public_name():
     namespace = {}
     exec("from sparsenet_models import *", namespace)
-    assert namespace.keys() >= PUBLIC
+    assert namespace.keys() >= set(PUBLIC)
 
 
 @pytest.mark.parametrize("name", ["create_modle", "torch", "_entrypoints"])
@@ -113,36 +156,16 @@ def test_type_checkers_see_the_names_that_are_resolved_lazily():
         for alias in node.names
         if alias.asname is not None
     }
-    assert declared.keys() == set(sparsenet_models.__all__)
+    assert declared.keys() == set(PUBLIC)
     for public, (module, name) in declared.items():
         home = importlib.import_module(f"sparsenet_models.{module}")
         assert getattr(home, name) is getattr(sparsenet_models, public)
 
 
-def test_without_a_working_torchvision_only_transforms_fail_and_say_what_to_install(tmp_path):
-    broken = tmp_path / "broken" / "torchvision"
-    broken.mkdir(parents=True)
-    (broken / "__init__.py").write_text(
-        "import builtins, os\nraise getattr(builtins, os.environ['KIND'])('operator torchvision::nms ...')\n"
-    )
-    code = """
-import json, os
-import sparsenet_models as s
-net = s.create_model("sparsenet_bc_40_k12", device="meta")
-config = s.resolve_data_config(net)
-told = {"classes": net.num_classes, "errors": []}
-for kind in ("RuntimeError", "ImportError"):
-    os.environ["KIND"] = kind
-    try:
-        s.create_transform(**config)
-    except ImportError as error:
-        told["errors"].append(str(error))
-print(json.dumps(told))
-"""
-    told = json.loads(run("-c", code, folder=tmp_path, first_on_path=broken.parent).stdout)
-    assert told["classes"] == 10
-    assert len(told["errors"]) == 2
-    for message in told["errors"]:
+def test_without_a_working_torchvision_only_transforms_fail_and_say_what_to_install(without_torchvision):
+    assert without_torchvision["classes"] == 3
+    assert len(without_torchvision["errors"]) == 2
+    for message in without_torchvision["errors"]:
         assert "need torchvision" in message
         assert "operator torchvision::nms" in message
         assert "pip install torchvision" in message

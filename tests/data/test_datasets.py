@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from sparsenet_models.data.cifar import CIFAR100_CLASSES
+from sparsenet_models.data.cifar import CIFAR10_MEAN, CIFAR100_CLASSES
 from sparsenet_models.data.datasets import load_image_set
 from sparsenet_models.data.evaluate import evaluate, normalised, with_classes
 from sparsenet_models.data.image_set import ImageSet
@@ -39,15 +39,19 @@ def test_val_stands_for_test(tmp_path):
 
 
 def test_parquet_folders_are_read_by_their_image_and_class_label_columns(cifar10_folder):
-    image_set = load_image_set(cifar10_folder, "test", CONFIG)
-    assert image_set.images.shape == (10_000, 3, 32, 32)
+    image_set = load_image_set(cifar10_folder, "test", CONFIG, loader="stream")
+    assert len(image_set) == 10_000
     assert image_set.labels.bincount().tolist() == [1000] * 10
     assert image_set.class_names[:2] == ("airplane", "automobile")
     assert image_set.name == "cifar10"
+    images = image_set.part(torch.arange(500)).in_memory().images
+    assert images.shape == (500, 3, 32, 32)
+    mean = images.float().mean((0, 2, 3)) / 255
+    assert mean.tolist() == pytest.approx(CIFAR10_MEAN, abs=0.03)
 
 
 def test_the_first_class_label_column_of_cifar100_is_its_fine_one(cifar10_folder):
-    image_set = load_image_set(cifar10_folder.parent / "cifar100", "test", CONFIG)
+    image_set = load_image_set(cifar10_folder.parent / "cifar100", "test", CONFIG, loader="stream")
     assert image_set.labels.bincount().tolist() == [100] * 100
     assert image_set.class_names == CIFAR100_CLASSES
 
