@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from .common.arguments import integer, is_integer
 
 AggregationRule = Callable[[int], Sequence[int]]
-"""A pattern: called with a layer ``l >= 1``, returns distinct outputs in ``[0, l)``."""
+"""A user's rule: called with a layer ``l >= 1``, returns distinct outputs in ``[0, l)``."""
 
 
 def sparse_aggregation_indices(layer: int, base: int = 2) -> tuple[int, ...]:
@@ -41,12 +41,7 @@ def sparse_aggregation_indices(layer: int, base: int = 2) -> tuple[int, ...]:
     """
     layer = integer("layer", layer, minimum=1)
     base = integer("base", base, minimum=2)
-    indices = []
-    offset = 1
-    while offset <= layer:
-        indices.append(layer - offset)
-        offset *= base
-    return tuple(indices)
+    return tuple(layer - offset for offset in _powers_up_to(layer, base))
 
 
 def dense_aggregation_indices(layer: int) -> tuple[int, ...]:
@@ -65,12 +60,12 @@ def dense_aggregation_indices(layer: int) -> tuple[int, ...]:
 class StageGraph:
     """The links of one stage of ``num_layers`` layers.
 
-    A link is a pair ``(source, layer)``: output ``source`` is read by layer ``layer``. Links into
-    layers ``1 ... num_layers`` are counted; those into the stage's output (layer
-    ``num_layers + 1``) are given by ``inputs(num_layers + 1)`` and count for ``last_use`` only.
+    A link is a pair ``(source, layer)``: layer ``layer`` reads output ``source``. Counts of links and
+    paths cover the layers ``1 ... num_layers``. The layer ``num_layers + 1`` stands for the stage's own
+    output: ``inputs`` and ``fan_in`` answer for it, and it counts as a reader in ``last_use``.
 
-    For the two built-in rules every single number is answered from a formula, so a stage may have 10**18
-    layers; for a user's own rule the links are enumerated.
+    The two built-in rules answer every question of one number by a formula, so a stage may have 10**18
+    layers. For a user's rule the links are enumerated.
 
     Args:
         num_layers: number of layers N, from 1.
@@ -80,30 +75,28 @@ class StageGraph:
 
     Raises:
         TypeError: ``num_layers`` or ``base`` is not an integer.
-        ValueError: ``num_layers`` is below 1, ``base`` below 2, ``aggregation`` is unknown, or the
-            user's rule returned something other than distinct outputs in ``[0, layer)``.
+        ValueError: ``num_layers`` is below 1, ``base`` below 2, or ``aggregation`` is unknown. Every method
+            raises it where the user's rule returns something other than distinct outputs in ``[0, layer)``.
     """
 
     def __init__(self, num_layers: int, aggregation: str | AggregationRule = "sparse", base: int = 2) -> None:
         self.num_layers = integer("num_layers", num_layers, minimum=1)
         self.base = integer("base", base, minimum=2)
-        if not callable(aggregation) and (
-            not isinstance(aggregation, str) or aggregation not in ("sparse", "dense")
-        ):
-            raise ValueError(
-                f"aggregation must be 'sparse', 'dense' or a function of the layer, got {aggregation!r}"
-            )
         self.aggregation = aggregation
+        self._rule = _rule(aggregation, self.base)
+
+    @property
+    def reads_everything(self) -> bool:
+        """Whether the rule is the dense one: every layer reads every earlier output, oldest first."""
+        return self._rule.reads_everything
 
     def inputs(self, layer: int) -> tuple[int, ...]:
         """Return the outputs that ``layer`` (1 ... N + 1) receives, in the order of the rule."""
-        layer = self._within("layer", layer, minimum=1, maximum=self.num_layers + 1)
-        if self.aggregation == "sparse":
-            return sparse_aggregation_indices(layer, self.base)
-        if self.aggregation == "dense":
-            return dense_aggregation_indices(layer)
-        assert callable(self.aggregation)
-        return _checked_indices(layer, self.aggregation(layer))
+        return self._rule.inputs(self._checked_layer(layer))
+
+    def reads(self, layer: int, output: int) -> bool:
+        """Return whether ``layer`` (1 ... N + 1) receives ``output`` (0 ... N)."""
+        return self._rule.reads(self._checked_layer(layer), self._checked_output(output))
 
     def links(self) -> Iterator[tuple[int, int]]:
         """Yield every link ``(source, layer)`` into the layers 1 ... N, layer by layer."""
@@ -113,96 +106,45 @@ class StageGraph:
 
     def fan_in(self, layer: int) -> int:
         """Return how many outputs ``layer`` (1 ... N + 1) receives."""
-        layer = self._within("layer", layer, minimum=1, maximum=self.num_layers + 1)
-        return layer if self.aggregation == "dense" else len(self.inputs(layer))
+        return self._rule.fan_in(self._checked_layer(layer))
+
+    def max_fan_in(self) -> int:
+        """Return the largest fan-in of the layers 1 ... N."""
+        return self._rule.max_fan_in(self.num_layers)
 
     def link_count(self) -> int:
-        """Return the number of links into the layers 1 ... N.
-
-        Sparse: the sum of ``floor(log_base(l)) + 1``, one term ``N - base**j + 1`` for each offset.
-        Dense: ``N (N + 1) / 2``.
-        """
-        if self.aggregation == "dense":
-            return self.num_layers * (self.num_layers + 1) // 2
-        if self.aggregation == "sparse":
-            # Offset base**j exists for the layers base**j ... N: those that layer N's inputs tell.
-            return sum(source + 1 for source in self.inputs(self.num_layers))
-        return sum(self.fan_in(layer) for layer in range(1, self.num_layers + 1))
+        """Return the number of links into the layers 1 ... N."""
+        return self._rule.link_count(self.num_layers)
 
     def shortest_path(self, output: int | None = None) -> int:
         """Return the fewest links that lead from ``output`` (default: N) back to output 0.
 
-        Sparse: the sum of the digits of ``output`` in base ``base``. A way always leads back, as
-        every layer reads something earlier.
+        There is always a path, as every layer reads an earlier output.
         """
-        target = self.num_layers if output is None else output
-        target = self._within("output", target, minimum=0, maximum=self.num_layers)
-        if self.aggregation == "dense":
-            return min(target, 1)
-        if self.aggregation == "sparse":
-            return _digit_sum(target, self.base)
-        return [0, *self._path_lengths()][target]
+        return self._rule.shortest_path(self.num_layers if output is None else self._checked_output(output))
 
     def total_path(self) -> int:
         """Return the sum of ``shortest_path(l)`` over l = 1 ... N."""
-        if self.aggregation == "dense":
-            return self.num_layers
-        if self.aggregation == "sparse":
-            return _digits_in_all(self.num_layers, self.base)
-        return sum(self._path_lengths())
+        return self._rule.total_path(self.num_layers)
 
     def longest_path(self) -> int:
-        """Return the largest ``shortest_path(l)`` over l = 1 ... N.
-
-        Sparse: the largest sum of digits up to N is that of N, or of a number below it that ends in
-        digits ``base - 1`` alone.
-        """
-        if self.aggregation == "dense":
-            return 1
-        if self.aggregation == "sparse":
-            powers = _powers_up_to(self.num_layers, self.base)
-            below = [self.num_layers // power * power - 1 for power in powers]
-            return max(_digit_sum(number, self.base) for number in (self.num_layers, *below))
-        return max(self._path_lengths())
-
-    def _path_lengths(self) -> list[int]:
-        """Return ``shortest_path(l)`` for l = 1 ... N, link by link."""
-        lengths = [0]
-        for layer in range(1, self.num_layers + 1):
-            lengths.append(1 + min(lengths[source] for source in self.inputs(layer)))
-        return lengths[1:]
+        """Return the largest ``shortest_path(l)`` over l = 1 ... N."""
+        return self._rule.longest_path(self.num_layers)
 
     def last_use(self, output: int) -> int | None:
-        """Return the last layer (1 ... N + 1) that reads ``output``; after it, it can be freed.
+        """Return the last layer (1 ... N + 1) that reads ``output``, after which its memory is free.
 
-        ``N + 1`` is the stage's own output. None where nothing reads it, which only a user's rule
-        can bring about.
+        None where no layer reads it, which only a user's rule allows.
         """
-        output = self._within("output", output, minimum=0, maximum=self.num_layers)
-        if self.aggregation == "dense":
-            return self.num_layers + 1
-        if self.aggregation == "sparse":
-            return output + _powers_up_to(self.num_layers + 1 - output, self.base)[-1]
-        readers = (layer for layer in range(self.num_layers + 1, output, -1) if output in self.inputs(layer))
-        return next(readers, None)
+        return self._rule.last_use(self._checked_output(output), self.num_layers)
 
     def last_uses(self) -> list[int | None]:
-        """Return ``last_use(o)`` for o = 0 ... N, link by link where the rule is a user's own."""
-        if self.aggregation in ("dense", "sparse"):
-            return [self.last_use(output) for output in range(self.num_layers + 1)]
-        last: list[int | None] = [None] * (self.num_layers + 1)
-        for layer in range(1, self.num_layers + 2):
-            for source in self.inputs(layer):
-                last[source] = layer
-        return last
+        """Return ``last_use(o)`` for o = 0 ... N."""
+        return self._rule.last_uses(self.num_layers)
 
     def most_waiting(self) -> int:
-        """Return the most outputs that wait at once: made, and read by the layer at hand or a later one."""
-        if self.aggregation == "dense":
-            return self.num_layers + 1
-        if self.aggregation == "sparse":
-            return _most_waiting(self.num_layers, self.base)
-        return max(self.waiting([1] * (self.num_layers + 1)))
+        """Return the most outputs that wait at once: made, and read by the current layer or a later one."""
+        return self._rule.most_waiting(self.num_layers)
 
     def waiting(self, sizes: Sequence[int]) -> list[int]:
         """Return the total size of the outputs that wait for layer l or a later one, for l = 1 ... N + 1.
@@ -210,15 +152,15 @@ class StageGraph:
         Args:
             sizes: the size of output 0 ... N.
         """
-        changes = [0] * (self.num_layers + 3)
-        for output, last in enumerate(self.last_uses()):
-            if last is not None:
-                changes[output + 1] += sizes[output]
-                changes[last + 1] -= sizes[output]
-        return list(itertools.accumulate(changes[1 : self.num_layers + 2]))
+        return self._rule.waiting(sizes)
 
-    def _within(self, name: str, value: int, minimum: int, maximum: int) -> int:
-        value = integer(name, value, minimum)
+    def _checked_layer(self, layer: int) -> int:
+        return self._at_most("layer", integer("layer", layer, minimum=1), self.num_layers + 1)
+
+    def _checked_output(self, output: int) -> int:
+        return self._at_most("output", integer("output", output, minimum=0), self.num_layers)
+
+    def _at_most(self, name: str, value: int, maximum: int) -> int:
         if value > maximum:
             raise ValueError(
                 f"{name} must be at most {maximum} in a stage of {self.num_layers} layers, got {value}"
@@ -226,40 +168,204 @@ class StageGraph:
         return value
 
 
-def _checked_indices(layer: int, indices: Sequence[int]) -> tuple[int, ...]:
-    """Return a user's indices as a tuple of ints, or raise naming the layer and the value."""
-    wanted = f"aggregation({layer}) must return distinct integers in [0, {layer})"
-    try:
-        values = tuple(indices)
-    except TypeError:
-        raise ValueError(f"{wanted}, got {indices!r}") from None
-    if not values:
-        raise ValueError(f"{wanted}, at least one, got {indices!r}")
-    for value in values:
-        if not is_integer(value) or not 0 <= value < layer:
-            raise ValueError(f"{wanted}, got {value!r} in {values!r}")
-    if len(set(values)) != len(values):
-        raise ValueError(f"{wanted}, got a repeated one in {values!r}")
-    return tuple(map(int, values))
+class Rule:
+    """An aggregation rule that answers every question of ``StageGraph`` by enumerating its links.
+
+    A subclass defines ``inputs``, and overrides whatever it has a formula for. ``StageGraph`` checks the
+    arguments and documents the questions.
+    """
+
+    reads_everything = False
+
+    def inputs(self, layer: int) -> tuple[int, ...]:
+        raise NotImplementedError
+
+    def reads(self, layer: int, output: int) -> bool:
+        return output in self.inputs(layer)
+
+    def fan_in(self, layer: int) -> int:
+        return len(self.inputs(layer))
+
+    def max_fan_in(self, num_layers: int) -> int:
+        return max(self.fan_in(layer) for layer in range(1, num_layers + 1))
+
+    def link_count(self, num_layers: int) -> int:
+        return sum(self.fan_in(layer) for layer in range(1, num_layers + 1))
+
+    def path_lengths(self, num_layers: int) -> list[int]:
+        """Return the shortest path of output 0 ... N."""
+        lengths = [0]
+        for layer in range(1, num_layers + 1):
+            lengths.append(1 + min(lengths[source] for source in self.inputs(layer)))
+        return lengths
+
+    def shortest_path(self, output: int) -> int:
+        return self.path_lengths(output)[-1]
+
+    def total_path(self, num_layers: int) -> int:
+        return sum(self.path_lengths(num_layers))
+
+    def longest_path(self, num_layers: int) -> int:
+        return max(self.path_lengths(num_layers))
+
+    def last_use(self, output: int, num_layers: int) -> int | None:
+        later = range(num_layers + 1, output, -1)
+        return next((layer for layer in later if self.reads(layer, output)), None)
+
+    def last_uses(self, num_layers: int) -> list[int | None]:
+        last: list[int | None] = [None] * (num_layers + 1)
+        for layer in range(1, num_layers + 2):
+            for source in self.inputs(layer):
+                last[source] = layer
+        return last
+
+    def most_waiting(self, num_layers: int) -> int:
+        return max(self.waiting([1] * (num_layers + 1)))
+
+    def waiting(self, sizes: Sequence[int]) -> list[int]:
+        num_layers = len(sizes) - 1
+        changes = [0] * (num_layers + 3)  # changes[l]: what layer l waits for more than layer l - 1
+        for output, last in enumerate(self.last_uses(num_layers)):
+            if last is not None:
+                changes[output + 1] += sizes[output]
+                changes[last + 1] -= sizes[output]
+        return list(itertools.accumulate(changes[1 : num_layers + 2]))
 
 
-def _digit_sum(number: int, base: int) -> int:
-    total = 0
-    while number:
-        number, digit = divmod(number, base)
-        total += digit
-    return total
+class SparseRule(Rule):
+    """Layer ``l`` reads the outputs ``l - base**j``, nearest first (arXiv 1801.05895, section 3)."""
+
+    def __init__(self, base: int) -> None:
+        self.base = base
+
+    def inputs(self, layer: int) -> tuple[int, ...]:
+        return sparse_aggregation_indices(layer, self.base)
+
+    def max_fan_in(self, num_layers: int) -> int:
+        return self.fan_in(num_layers)  # the fan-in never decreases
+
+    def link_count(self, num_layers: int) -> int:
+        """Sum over the offsets: the layers ``base**j ... N`` have a link of offset ``base**j``."""
+        return sum(num_layers - offset + 1 for offset in _powers_up_to(num_layers, self.base))
+
+    def shortest_path(self, output: int) -> int:
+        """Sum the digits of ``output`` in base ``base``."""
+        return _digit_sum(output, self.base)
+
+    def total_path(self, num_layers: int) -> int:
+        """Sum the digits in base ``base`` of 1 ... N, one place of the numbers after another."""
+        total = 0
+        for power in _powers_up_to(num_layers, self.base):
+            # 0 ... N run through all digits of this place ``cycles`` times, then end within a digit.
+            cycles, rest = divmod(num_layers, power * self.base)
+            digit, beyond = divmod(rest, power)
+            total += cycles * power * (self.base * (self.base - 1) // 2)
+            total += power * (digit * (digit - 1) // 2) + digit * (beyond + 1)
+        return total
+
+    def longest_path(self, num_layers: int) -> int:
+        """Return the largest digit sum up to N: of N, or of a number below it that ends in ``base - 1``s."""
+        powers = _powers_up_to(num_layers, self.base)
+        below = [num_layers // power * power - 1 for power in powers]
+        return max(_digit_sum(number, self.base) for number in (num_layers, *below))
+
+    def last_use(self, output: int, num_layers: int) -> int:
+        return output + _powers_up_to(num_layers + 1 - output, self.base)[-1]
+
+    def most_waiting(self, num_layers: int) -> int:
+        """Evaluate the number of waiting outputs at the few layers where it can be largest.
+
+        An output ``d`` layers before the stage's own is last read by the layer ``d - p`` before it, where
+        ``p`` is the largest power of ``base`` up to ``d``. So with ``r`` layers left after the current one,
+        the outputs with ``d > r >= d - p`` wait. Their number is linear in ``r`` between the points at which
+        some power's first or last ``d`` changes from one bound to another, and largest at one of them.
+        """
+        powers = _powers_up_to(num_layers + 1, self.base)
+        breaks = {0, num_layers}
+        for power in powers:
+            first, beyond = power, min(self.base * power, num_layers + 2)
+            breaks |= {first - 1, beyond - 1 - first, beyond - 1, beyond - 2}
+
+        def waiting(left: int) -> int:
+            return sum(
+                max(0, min(power + left, self.base * power - 1, num_layers + 1) - max(power, left + 1) + 1)
+                for power in powers
+            )
+
+        return max(waiting(left) for left in breaks if 0 <= left <= num_layers)
 
 
-def _digits_in_all(number: int, base: int) -> int:
-    """Return the sum of the digits in base ``base`` of 1 ... ``number``, one place after another."""
-    total = 0
-    for power in _powers_up_to(number, base):
-        rounds, rest = divmod(number, power * base)  # the place runs through all its digits so often
-        digit, beyond = divmod(rest, power)
-        total += rounds * power * (base * (base - 1) // 2)
-        total += power * (digit * (digit - 1) // 2) + digit * (beyond + 1)
-    return total
+class DenseRule(Rule):
+    """Every layer reads every earlier output, oldest first (arXiv 1608.06993)."""
+
+    reads_everything = True
+
+    def inputs(self, layer: int) -> tuple[int, ...]:
+        return dense_aggregation_indices(layer)
+
+    def reads(self, layer: int, output: int) -> bool:
+        return output < layer
+
+    def fan_in(self, layer: int) -> int:
+        return layer
+
+    def max_fan_in(self, num_layers: int) -> int:
+        return num_layers
+
+    def link_count(self, num_layers: int) -> int:
+        return num_layers * (num_layers + 1) // 2
+
+    def shortest_path(self, output: int) -> int:
+        return min(output, 1)
+
+    def total_path(self, num_layers: int) -> int:
+        return num_layers
+
+    def longest_path(self, num_layers: int) -> int:
+        return 1
+
+    def last_use(self, output: int, num_layers: int) -> int:
+        return num_layers + 1
+
+    def last_uses(self, num_layers: int) -> list[int | None]:
+        return [num_layers + 1] * (num_layers + 1)
+
+    def most_waiting(self, num_layers: int) -> int:
+        return num_layers + 1
+
+
+class UserRule(Rule):
+    """A user's function, each of whose answers is checked."""
+
+    def __init__(self, function: AggregationRule) -> None:
+        self.function = function
+
+    def inputs(self, layer: int) -> tuple[int, ...]:
+        indices = self.function(layer)
+        expected = f"aggregation({layer}) must return distinct integers in [0, {layer})"
+        try:
+            values = tuple(indices)
+        except TypeError:
+            raise ValueError(f"{expected}, got {indices!r}") from None
+        if not values:
+            raise ValueError(f"{expected}, at least one, got {indices!r}")
+        for value in values:
+            if not is_integer(value) or not 0 <= value < layer:
+                raise ValueError(f"{expected}, got {value!r} in {values!r}")
+        if len(set(values)) != len(values):
+            raise ValueError(f"{expected}, got a repeated one in {values!r}")
+        return tuple(map(int, values))
+
+
+def _rule(aggregation: str | AggregationRule, base: int) -> Rule:
+    """Return the rule that the user's spelling names."""
+    if callable(aggregation):
+        return UserRule(aggregation)
+    if isinstance(aggregation, str) and aggregation == "sparse":
+        return SparseRule(base)
+    if isinstance(aggregation, str) and aggregation == "dense":
+        return DenseRule()
+    raise ValueError(f"aggregation must be 'sparse', 'dense' or a function of the layer, got {aggregation!r}")
 
 
 def _powers_up_to(limit: int, base: int) -> list[int]:
@@ -270,24 +376,9 @@ def _powers_up_to(limit: int, base: int) -> list[int]:
     return powers
 
 
-def _most_waiting(num_layers: int, base: int) -> int:
-    """Return the most outputs that wait at once under the sparse rule.
-
-    An output ``d`` layers before the stage's own is last read by the layer ``d - p`` before it, where
-    ``p`` is the largest power of ``base`` up to ``d``. So with ``r`` layers left after the one at hand, those
-    wait for which ``d > r >= d - p``. Their number is linear in ``r`` between the points at which some
-    power's first or last ``d`` changes from one bound to another, and largest at one of them.
-    """
-    powers = _powers_up_to(num_layers + 1, base)
-    breaks = {0, num_layers}
-    for power in powers:
-        first, beyond = power, min(base * power, num_layers + 2)
-        breaks |= {first - 1, beyond - 1 - first, beyond - 1, beyond - 2}
-
-    def waiting(left: int) -> int:
-        return sum(
-            max(0, min(power + left, base * power - 1, num_layers + 1) - max(power, left + 1) + 1)
-            for power in powers
-        )
-
-    return max(waiting(left) for left in breaks if 0 <= left <= num_layers)
+def _digit_sum(number: int, base: int) -> int:
+    total = 0
+    while number:
+        number, digit = divmod(number, base)
+        total += digit
+    return total

@@ -17,7 +17,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from support.repository import REPOSITORY
 
@@ -241,14 +241,14 @@ def test_an_unknown_aggregation_is_a_value_error_that_tells_the_known_ones(patte
 def test_a_layer_beyond_the_stages_output_is_a_value_error_that_tells_the_limit():
     graph = StageGraph(7)
     assert graph.inputs(8) == (7, 6, 4, 0)
-    for question in (graph.inputs, graph.fan_in):
+    for question in (graph.inputs, graph.fan_in, lambda layer: graph.reads(layer, 0)):
         with pytest.raises(ValueError, match=r"^layer must be at most 8 in a stage of 7 layers, got 9$"):
             question(9)
 
 
 def test_an_output_outside_the_stage_is_a_value_error_that_tells_the_limit():
     graph = StageGraph(7)
-    for question in (graph.shortest_path, graph.last_use):
+    for question in (graph.shortest_path, graph.last_use, lambda output: graph.reads(3, output)):
         with pytest.raises(ValueError, match=r"^output must be at most 7 in a stage of 7 layers, got 8$"):
             question(8)
         with pytest.raises(ValueError, match=r"^output must be at least 0, got -1$"):
@@ -366,7 +366,12 @@ def test_a_stage_of_10_to_the_18_layers_is_answered_at_once():
     assert dense.link_count() == HUGE * (HUGE + 1) // 2
     assert dense.shortest_path() == 1
     assert dense.last_use(0) == HUGE + 1
-    assert dense.fan_in(HUGE) == HUGE
+    assert dense.fan_in(HUGE) == dense.max_fan_in() == HUGE
+    assert sparse.max_fan_in() == 60
+    assert sparse.reads(HUGE, HUGE - 2**59)
+    assert dense.reads(HUGE, 5)
+    assert not sparse.reads(HUGE, 5)
+    assert dense.most_waiting() == HUGE + 1
     assert time.process_time() - started < 1
 
 
@@ -389,16 +394,52 @@ def test_a_users_graph_answers_what_counting_and_searching_answer(rule):
     assert [graph.last_use(output) for output in outputs] == last_readers(graph)
 
 
+@settings(deadline=None)
 @given(small_stage, built_in, small_base)
-def test_a_users_copy_of_a_built_in_rule_gets_the_same_answers(num_layers, rule, base):
-    own = StageGraph(num_layers, rule, base)
-    users = StageGraph(num_layers, own.inputs, base)
-    assert list(users.links()) == list(own.links())
-    assert users.link_count() == own.link_count()
-    assert users.shortest_path() == own.shortest_path()
-    assert [users.last_use(o) for o in range(num_layers + 1)] == [
-        own.last_use(o) for o in range(num_layers + 1)
-    ]
+@example(64, "sparse", 2)
+@example(63, "sparse", 2)
+@example(1, "dense", 2)
+def test_the_formulas_of_a_built_in_rule_answer_what_enumeration_answers(num_layers, rule, base):
+    formulas = StageGraph(num_layers, rule, base)
+    enumerated = StageGraph(num_layers, formulas.inputs, base)
+    layers, outputs = range(1, num_layers + 2), range(num_layers + 1)
+    assert list(enumerated.links()) == list(formulas.links())
+    assert [enumerated.fan_in(layer) for layer in layers] == [formulas.fan_in(layer) for layer in layers]
+    for question in (
+        "max_fan_in",
+        "link_count",
+        "shortest_path",
+        "total_path",
+        "longest_path",
+        "last_uses",
+        "most_waiting",
+    ):
+        assert getattr(enumerated, question)() == getattr(formulas, question)(), question
+    last = formulas.last_uses()
+    assert [formulas.last_use(output) for output in outputs] == last
+    sizes = [output % 7 + 1 for output in outputs]
+    assert enumerated.waiting(sizes) == formulas.waiting(sizes)
+
+
+@given(st.integers(1, 16), built_in, small_base)
+def test_a_layer_reads_exactly_its_inputs(num_layers, rule, base):
+    formulas = StageGraph(num_layers, rule, base)
+    for graph in (formulas, StageGraph(num_layers, formulas.inputs)):
+        for layer in range(1, num_layers + 2):
+            read = {output for output in range(num_layers + 1) if graph.reads(layer, output)}
+            assert read == set(formulas.inputs(layer))
+
+
+@given(users_rules())
+def test_the_largest_fan_in_leaves_the_stages_output_out(rule):
+    graph = StageGraph(len(rule) - 1, rule.__getitem__)
+    assert graph.max_fan_in() == max(len(rule[layer]) for layer in range(1, len(rule)))
+
+
+def test_the_dense_rule_alone_reads_everything():
+    assert StageGraph(3, "dense").reads_everything
+    assert not StageGraph(3, "sparse").reads_everything
+    assert not StageGraph(3, dense_aggregation_indices).reads_everything
 
 
 def test_an_output_that_no_layer_reads_has_no_last_use():

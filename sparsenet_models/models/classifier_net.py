@@ -62,6 +62,11 @@ class ClassifierNet(nn.Module):
     def default_cfg(self, cfg: dict[str, Any]) -> None:
         self.pretrained_cfg = cfg
 
+    @property
+    def skips_layers(self) -> bool:
+        """Whether a training step may skip layers, whose parameters then get no gradient."""
+        return False
+
     def get_classifier(self) -> nn.Module:
         """Return the linear layer, or an ``nn.Identity`` where there are no classes."""
         return self.head.fc

@@ -227,7 +227,7 @@ class FractalNet(BlockNet):
         self.num_columns = integer("columns", columns, minimum=1)
         if not isinstance(widths, Sequence) or not widths:
             raise ValueError(f"widths must be a sequence of at least one number, got {widths!r}")
-        drop_path_rate = fraction("drop_path_rate", drop_path_rate)
+        self.drop_path_rate = fraction("drop_path_rate", drop_path_rate)
         drop_rate = fraction("drop_rate", drop_rate)
         norm_layer = norm_layer_of(norm_layer)
         act_layer = act_layer_of(act_layer)
@@ -239,7 +239,7 @@ class FractalNet(BlockNet):
         for index, width in enumerate(widths):
             width = integer("each of widths", width, minimum=1)
             self.blocks.append(
-                FractalBlock(channels, width, self.num_columns, drop_path_rate, norm_layer, act_layer)
+                FractalBlock(channels, width, self.num_columns, self.drop_path_rate, norm_layer, act_layer)
             )
             channels = width
             self.feature_info.append(
@@ -249,6 +249,11 @@ class FractalNet(BlockNet):
         self.head = ClassifierHead(channels, num_classes, global_pool, drop_rate)
         self.apply(initialise_convolution)
         self.pretrained_cfg: dict[str, Any] = {}
+
+    @property
+    def skips_layers(self) -> bool:
+        """Whether drop-path, local or global, may skip layers in a training step."""
+        return self.drop_path_rate > 0 or self.global_drop_path > 0
 
     def column(self, index: int) -> ColumnNet:
         """Return column ``index`` as a plain net; the deepest is ``columns - 1`` (paper, section 4.3).

@@ -304,3 +304,19 @@ def test_changing_the_head_of_a_column_leaves_the_whole_nets_alone():
     column.reset_classifier(3)
     assert column(images(2, 3, 32, 32)).shape == (2, 3)
     assert (net.num_classes, net(images(2, 3, 32, 32)).shape) == (10, (2, 10))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "skips"),
+    [
+        ({}, False),
+        (dict(drop_path_rate=0.15), True),
+        (dict(global_drop_path=0.5), True),
+        (dict(drop_rate=0.5), False),
+    ],
+    ids=str,
+)
+def test_a_fractalnet_skips_layers_in_training_where_it_has_drop_path(arguments, skips):
+    net = build(**arguments)
+    assert net.skips_layers == skips
+    assert not net.column(1).skips_layers
