@@ -1,14 +1,18 @@
-"""The examples on real data: each asserts its own figure above a named baseline."""
+"""The examples on real data: the figures that they print are above their baselines."""
 
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from support.repository import REPOSITORY
+
+from sparsenet_models import get_pretrained_cfg
 
 pytestmark = pytest.mark.slow
 
@@ -19,27 +23,52 @@ def shown_by(example: str, *arguments: str) -> str:
     return subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
 
 
+def figures(pattern: str, shown: str) -> list[float]:
+    """Return the number that the group of ``pattern`` finds on each line that has it."""
+    return [float(number.replace(",", "")) for number in re.findall(pattern, shown, re.MULTILINE)]
+
+
 def test_frozen_features_have_nearer_neighbours_than_pixels(cifar10_folder: Path):
-    assert shown_by("knn.py").count("top-1") == 2
+    pixels, features = figures(r"top-1 ([\d.]+)%", shown_by("knn.py"))
+    assert 1 < pixels < features < 100  # one in a hundred is chance
 
 
 def test_a_pretrained_backbone_segments_better_than_a_random_one(cifar10_folder: Path, tmp_path):
     picture = tmp_path / "mosaics.png"
-    assert shown_by("segmentation.py", "--picture", str(picture)).count("mean IoU") == 2
-    assert picture.stat().st_size > 10_000
+    shown = shown_by("segmentation.py", "--picture", str(picture))
+    random, pretrained = figures(r"mean IoU ([\d.]+)%", shown)
+    assert 0 < random < pretrained < 100
+    with Image.open(picture) as drawn:
+        assert min(drawn.size) > 500
+        assert len(drawn.convert("RGB").getcolors(2**24)) > 1000  # photographs, not an empty page
 
 
 def test_finetuning_beats_random_initialisation(cifar10_folder: Path):
     shown = shown_by("finetune.py", "--data", str(cifar10_folder.parent / "cifar100"))
-    assert shown.count("initialisation |") == 1
+    for column in (r"([\d.]+) \|", r"[\d.]+ \| ([\d.]+) \|"):
+        (pretrained,) = figures(rf"\| pretrained on CIFAR-10 \| {column}", shown)
+        (random,) = figures(rf"\| random initialisation \| {column}", shown)
+        assert 0 < pretrained < random < 95  # 19 in 20 is chance
 
 
 def test_the_benchmark_times_every_net_that_it_is_given():
+    nets = ("resnet_20", "sparsenet_bc_40_k12")
     few = ("--rounds", "2", "--batch-size", "4", "--no-compile", "--device", "cpu")
-    shown = shown_by("benchmarks/training_speed.py", "resnet_20", "sparsenet_bc_40_k12", *few)
-    assert shown.count("images/s") == 2
+    shown = shown_by("benchmarks/training_speed.py", *nets, *few)
+    for name in nets:
+        (parameters,) = figures(rf"^{name} +([\d,]+) parameters", shown)
+        assert parameters == get_pretrained_cfg(name).num_params
+    speeds = figures(r"([\d,]+) images/s", shown)
+    ratios = figures(r"([\d.]+) x resnet_20", shown)
+    assert len(speeds) == 2
+    assert ratios == [1, pytest.approx(speeds[0] / speeds[1], rel=0.1)]
 
 
 def test_onnxruntime_serves_the_answers_of_predict():
     pytest.importorskip("onnxruntime", reason="pip install 'sparsenet-models[export]'")
-    assert "equal answers" in shown_by("onnx_serving.py")
+    shown = shown_by("onnx_serving.py")
+    photos = list((REPOSITORY / "examples" / "photos").glob("*.jpg"))
+    assert shown.count("predict: ") == len(photos)
+    served, predicted = figures(r"([\d.]+)%   predict", shown), figures(r"predict: +([\d.]+)%", shown)
+    assert served == pytest.approx(predicted, abs=0.11)
+    assert f"of {len(photos)} right" in shown
