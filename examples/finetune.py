@@ -16,7 +16,7 @@ import click
 import datasets
 from matplotlib.figure import Figure
 
-from sparsenet_models.pretrained.load import read_metadata
+from sparsenet_models.pretrained import read_metadata
 from sparsenet_models.training.config import TrainConfig
 from sparsenet_models.training.loop import train
 

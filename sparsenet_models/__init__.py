@@ -1,6 +1,6 @@
 """SparseNet and its relatives: convolutional nets whose layers read few earlier outputs.
 
-The names below are resolved at first use, so that importing the package costs no torch.
+The names below are imported at their first use, so that importing the package does not import torch.
 """
 
 import sys
@@ -24,18 +24,18 @@ if TYPE_CHECKING:
     from .models.freezing import unfreeze as unfreeze
     from .models.listing import list_models as list_models
     from .models.listing import list_pretrained as list_pretrained
+    from .models.names import split_model_name_tag as split_model_name_tag
     from .models.pretrained_cfg import PretrainedCfg as PretrainedCfg
     from .models.registry import get_pretrained_cfg as get_pretrained_cfg
     from .models.registry import is_model as is_model
     from .models.registry import model_entrypoint as model_entrypoint
     from .models.registry import register_model as register_model
     from .models.registry import register_model_deprecations as register_model_deprecations
-    from .models.registry import split_model_name_tag as split_model_name_tag
     from .models.resnet import ResNet as ResNet
     from .models.sparsenet import SparseNet as SparseNet
-    from .pretrained.folder import save_pretrained as save_pretrained
     from .pretrained.load import load_checkpoint as load_checkpoint
     from .pretrained.push import push_to_hub as push_to_hub
+    from .pretrained.save import save_pretrained as save_pretrained
 
 _HOMES = {
     "DenseNet": "models.densenet",
@@ -59,9 +59,9 @@ _HOMES = {
     "register_model": "models.registry",
     "register_model_deprecations": "models.registry",
     "resolve_data_config": "data.transforms",
-    "save_pretrained": "pretrained.folder",
+    "save_pretrained": "pretrained.save",
     "sparse_aggregation_indices": "aggregation",
-    "split_model_name_tag": "models.registry",
+    "split_model_name_tag": "models.names",
     "unfreeze": "models.freezing",
 }
 

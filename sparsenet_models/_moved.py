@@ -1,4 +1,4 @@
-"""Modules under the names that the docs gave them before they moved: both names import the same module."""
+"""Modules that have moved: the name in the docs and the new one import the same module."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ MOVED = {
 
 
 class MovedModules(MetaPathFinder, Loader):
-    """Finds the modules of ``package`` that have moved within it.
+    """Finds modules of ``package`` under the names that they had before they moved within it.
 
     Args:
         package: the package's name.
-        moved: by old name, the new one, both within the package.
+        moved: by old name, the new name, both relative to the package.
     """
 
     def __init__(self, package: str, moved: dict[str, str]) -> None:
@@ -37,5 +37,5 @@ class MovedModules(MetaPathFinder, Loader):
         return ModuleSpec(fullname, self) if fullname in self.homes else None
 
     def exec_module(self, module: ModuleType) -> None:
-        # Python takes what it finds here after the import as the imported module.
+        # After the import Python returns the module that is in sys.modules.
         sys.modules[module.__name__] = importlib.import_module(self.homes[module.__name__])

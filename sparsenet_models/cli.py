@@ -123,7 +123,7 @@ def verify(context: click.Context, names: tuple[str, ...], cache_dir: str | None
     """Check the sha256 of the weights of each NAME (default: all), fetched where they are not here."""
     from .factory import create_model
     from .models.listing import list_pretrained
-    from .models.pretrained_cfg import cfg_of
+    from .models.pretrained_cfg import pretrained_cfg_of
 
     failed = False
     for name in names or list_pretrained():
@@ -133,8 +133,8 @@ def verify(context: click.Context, names: tuple[str, ...], cache_dir: str | None
             click.echo(f"sparsenet: {name}: {error}", err=True)
             failed = True
         else:
-            cfg = cfg_of(net)
-            click.echo(f"{name}  {cfg['sha256'] or 'no sha256 is on record'}  {cfg['file']}")
+            cfg = pretrained_cfg_of(net)
+            click.echo(f"{name}  {cfg.sha256 or 'no sha256 is on record'}  {cfg.file}")
     context.exit(1 if failed else 0)
 
 
@@ -434,7 +434,7 @@ def _model_with_weights(model: str | None, checkpoint: str | None, device: str, 
     from .common.devices import select_device
     from .factory import create_model
     from .models.listing import best_cifar10_model
-    from .pretrained.folder import holds_saved_model
+    from .pretrained.source import holds_saved_model
     from .pretrained.weight_file import read_weight_description
 
     where = {"device": select_device(device), "dtype": getattr(torch, precision)}

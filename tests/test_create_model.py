@@ -369,7 +369,7 @@ def test_a_net_without_any_weights_says_so():
     def bare_net(**kwargs):
         return SparseNet(depth=7, growth_rate=2, **kwargs)
 
-    with pytest.raises(ValueError, match=r"^'bare_net' has no pretrained weights; no tag of it has any"):
+    with pytest.raises(ValueError, match=r"^'bare_net' has no pretrained weights; none of its tags has any"):
         create_model("bare_net", pretrained=True)
 
 

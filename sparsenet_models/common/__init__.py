@@ -1,1 +1,1 @@
-"""What any room may use: checks of arguments, messages, files, devices. It imports nothing of the package."""
+"""Checks of arguments, error messages, files, devices, for all folders. It imports nothing of the package."""

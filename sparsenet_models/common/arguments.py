@@ -1,15 +1,17 @@
-"""Checks of arguments, in one wording: the argument's name, what it must be, what it was."""
+"""Checks of arguments. Their errors name the argument, the values that it may have, and its value."""
 
 from __future__ import annotations
 
 import inspect
 import numbers
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
+
+from .messages import did_you_mean
 
 
 def is_integer(value: Any) -> bool:
-    """Return whether ``value`` is a whole number of Python's or numpy's; a bool is none."""
+    """Return whether ``value`` is an integer of Python or numpy; a bool is not."""
     return isinstance(value, numbers.Integral) and not isinstance(value, bool)
 
 
@@ -27,24 +29,6 @@ def integer(name: str, value: Any, minimum: int) -> int:
     return int(value)
 
 
-def keywords_of(function: Callable[..., Any]) -> set[str] | None:
-    """Return the keywords that ``function`` takes, None where it takes any."""
-    parameters = inspect.signature(function).parameters
-    if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):
-        return None
-    return set(parameters)
-
-
-def takes(function: Callable[..., Any], *values: Any) -> bool:
-    """Return whether ``function`` can be called with just these values."""
-    try:
-        inspect.signature(function).bind(*values)
-    # torch.relu and the like tell no signature.
-    except (TypeError, ValueError):
-        return False
-    return True
-
-
 def fraction(name: str, value: Any, *, one_allowed: bool = False) -> float:
     """Return ``value`` as a float in [0, 1), with ``one_allowed`` in [0, 1].
 
@@ -58,3 +42,45 @@ def fraction(name: str, value: Any, *, one_allowed: bool = False) -> float:
     if not (0.0 <= number < 1.0 or (one_allowed and number == 1.0)):
         raise ValueError(f"{name} must be in [0, 1{']' if one_allowed else ')'}, got {value!r}")
     return number
+
+
+def check_keywords(
+    name: str, function: Callable[..., Any], keywords: Iterable[str], also: Iterable[str] = ()
+) -> None:
+    """Raise for a keyword that ``function`` does not take.
+
+    Args:
+        name: the name that the error gives the function.
+        function: its signature says which keywords it takes.
+        keywords: those to check.
+        also: more keywords that the error may suggest.
+
+    Raises:
+        TypeError: with the nearest right keywords.
+    """
+    accepted = keywords_of(function)
+    if accepted is None:
+        return
+    for keyword in keywords:
+        if keyword not in accepted:
+            raise TypeError(
+                f"{name!r} takes no argument {keyword!r}{did_you_mean(keyword, {*accepted, *also})}"
+            )
+
+
+def keywords_of(function: Callable[..., Any]) -> set[str] | None:
+    """Return the keywords that ``function`` takes, None where it takes any."""
+    parameters = inspect.signature(function).parameters
+    if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return None
+    return set(parameters)
+
+
+def takes(function: Callable[..., Any], *values: Any) -> bool:
+    """Return whether ``function`` can be called with these positional values."""
+    try:
+        inspect.signature(function).bind(*values)
+    # torch.relu and other built-in functions have no signature.
+    except (TypeError, ValueError):
+        return False
+    return True

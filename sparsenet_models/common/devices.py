@@ -1,4 +1,4 @@
-"""Where to compute: a device by name, or the best that this machine has."""
+"""The device to compute on: by name, or the best that this machine has."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ def select_device(name: str = "auto") -> torch.device:
     """Return the device ``name``; "auto" is a CUDA GPU, else Apple's, else the CPU.
 
     Raises:
-        ValueError: the name is none of ``DEVICES``, or this machine has no such device.
+        ValueError: the name is not one of ``DEVICES``, or this machine has no such device.
     """
-    import torch  # here, as the names of the devices are asked for without it
+    import torch  # here, as the command line reads DEVICES and should not wait for torch
 
     if name not in DEVICES:
         raise ValueError(f"device must be one of {DEVICES}, got {name!r}")

@@ -1,4 +1,4 @@
-"""Names of a package that are imported at their first use (PEP 562)."""
+"""Exports of a package that are imported at their first use (PEP 562)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 def lazy_exports(
     package: str, homes: Mapping[str, str]
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
-    """Return the ``__getattr__`` and ``__dir__`` of a package that offers names of its modules.
+    """Return the ``__getattr__`` and ``__dir__`` of a package that exports names from its modules.
 
     >>> __getattr__, __dir__ = lazy_exports(__name__, {"create_model": "factory"})
 

@@ -1,4 +1,4 @@
-"""Pieces of error messages: the nearest right words, and text from a file in one printable line."""
+"""Parts of error messages: the nearest right words, and text from a file in one printable line."""
 
 from __future__ import annotations
 
@@ -6,25 +6,30 @@ import difflib
 from collections.abc import Iterable
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return "; did you mean 'a', 'b' or 'c'?" for the (up to three) nearest words, or ""."""
-    close = difflib.get_close_matches(word, list(known), n=3, cutoff=0.6)
+def did_you_mean(word: str, choices: Iterable[str]) -> str:
+    """Return "; did you mean 'a', 'b' or 'c'?" with the (up to three) nearest of ``choices``, or ""."""
+    close = [repr(choice) for choice in difflib.get_close_matches(word, list(choices), n=3, cutoff=0.6)]
     if not close:
         return ""
-    quoted = [repr(match) for match in close]
-    listed = quoted[0] if len(quoted) == 1 else f"{', '.join(quoted[:-1])} or {quoted[-1]}"
+    listed = close[0] if len(close) == 1 else f"{', '.join(close[:-1])} or {close[-1]}"
     return f"; did you mean {listed}?"
 
 
-def one_line(text: str, most: int = 160) -> str:
-    """Return ``text`` with what is not printable escaped, its middle left out beyond ``most`` characters."""
-    half = most // 2
-    # Shortened before it is escaped, as a file may hold a name of megabytes; and after, as that lengthens it.
-    if len(text) > most:
+def one_line(text: str, max_chars: int = 160) -> str:
+    """Return ``text`` as one printable line: the rest is escaped, and the middle of a long text left out.
+
+    Args:
+        text: from a file, so of any length and with any character.
+        max_chars: a longer text is cut to this many characters before it is escaped; the result has at
+            most twice as many.
+    """
+    half = max_chars // 2
+    # Cut before it is escaped, as a file may hold a name of megabytes, and after, as that lengthens it.
+    if len(text) > max_chars:
         text = f"{text[:half]}...{text[-half:]}"
     if not text.isprintable():
         text = "".join(
             part if part.isprintable() else part.encode("unicode_escape", "surrogatepass").decode()
             for part in text
         )
-    return text if len(text) <= 2 * most else f"{text[:half]}...{text[-half:]}"
+    return text if len(text) <= 2 * max_chars else f"{text[:half]}...{text[-half:]}"

@@ -8,10 +8,9 @@ from torch import Tensor, nn
 
 from ..common.files import atomic_write
 from ..factory import create_model
-from ..models.pretrained_cfg import cfg_of
-from ..pretrained.folder import save_pretrained
-from ..pretrained.load import read_weights
-from ..pretrained.weight_file import save_weights
+from ..models.pretrained_cfg import pretrained_cfg_of
+from ..pretrained.save import save_pretrained
+from ..pretrained.weight_file import read_weights, save_weights
 
 
 def convert_checkpoint(
@@ -48,8 +47,8 @@ def convert_checkpoint(
     if target.suffix != ".safetensors":
         save_pretrained(model, target)
         return model
-    known = cfg_of(model)
-    metadata = {key: str(known[key]) for key in ("architecture", "tag") if known.get(key)}
+    cfg = pretrained_cfg_of(model)
+    metadata = {key: value for key in ("architecture", "tag") if (value := getattr(cfg, key))}
     with atomic_write(target) as (path,):
         save_weights(model, path, metadata)
     return model

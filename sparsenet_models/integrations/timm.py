@@ -22,9 +22,10 @@ from torch import nn
 
 from ..factory import create_model
 from ..models.listing import list_models
-from ..models.pretrained_cfg import PretrainedCfg, cfg_of
-from ..models.registry import get_pretrained_cfg, split_model_name_tag
-from ..pretrained.load import verified_file
+from ..models.names import split_model_name_tag
+from ..models.pretrained_cfg import PretrainedCfg, pretrained_cfg_of
+from ..models.registry import get_pretrained_cfg
+from ..pretrained.fetch import verified_file
 
 try:
     import timm
@@ -127,7 +128,7 @@ def _timms(cfg: Mapping[str, Any]) -> dict[str, Any]:
 
 def _whole(name: str, state: dict[str, Any], model: nn.Module) -> dict[str, Any]:
     """Return ``state`` as it is, or refuse it: beside a new head, timm leaves out whatever does not fit."""
-    head = f"{cfg_of(model).get('classifier') or 'head.fc'}."
+    head = f"{pretrained_cfg_of(model).classifier or 'head.fc'}."
     # torch itself does without the counters.
     left_out = (key for key in state.keys() ^ model.state_dict().keys() if not key.endswith("_tracked"))
     if misfits := sorted(key for key in left_out if not key.startswith(head)):

@@ -1,4 +1,4 @@
-"""What is known of a set of weights: where they are, how images reach them, and the evidence."""
+"""The pretrained configuration: where a set of weights is, how its images are prepared, its metrics."""
 
 from __future__ import annotations
 
@@ -12,29 +12,36 @@ from ..common.messages import did_you_mean
 if TYPE_CHECKING:
     from torch import nn
 
+WEIGHTS = "model.safetensors"
+"""The name of the weight file in a Hub repository, a saved folder and the folder of a run."""
+
 WEIGHT_SOURCE_KEYS = {"file", "hf_hub_id", "hf_hub_filename", "revision"}
+"""The fields that say where the weights are."""
+
 DATA_CONFIG_KEYS = {"input_size", "interpolation", "mean", "std", "crop_pct", "crop_mode"}
-"""How images reach the net: what ``resolve_data_config`` tells."""
+"""The fields that say how images are prepared: the result of ``resolve_data_config``."""
 
 NO_METRICS: dict[str, Any] = dict.fromkeys(("top1", "top5", "loss"))
-"""For a net that is not, or not fed, as it was when they were measured."""
+"""Replaces the metrics where the net or its images differ from those that were measured."""
 
-TOLD_OF_ANY = {*WEIGHT_SOURCE_KEYS, "architecture", "tag", "sha256", "file_size", "num_classes"}
-"""Fields that a file or the caller fill for a net that was registered without a configuration."""
+NOT_CONFIGURATION = {*WEIGHT_SOURCE_KEYS, "architecture", "tag", "sha256", "file_size", "num_classes"}
+"""Fields that are also set for a net that was registered without a configuration."""
 
 
 @dataclass(frozen=True)
 class PretrainedCfg:
-    """The configuration of one ``architecture.tag``. Field names are timm's where timm has one.
+    """The configuration of one ``architecture.tag``. Field names are timm's where timm has the field.
 
-    ``file`` is a local weight file. Without one, ``hf_hub_filename`` (default ``model.safetensors``) of the
-    Hub repository ``hf_hub_id`` is fetched, at ``revision``. With neither there are no weights under this
-    tag. Sizes are
-    ``(channels, height, width)`` or ``(height, width)`` in pixels, ``mean`` and ``std`` are per
-    channel with pixels in [0, 1], ``macs`` the multiply-adds of one image of ``input_size``,
-    ``first_conv`` the name of the convolution that reads the image, or the names of all that do, ``top1``
-    and ``top5`` accuracies in percent and ``loss`` the mean cross-entropy in nats on the set's test images;
-    ``epochs_before`` those of the weights that the run of ``epochs`` began with.
+    ``file`` is a local weight file. Without it, the weights are the file ``hf_hub_filename`` (default
+    ``model.safetensors``) of the Hub repository ``hf_hub_id`` at ``revision``. Without both, the tag has no
+    weights.
+
+    ``input_size`` and ``min_input_size`` are ``(channels, height, width)``, ``pool_size`` is
+    ``(height, width)``, in pixels; ``mean`` and ``std`` are per channel, for pixels in [0, 1]. ``macs``
+    counts the multiply-adds for one image of ``input_size``. ``first_conv`` is the name of the convolution
+    that reads the image, or a tuple where several do. ``top1`` and ``top5`` are accuracies in percent,
+    ``loss`` is the mean cross-entropy in nats, all on the test images. The weights were trained for
+    ``epochs``, starting from weights that had been trained for ``epochs_before``.
     """
 
     architecture: str = ""
@@ -95,20 +102,28 @@ class PretrainedCfg:
 
     @property
     def has_data_config(self) -> bool:
-        """Whether anybody said how images reach the net; else those fields are defaults of nobody's."""
-        fields = (field for field in dataclasses.fields(self) if field.name not in TOLD_OF_ANY)
+        """Whether the image configuration was set.
+
+        It was not for a net that was registered without a configuration: its ``input_size``, ``mean`` and
+        so on are then defaults of this class, which say nothing about the net.
+        """
+        fields = (field for field in dataclasses.fields(self) if field.name not in NOT_CONFIGURATION)
         return any(getattr(self, field.name) != field.default for field in fields)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as a new dict."""
         return dataclasses.asdict(self)
 
-    def overlaid(self, overlay: Mapping[str, Any]) -> PretrainedCfg:
+    def overlaid(self, overlay: Mapping[str, Any], origin: str = "pretrained_cfg_overlay") -> PretrainedCfg:
         """Return a copy with the keys of ``overlay`` in place of its own.
 
-        Figures go where what they depend on changes, the weights' place or how images reach the net. A new
-        place (``file``, or what names one on the Hub) takes that of the old one, and without a
-        ``sha256`` is not checked against the old one's.
+        Metrics that the overlay does not give are dropped where it changes the weights or the preparation
+        of images. A new source of weights (``file``, or a field of the Hub's) replaces the old one whole,
+        its ``sha256`` and ``file_size`` too.
+
+        Args:
+            overlay: fields by name.
+            origin: what an error calls the overlay.
 
         Raises:
             ValueError: a key is not a field.
@@ -116,20 +131,52 @@ class PretrainedCfg:
         names = [field.name for field in dataclasses.fields(self)]
         for key in overlay:
             if key not in names:
-                hint = did_you_mean(key, names)
-                raise ValueError(f"unknown key {key!r} in pretrained_cfg_overlay{hint}")
+                raise ValueError(f"unknown key {key!r} in {origin}{did_you_mean(key, names)}")
         changes = dict(overlay)
         if changes.get("file") is not None:
             changes["file"] = str(changes["file"])
         if WEIGHT_SOURCE_KEYS & changes.keys():
-            changes.setdefault("file", None)
-            changes.setdefault("sha256", None)
-            changes.setdefault("file_size", None)
+            changes = {"file": None, "sha256": None, "file_size": None, **changes}
         if (WEIGHT_SOURCE_KEYS | DATA_CONFIG_KEYS) & changes.keys():
             changes = {**NO_METRICS, **changes}
         return dataclasses.replace(self, **changes)
 
+    def dict_for(self, model: nn.Module) -> dict[str, Any]:
+        """Return ``model.pretrained_cfg``: the fields, with the classes and input channels of ``model``.
 
-def cfg_of(model: nn.Module) -> dict[str, Any]:
-    """Return the ``pretrained_cfg`` that ``create_model`` gave a net; {} for a net of another origin."""
-    return getattr(model, "pretrained_cfg", None) or {}
+        For a net that was registered without a configuration the dict names the architecture and the
+        number of classes alone.
+        """
+        classes = getattr(model, "num_classes", self.num_classes)
+        if not self.has_data_config:
+            return {"architecture": self.architecture, "num_classes": classes}
+        changes: dict[str, Any] = {"num_classes": classes}
+        if classes != self.num_classes:
+            changes |= NO_METRICS
+        if self.label_names is not None and classes != len(self.label_names):
+            changes["label_names"] = None
+        channels = getattr(model, "in_chans", self.input_size[0])
+        if channels != self.input_size[0]:
+            changes["input_size"] = (channels, *self.input_size[1:])
+            changes["mean"] = _per_channel(self.mean, channels)
+            changes["std"] = _per_channel(self.std, channels)
+            if self.min_input_size is not None:
+                changes["min_input_size"] = (channels, *self.min_input_size[1:])
+        return self.overlaid(changes).to_dict()
+
+
+def pretrained_cfg_of(model: nn.Module) -> PretrainedCfg:
+    """Return the configuration of a net by ``create_model``, from the dict ``model.pretrained_cfg``.
+
+    Keys of the dict that are not fields are ignored. For any other net, the configuration is empty.
+    """
+    values: Mapping[str, Any] = getattr(model, "pretrained_cfg", None) or {}
+    names = {field.name for field in dataclasses.fields(PretrainedCfg)}
+    return PretrainedCfg(**{key: value for key, value in values.items() if key in names})
+
+
+def _per_channel(values: tuple[float, ...], channels: int) -> tuple[float, ...]:
+    """Return statistics for another number of channels: the mean for one, else repeated."""
+    if channels == 1:
+        return (sum(values) / len(values),)
+    return tuple(values[index % len(values)] for index in range(channels))

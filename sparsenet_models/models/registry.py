@@ -1,7 +1,7 @@
 """The registry: from ``architecture.tag`` to the function that builds the net and its configuration.
 
-The words and rules are timm's: a name is ``architecture`` or ``architecture.tag``, split at the first
-dot; the first tag is the default.
+Names follow timm: ``architecture`` or ``architecture.tag``, split at the first dot; the first tag is the
+default.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any, TypeVar, overload
 from torch import nn
 
 from ..common.messages import did_you_mean
-from . import deprecation
+from .names import current_name, is_deprecated, old_names, split_model_name_tag
 from .pretrained_cfg import PretrainedCfg
 
 WEIGHTS_DIR = Path(__file__).parent.parent / "weights"
@@ -45,14 +45,14 @@ def register_model(entrypoint=None, *, pretrained_cfgs=None, override=False):
     ...     return SparseNet(depth=10, growth_rate=4, **kwargs)
 
     Args:
-        entrypoint: called with the keywords that ``create_model`` does not keep for itself
-            (``num_classes`` and ``in_chans`` among them), returns the net.
+        entrypoint: returns the net; called with ``num_classes``, ``in_chans`` and the other keywords that
+            ``create_model`` passes on to the net.
         pretrained_cfgs: configurations by tag, the default tag first; their ``architecture`` and
             ``tag`` are filled in.
         override: replace a model of that name.
 
     Raises:
-        ValueError: the name is taken (without ``override``) or is no identifier, or a configuration names
+        ValueError: the name is taken (without ``override``) or not an identifier, or a configuration names
             a Hub repository without the full commit and the sha256.
     """
     if entrypoint is None:
@@ -82,7 +82,7 @@ def register_cards(folder: Path) -> None:
     """Register the weights that the cards in ``folder``, ``architecture.tag.json``, describe.
 
     A tag like ``cifar100_kd`` is a variant of ``cifar100``: it has the same classes and images. A card
-    that cannot be used is left out, with a warning that names it.
+    with an unknown name or damaged content is left out, with a warning that names it.
     """
     for card in sorted(folder.glob("*.json")):
         try:
@@ -97,30 +97,33 @@ def _cfg_of_card(card: Path) -> PretrainedCfg:
     """Return the configuration that a card describes.
 
     Raises:
-        ValueError: its name is no model's, or its content no configuration.
+        ValueError: the card's name is not that of a model, or its content is not a configuration.
         OSError: it cannot be read.
     """
     architecture, tag = split_model_name_tag(card.stem)
-    _check_known(architecture)
+    _check_registered(architecture)
     cfgs = _tagged_cfgs[architecture]
-    variant_of = tag if tag in cfgs else tag.partition("_")[0]
-    if variant_of not in cfgs:
+    base_tag = tag if tag in cfgs else tag.partition("_")[0]
+    if base_tag not in cfgs:
         raise ValueError(_unknown_tag(architecture, tag))
-    content = json.loads(card.read_text(encoding="utf-8"))
+    try:
+        content = json.loads(card.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"it is not readable JSON ({error})") from error
     if not isinstance(content, dict):
         raise ValueError(f"it must hold a JSON object, got {type(content).__name__}")
     fields: dict[str, Any] = {
         key: tuple(value) if isinstance(value, list) else value for key, value in content.items()
     }
     if "file" in fields:
-        fields["file"] = str(card.parent / fields["file"])
-    cfg = replace(cfgs[variant_of], tag=tag).overlaid(fields)
+        fields["file"] = str(card.parent / str(fields["file"]))
+    cfg = replace(cfgs[base_tag].overlaid(fields, "its fields"), architecture=architecture, tag=tag)
     _check_pinned(cfg)
     return cfg
 
 
 def _check_pinned(cfg: PretrainedCfg) -> None:
-    """Raise unless a weight on the Hub is pinned: what has a name must never change."""
+    """Raise unless a weight on the Hub is pinned: the weights of a name must never change."""
     if cfg.hf_hub_id is None:
         return
     for key, digits in (("revision", 40), ("sha256", 64)):
@@ -139,10 +142,10 @@ def register_model_deprecations(replacements: Mapping[str, str | None]) -> None:
 
     Args:
         replacements: by old name, ``architecture`` or ``architecture.tag``, the name to use now, or None
-            for what was removed. An old architecture without its tag stands for all its tags.
+            for a model that was removed. An old architecture without its tag stands for all its tags.
 
     Raises:
-        ValueError: an old name is a current one, or a new name is none; nothing is registered then.
+        ValueError: an old name is also a current one, or a new name is unknown; nothing is registered then.
     """
     for old, new in replacements.items():
         architecture, tag = split_model_name_tag(old)
@@ -150,56 +153,44 @@ def register_model_deprecations(replacements: Mapping[str, str | None]) -> None:
             raise ValueError(f"{old!r} is a current name, so it cannot be an old one")
         if new is not None:
             resolve(new)
-    deprecation.replacements.update(replacements)
+    old_names.update(replacements)
 
 
 @contextmanager
 def temporary_registry() -> Iterator[None]:
-    """Forget at the end of the block whatever is registered in it: models, cards and old names.
+    """Restore the registry at the end of the block: models, cards and old names registered in it are lost.
 
     >>> with temporary_registry():
     ...     register_model(tiny_net)
     """
-    entrypoints, old_names = dict(_entrypoints), dict(deprecation.replacements)
-    cfgs = {architecture: dict(tagged) for architecture, tagged in _tagged_cfgs.items()}
+    before: list[tuple[dict[str, Any], dict[str, Any]]] = [
+        (_entrypoints, dict(_entrypoints)),
+        (_tagged_cfgs, {architecture: dict(cfgs) for architecture, cfgs in _tagged_cfgs.items()}),
+        (old_names, dict(old_names)),
+    ]
     try:
         yield
     finally:
-        _restore(_entrypoints, entrypoints)
-        _restore(_tagged_cfgs, cfgs)
-        _restore(deprecation.replacements, old_names)
-
-
-def _restore(registered: dict[str, Any], before: Mapping[str, Any]) -> None:
-    registered.clear()
-    registered.update(before)
-
-
-def split_model_name_tag(name: str) -> tuple[str, str]:
-    """Split ``architecture.tag`` at the first dot; the tag is "" where there is none."""
-    if not isinstance(name, str):
-        raise TypeError(f"a model's name must be a string, got {name!r} ({type(name).__name__})")
-    architecture, _, tag = name.partition(".")
-    return architecture, tag
+        for registered, content in before:
+            registered.clear()
+            registered.update(content)
 
 
 def resolve(name: str) -> tuple[BuildModel, PretrainedCfg]:
     """Return the function that builds the net ``name``, and the configuration of its tag.
 
-    Without a tag the configuration is that of the default tag; of a net without tags, an empty one.
+    Without a tag the configuration is that of the default tag; for a net without tags, an empty one.
 
     Raises:
-        ValueError: no model of that name, the message names the nearest; or a tag that it does not have,
-            the message lists the tags.
+        ValueError: unknown model, the message names the nearest; or unknown tag, the message lists the
+            model's tags.
     """
-    architecture, tag = _current(name)
+    architecture, tag = current_name(name)
+    _check_registered(architecture, name)
     cfgs = _tagged_cfgs[architecture]
-    if not tag:
-        cfg = next(iter(cfgs.values()), PretrainedCfg(architecture=architecture))
-    elif tag in cfgs:
-        cfg = cfgs[tag]
-    else:
+    if tag and tag not in cfgs:
         raise ValueError(_unknown_tag(architecture, tag))
+    cfg = cfgs[tag] if tag else next(iter(cfgs.values()), PretrainedCfg(architecture=architecture))
     return _entrypoints[architecture], cfg
 
 
@@ -207,9 +198,10 @@ def model_entrypoint(name: str) -> BuildModel:
     """Return the function that builds the net ``name`` (its tag is ignored), untrained.
 
     Raises:
-        ValueError: no model of that name; the message names the nearest.
+        ValueError: unknown model; the message names the nearest.
     """
-    architecture, _ = _current(name)
+    architecture, _ = current_name(name)
+    _check_registered(architecture, name)
     return _entrypoints[architecture]
 
 
@@ -217,15 +209,14 @@ def get_pretrained_cfg(name: str) -> PretrainedCfg:
     """Return the configuration of ``name``: of its tag, or of the default tag where it has none.
 
     Raises:
-        ValueError: unknown model, or a tag that it does not have; the message lists the tags.
+        ValueError: unknown model or tag, as in ``resolve``.
     """
     return resolve(name)[1]
 
 
 def is_model(name: str) -> bool:
     """Return whether a model of that name (its tag is ignored) is registered."""
-    architecture, tag = split_model_name_tag(name)
-    return architecture in _entrypoints or deprecation.is_deprecated(architecture, tag)
+    return split_model_name_tag(name)[0] in _entrypoints or is_deprecated(name)
 
 
 def architectures() -> list[str]:
@@ -234,7 +225,7 @@ def architectures() -> list[str]:
 
 
 def library_architectures() -> list[str]:
-    """Return the architectures that this library registers, not its users."""
+    """Return the architectures that this library registers, not those of its users."""
     return [name for name in architectures() if _entrypoints[name].__module__.startswith(f"{__package__}.")]
 
 
@@ -245,28 +236,23 @@ def tagged_cfgs(architecture: str) -> list[PretrainedCfg]:
 
 def tags_with_weights(name: str) -> list[str]:
     """Return the ``architecture.tag`` names of one model that have weights, default tag first."""
-    architecture, _ = deprecation.current_name(*split_model_name_tag(name))
+    architecture, _ = current_name(name)
     return [cfg.name for cfg in _tagged_cfgs.get(architecture, {}).values() if cfg.has_weights]
 
 
-def _current(name: str) -> tuple[str, str]:
-    """Return the registered architecture that ``name`` stands for, and the tag that it asks for."""
-    architecture, tag = deprecation.current_name(*split_model_name_tag(name))
-    if architecture not in _entrypoints and ("/" in name or "\\" in name):
+def _check_registered(architecture: str, name: str = "") -> None:
+    """Raise a ValueError with the nearest right name for an unknown architecture, given as ``name``."""
+    if architecture in _entrypoints:
+        return
+    if "/" in name or "\\" in name:
         raise ValueError(
-            f"{name!r} is no name of a model but looks like a Hub repository or a folder: write "
+            f"{name!r} is not the name of a model but looks like a Hub repository or a folder: write "
             f"'hf-hub:{name}' or 'local-dir:{name}'"
         )
-    _check_known(architecture)
-    return architecture, tag
-
-
-def _check_known(architecture: str) -> None:
-    if architecture not in _entrypoints:
-        hint = did_you_mean(architecture, _entrypoints)
-        raise ValueError(
-            f"unknown model {architecture!r}{hint or ';'} list_models() names all {len(_entrypoints)}"
-        )
+    hint = did_you_mean(architecture, _entrypoints)
+    raise ValueError(
+        f"unknown model {architecture!r}{hint or ';'} list_models() names all {len(_entrypoints)}"
+    )
 
 
 def _unknown_tag(architecture: str, tag: str) -> str:

@@ -1,4 +1,4 @@
-"""Weights: found, fetched, verified, read, loaded, saved, pushed. No net is built here, none is trained."""
+"""Weights: found, fetched, verified, read, loaded, saved, pushed. No net is defined or trained here."""
 
 from typing import TYPE_CHECKING
 
@@ -7,4 +7,4 @@ from ..common.lazy import lazy_exports
 if TYPE_CHECKING:
     from .weight_file import read_metadata as read_metadata
 
-__getattr__, __dir__ = lazy_exports(__name__, {"read_metadata": "load"})
+__getattr__, __dir__ = lazy_exports(__name__, {"read_metadata": "weight_file"})

@@ -1,8 +1,8 @@
-"""Other people's checkpoints: the state dict inside of a file's content, under this library's names.
+"""Adapt: checkpoints of other code, unwrapped and renamed to this library's names.
 
-Three layouts are known beside our own: that of the PyTorch code of Zhu et al. (ECCV 2018; its names appear
-in reproductions such as Lyken17/SparseNet's), that of a course project which renamed its norms, and
-that of pytorchcv's SparseNets. All order their concatenations as we do, so only names differ.
+Three other layouts are recognised: the PyTorch code of Zhu et al. (ECCV 2018; reproductions such as
+Lyken17/SparseNet have its names), a course project that renamed its norms, and pytorchcv's SparseNets. All
+concatenate in the same order as this library, so only the names differ.
 """
 
 from __future__ import annotations
@@ -17,22 +17,23 @@ from torch import Tensor
 
 AVERAGED_KEYS = ("state_dict_ema", "model_ema", "ema_state_dict", "ema", "average")
 PLAIN_KEYS = ("state_dict", "model_state_dict", "model", "net")
-"""Under which keys training scripts put state dicts; averaged weights come first, as timm has it."""
+"""The keys under which training scripts store state dicts; averaged weights come first, as in timm."""
 
-DEEPEST_WRAPPER = 4
-"""A hostile file may hold a dict within itself."""
+MAX_DEPTH = 4
+"""How many dicts may wrap a state dict: a hostile file may hold a dict that contains itself."""
 
 PREFIXES = ("module.", "_orig_mod.")
-"""What DistributedDataParallel, AveragedModel and torch.compile put before every name."""
+"""DistributedDataParallel, AveragedModel and torch.compile put these before every name."""
 
 COUNTER = "num_batches_tracked"
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Names of another code base: how to tell them, and patterns with what takes their place.
+    """The names of another code base: the tensor that only its files have, and rules that rename.
 
-    In a replacement ``{1-}`` is the first group as a number, less one.
+    A rule is a regular expression and its replacement, in which ``{1}`` is the first group, ``{1-}`` that
+    group as a number less one, ``{1--}`` less two.
     """
 
     name: str
@@ -40,7 +41,7 @@ class Layout:
     rules: tuple[tuple[str, str], ...]
 
     def renamed(self, name: str) -> str:
-        """Return our name for ``name``; one that no rule knows stays as it is."""
+        """Return this library's name for ``name``, which is unchanged where no rule matches."""
         for pattern, replacement in self.rules:
             match = re.fullmatch(pattern, name)
             if match:
@@ -48,8 +49,8 @@ class Layout:
         return name
 
 
-def _concatenating(name: str, sign: str, norm: str, last_norm: str) -> Layout:
-    """Return the layout of the original code, whose norms are called ``norm`` and ``last_norm``."""
+def _original(name: str, sign: str, norm: str, last_norm: str) -> Layout:
+    """Return the layout of the original code, with its norms named ``norm`` and ``last_norm``."""
     return Layout(
         name,
         sign,
@@ -72,8 +73,8 @@ def _concatenating(name: str, sign: str, norm: str, last_norm: str) -> Layout:
 
 
 LAYOUTS = (
-    _concatenating("the original SparseNet code", "features.norm_last.weight", "bn", "norm_last"),
-    _concatenating(
+    _original("the original SparseNet code", "features.norm_last.weight", "bn", "norm_last"),
+    _original(
         "the course project's code",
         "features.batch_norm_last_layer.weight",
         "batch_norm",
@@ -102,62 +103,60 @@ LAYOUTS = (
 )
 
 
-def unwrapped(content: Any) -> dict[str, Tensor] | None:
-    """Return the state dict in what a checkpoint holds, averaged weights first; None where there is none."""
-    return _unwrapped(content, DEEPEST_WRAPPER)
-
-
-def _unwrapped(content: Any, deepest: int) -> dict[str, Tensor] | None:
-    if not isinstance(content, Mapping) or deepest == 0:
+def unwrapped(content: Any, max_depth: int = MAX_DEPTH) -> dict[str, Tensor] | None:
+    """Return the state dict in the content of a checkpoint, averaged weights first; None without one."""
+    if not isinstance(content, Mapping) or max_depth == 0:
         return None
     if all(isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in content.items()):
         return dict(content)
     inner = (content[key] for key in (*AVERAGED_KEYS, *PLAIN_KEYS) if content.get(key))
-    found = (_unwrapped(state, deepest - 1) for state in inner)
-    return next((state for state in found if state is not None), None)
+    states = (unwrapped(candidate, max_depth - 1) for candidate in inner)
+    return next((state for state in states if state is not None), None)
 
 
 def in_our_names(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Layout | None]:
-    """Return ``state`` without prefixes and under our names, and the layout that it had, None for ours.
+    """Return ``state`` without prefixes and under this library's names, and its layout, None for our own.
 
-    Files of PyTorch before 0.4.1 have no ``num_batches_tracked``: another layout's file without any
-    gets zeros, as PyTorch itself does with them.
+    Files of PyTorch before 0.4.1 have no ``num_batches_tracked``. A file of another layout without any
+    gets zeros, as PyTorch itself does.
 
     Raises:
-        ValueError: two names of the file become one.
+        ValueError: two tensors of the file get the same name.
     """
-    state = without_prefixes(state)
+    state = _without_prefixes(state)
     layout = next((layout for layout in LAYOUTS if layout.sign in state), None)
     if layout is None:
         return state, None
     renamed: dict[str, Tensor] = {}
     for name, tensor in state.items():
-        ours = layout.renamed(name)
-        if ours in renamed:
-            raise ValueError(f"two of its tensors become {ours}, one of them {name}")
-        renamed[ours] = tensor
+        new_name = layout.renamed(name)
+        if new_name in renamed:
+            raise ValueError(f"two of its tensors become {new_name}, one of them {name}")
+        renamed[new_name] = tensor
     if not any(name.endswith(COUNTER) for name in renamed):
         for name in [name for name in renamed if name.endswith("running_var")]:
             renamed[f"{name.removesuffix('running_var')}{COUNTER}"] = torch.zeros((), dtype=torch.int64)
     return renamed, layout
 
 
-def without_prefixes(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return ``state`` without the wrappers' prefixes, where every name has them."""
-    found = dict(state)
-    # The one entry of torch.optim.swa_utils.AveragedModel beside the net's own.
-    if "n_averaged" in found and len(found) > 1:
-        del found["n_averaged"]
-        if not all(name.startswith("module.") for name in found):
+def _without_prefixes(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return ``state`` without the prefixes that every name has."""
+    stripped = dict(state)
+    # torch.optim.swa_utils.AveragedModel adds this one entry to those of the net.
+    if "n_averaged" in stripped and len(stripped) > 1:
+        del stripped["n_averaged"]
+        if not all(name.startswith("module.") for name in stripped):
             return dict(state)
-    while prefix := next((p for p in PREFIXES if found and all(n.startswith(p) for n in found)), None):
-        found = {name.removeprefix(prefix): tensor for name, tensor in found.items()}
-    return found
+    while prefix := next((p for p in PREFIXES if stripped and all(n.startswith(p) for n in stripped)), None):
+        stripped = {name.removeprefix(prefix): tensor for name, tensor in stripped.items()}
+    return stripped
 
 
 def _filled(replacement: str, match: re.Match[str]) -> str:
+    """Return a rule's replacement with the groups of ``match`` in it."""
+
     def group(place: re.Match[str]) -> str:
-        found = match[int(place[1])]
-        return str(int(found) - len(place[2])) if place[2] else found
+        text = match[int(place[1])]
+        return str(int(text) - len(place[2])) if place[2] else text
 
     return re.sub(r"\{(\d)(-*)\}", group, replacement)

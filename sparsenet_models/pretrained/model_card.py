@@ -1,4 +1,4 @@
-"""The model card: README.md with the metadata that the Hub reads, and the evidence where there is any."""
+"""The model card: README.md with metadata for the Hub, a table, and the metrics where they hold."""
 
 from __future__ import annotations
 
@@ -8,68 +8,34 @@ from typing import Any
 from torch import nn
 
 from .._version import __version__
-from ..models.pretrained_cfg import cfg_of
+from ..models.pretrained_cfg import PretrainedCfg, pretrained_cfg_of
+
+CARD = "README.md"
 
 DATASETS = {"cifar10": "uoft-cs/cifar10", "cifar100": "uoft-cs/cifar100"}
-"""The Hub's names of the sets that weights here are trained on."""
+"""The Hub's names of the data that weights of this library are trained on."""
 
 
-def model_card(model: nn.Module, place: str, evidence: bool) -> str:
+def model_card(model: nn.Module, place: str, with_evidence: bool) -> str:
     """Return the card of a net by ``create_model``.
 
     Args:
         model: the net.
         place: where the model is, as ``create_model`` takes it: ``hf-hub:org/name``, ``local-dir:path``.
-        evidence: the figures in the model's ``pretrained_cfg`` are those of its weights; without, the
-            card gives none.
+        with_evidence: whether the weights are those that the metrics of ``pretrained_cfg`` belong to; if
+            not, the card has no metrics.
     """
-    from huggingface_hub import EvalResult, ModelCardData
-
-    known = cfg_of(model)
-    architecture, title = known["architecture"], place.partition(":")[2]
-    metadata: dict[str, Any] = dict(
-        library_name="sparsenet_models",
-        license=known["license"].lower() if known.get("license") else None,
-        pipeline_tag="image-classification",
-        tags=["image-classification", "sparsenet_models", "pytorch", architecture],
-    )
-    data = known.get("data")
-    if evidence and data is not None:
-        metadata |= dict(
-            datasets=[DATASETS.get(data, data)],
-            metrics=["accuracy"],
-            model_name=title.rpartition("/")[2],
-            eval_results=[
-                EvalResult(
-                    task_type="image-classification",
-                    dataset_type=DATASETS.get(data, data),
-                    dataset_name=data,
-                    dataset_split="test",
-                    metric_type="accuracy",
-                    metric_value=known["top1"],
-                )
-            ],
-        )
-    given: dict[str, Any] = model.model_args  # type: ignore[assignment]
-    arguments = {key: value for key, value in given.items() if key not in ("num_classes", "in_chans")}
-    rows = {
-        "architecture": f"`{architecture}`",
-        "arguments": f"`{json.dumps(arguments)}`" if arguments else None,
-        "parameters": f"{sum(parameter.numel() for parameter in model.parameters()):,}",
-        "classes": getattr(model, "num_classes", None),
-        "input": " x ".join(map(str, known.get("input_size") or ())),
-        "paper": _paper(known),
-        **(_evidence(known) if evidence else {}),
-        "library": f"sparsenet_models {__version__}",
-    }
+    cfg, title = pretrained_cfg_of(model), place.partition(":")[2]
+    rows = _rows(model, cfg) | (_evidence_rows(cfg) if with_evidence else {})
+    rows["library"] = f"sparsenet_models {__version__}"
     table = "\n".join(f"| {key} | {value} |" for key, value in rows.items() if value not in (None, ""))
-    told = (
+    note = (
         "The figures were measured on these weights, unchanged since."
-        if evidence
+        if with_evidence
         else "No figures are given: these are not the weights that the library has figures for."
     )
     return f"""---
-{ModelCardData(**metadata).to_yaml()}
+{_metadata(cfg, title.rpartition("/")[2], with_evidence)}
 ---
 
 # {title}
@@ -78,7 +44,7 @@ def model_card(model: nn.Module, place: str, evidence: bool) -> str:
 | --- | --- |
 {table}
 
-{told}
+{note}
 
 ```python
 from sparsenet_models import create_model
@@ -88,22 +54,48 @@ model = create_model("{place}", pretrained=True).eval()
 """
 
 
-def _paper(known: dict[str, Any]) -> str | None:
-    parts = [known.get("paper_name"), known.get("paper_ids")]
-    return ", ".join(part for part in parts if part) or None
+def _metadata(cfg: PretrainedCfg, name: str, with_evidence: bool) -> str:
+    """Return the YAML at the head of the card, which the Hub reads."""
+    from huggingface_hub import EvalResult, ModelCardData  # here, as it takes a while to import
+
+    fields: dict[str, Any] = dict(
+        library_name="sparsenet_models",
+        license=cfg.license.lower() if cfg.license else None,
+        pipeline_tag="image-classification",
+        tags=["image-classification", "sparsenet_models", "pytorch", cfg.architecture],
+    )
+    if with_evidence and cfg.data is not None:
+        dataset = DATASETS.get(cfg.data, cfg.data)
+        accuracy = EvalResult(
+            task_type="image-classification",
+            dataset_type=dataset,
+            dataset_name=cfg.data,
+            dataset_split="test",
+            metric_type="accuracy",
+            metric_value=cfg.top1,
+        )
+        fields |= dict(datasets=[dataset], metrics=["accuracy"], model_name=name, eval_results=[accuracy])
+    return ModelCardData(**fields).to_yaml()
 
 
-def _evidence(known: dict[str, Any]) -> dict[str, Any]:
-    top1, epochs, seed = known["top1"], known.get("epochs"), known.get("seed")
-    before = f"{known['epochs_before']} + " if known.get("epochs_before") else ""
+def _rows(model: nn.Module, cfg: PretrainedCfg) -> dict[str, Any]:
+    model_args: dict[str, Any] = model.model_args  # type: ignore[assignment]
+    arguments = {key: value for key, value in model_args.items() if key not in ("num_classes", "in_chans")}
     return {
-        f"top-1 accuracy on the test images of {known.get('data')}": f"{top1:.2f}%",
-        "training": None if epochs is None else f"{before}{epochs} epochs, seed {seed}",
-        "recipe": f"`{known['recipe']}`" if known.get("recipe") else None,
-        "trained with": _trained_with(known),
+        "architecture": f"`{cfg.architecture}`",
+        "arguments": f"`{json.dumps(arguments)}`" if arguments else None,
+        "parameters": f"{sum(parameter.numel() for parameter in model.parameters()):,}",
+        "classes": getattr(model, "num_classes", None),
+        "input": " x ".join(map(str, cfg.input_size)) if cfg.has_data_config else None,
+        "paper": ", ".join(part for part in (cfg.paper_name, cfg.paper_ids) if part),
     }
 
 
-def _trained_with(known: dict[str, Any]) -> str | None:
-    version, commit = known.get("library_version"), known.get("git_commit")
-    return f"sparsenet_models {version}, commit {commit or 'unknown'}" if version else None
+def _evidence_rows(cfg: PretrainedCfg) -> dict[str, Any]:
+    trained_with = f"sparsenet_models {cfg.library_version}, commit {cfg.git_commit or 'unknown'}"
+    return {
+        f"top-1 accuracy on the test images of {cfg.data}": f"{cfg.top1:.2f}%",
+        "training": cfg.epochs_text and f"{cfg.epochs_text} epochs, seed {cfg.seed}",
+        "recipe": cfg.recipe and f"`{cfg.recipe}`",
+        "trained with": cfg.library_version and trained_with,
+    }

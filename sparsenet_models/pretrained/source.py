@@ -1,64 +1,109 @@
-"""Where a model's name says that it is: `hf-hub:org/name[@revision]`, `local-dir:path`, or the registry."""
+"""Find: what a model's name stands for, in the registry, in a folder, or on the Hub."""
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 
 from ..common.messages import did_you_mean
-from .config_json import CONFIG, Described, read_config
-from .folder import described_in_folder
+from ..models.pretrained_cfg import WEIGHTS
+from ..models.registry import resolve
+from .config_json import CONFIG, ModelSource, read_config
+from .fetch import fetch
 
 HUB, FOLDER = "hf-hub", "local-dir"
 
 
-def described_elsewhere(name: str, cache_dir: str | PathLike[str] | None) -> Described | None:
-    """Return what the config.json says that ``name`` points to; None for a name of the registry.
+def find_model(name: str, cache_dir: str | PathLike[str] | None = None) -> ModelSource:
+    """Return what ``name`` stands for: how to build the net, and the configuration of its weights.
 
-    Everything behind the prefix is taken as it is; a revision comes after the last ``@``.
+    Args:
+        name: ``architecture`` or ``architecture.tag`` of the registry; ``hf-hub:org/name[@revision]``, a
+            repository of the Hub; or ``local-dir:path``, a folder.
+        cache_dir: where files of the Hub are kept; None for the Hub's own cache.
 
     Raises:
-        ValueError: an unknown prefix, nothing behind it, or a configuration that is refused.
-        OSError: the configuration is missing or cannot be fetched or read.
+        ValueError: an unknown name, tag or prefix, an empty path, or a config.json that is refused.
+        OSError: the config.json is missing, or cannot be fetched or read.
     """
+    prefix, place = _split_prefix(name)
+    if prefix == HUB:
+        repository, _, revision = place.partition("@")
+        return _on_hub(repository, revision or None, cache_dir)
+    if prefix == FOLDER:
+        return _in_folder(place)
+    entrypoint, cfg = resolve(name)
+    return ModelSource(entrypoint, {}, cfg)
+
+
+def holds_saved_model(folder: Path) -> bool:
+    """Return whether ``folder`` was written by ``save_pretrained``, and not by a training run.
+
+    Old runs have a config.json too, which holds the run's options and names no architecture.
+    """
+    try:
+        return "architecture" in json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError):
+        return False
+
+
+def _split_prefix(name: str) -> tuple[str, str]:
+    """Return the prefix of ``name`` and what follows it; the prefix is "" for a name of the registry."""
     if not isinstance(name, str) or ":" not in name:
-        return None
+        return "", name
     prefix, _, place = name.partition(":")
-    if "/" in prefix or len(prefix) == 1:  # org/name:revision, C:\\models: no prefix, a name without one
-        return None
+    if "/" in prefix or len(prefix) == 1:  # org/name:revision and C:\models have no prefix
+        return "", name
     prefix = prefix.lower().replace("hf_hub", HUB)
     if prefix not in (HUB, FOLDER):
-        hint = did_you_mean(prefix, (HUB, FOLDER))
-        raise ValueError(
-            f"{name!r} has an unknown prefix {prefix!r}{hint or f'; there are {HUB}: and {FOLDER}:'}"
-        )
+        hint = did_you_mean(prefix, (HUB, FOLDER)) or f"; the prefixes are {HUB}: and {FOLDER}:"
+        raise ValueError(f"{name!r} has an unknown prefix {prefix!r}{hint}")
     if not place:
         example = "org/name" if prefix == HUB else "path"
-        raise ValueError(f"{name!r} says nothing after the prefix; write {prefix}:{example}")
-    if prefix == FOLDER:
-        try:
-            folder = Path(place).expanduser()
-        except RuntimeError as error:
-            raise ValueError(f"{name!r} names no folder: {error}") from error
-        return described_in_folder(folder)
-    repository, _, revision = place.partition("@")
-    return described_on_hub(repository, revision or None, cache_dir)
+        raise ValueError(f"{name!r} has nothing after the prefix; write {prefix}:{example}")
+    return prefix, place
 
 
-def described_on_hub(
-    repository: str, revision: str | None, cache_dir: str | PathLike[str] | None
-) -> Described:
-    """Return what the config.json of a Hub repository tells, and where its weights are.
+def _on_hub(repository: str, revision: str | None, cache_dir: str | PathLike[str] | None) -> ModelSource:
+    """Return the model of a Hub repository.
 
-    The weights' place is pinned to the commit that the configuration came from: both are of one version.
-
-    Raises:
-        ValueError: the configuration is refused, or ``repository`` cannot be one's name.
-        OSError: it cannot be fetched.
+    Its weights are pinned to the commit of its config.json, so that both are of one version.
     """
-    from .fetch import fetch  # here, as huggingface_hub takes a while to import
-
     path = fetch(repository, CONFIG, revision, cache_dir)
-    described = read_config(path)
-    return replace(described, cfg=replace(described.cfg, hf_hub_id=repository, revision=path.parent.name))
+    source = read_config(path)
+    return replace(source, cfg=replace(source.cfg, hf_hub_id=repository, revision=path.parent.name))
+
+
+def _in_folder(place: str) -> ModelSource:
+    """Return the model of a folder, with its weight file."""
+    try:
+        folder = Path(place).expanduser()
+    except RuntimeError as error:
+        raise ValueError(f"local-dir:{place} is not a folder: {error}") from error
+    if folder.is_file():
+        raise NotADirectoryError(
+            f"local-dir:{folder} is a file; create_model(name, checkpoint_path=...) loads weight files"
+        )
+    if not folder.is_dir():
+        raise FileNotFoundError(f"local-dir:{folder}: there is no such folder")
+    source = read_config(_within(folder, CONFIG))
+    weights = _within(folder, source.cfg.hf_hub_filename or WEIGHTS)
+    return replace(source, cfg=replace(source.cfg, file=str(weights), hf_hub_filename=None))
+
+
+def _within(folder: Path, name: str) -> Path:
+    """Return the file ``name`` of ``folder``, unless it is a link out of it.
+
+    The Hub's own cache consists of links, from ``snapshots/<commit>/`` to ``blobs/`` beside it.
+    """
+    path = folder / name
+    try:
+        root, target = folder.resolve(), path.resolve()
+    except (RuntimeError, OSError) as error:  # a link to itself
+        raise ValueError(f"{path} is refused: {error}") from error
+    roots = [root, root.parent.parent / "blobs"] if root.parent.name == "snapshots" else [root]
+    if not any(target.is_relative_to(allowed) for allowed in roots):
+        raise ValueError(f"{path} is refused: it is a link to {target}, outside of {root}")
+    return path

@@ -1,22 +1,110 @@
-"""A weight file: safetensors, with metadata that say what the weights are and how they came about."""
+"""Read and write: the weight file. It is a safetensors file with metadata; torch.save's are read too."""
 
 from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Mapping, Sequence
+import warnings
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import nn
+from torch import Tensor, nn
 
 from .._version import __version__
+from ..common.files import check_is_file
 from ..common.messages import did_you_mean, one_line
+from ..models.names import split_model_name_tag
 from ..models.pretrained_cfg import DATA_CONFIG_KEYS
-from ..models.registry import split_model_name_tag
-from .config_json import CHECKS
-from .load import read_metadata
+from .config_checks import CHECKS, short_repr
+from .foreign_layouts import Layout, in_our_names, unwrapped
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Read a weight file of any layout, its tensors under the names of this library.
+
+    Raises:
+        ValueError: the file holds no state dict that can be read safely; the message names it.
+        OSError: the file is missing or cannot be read.
+    """
+    return read_weights_and_layout(path)[0]
+
+
+def read_weights_and_layout(path: Path) -> tuple[dict[str, Tensor], Layout | None]:
+    """Read a weight file as ``read_weights`` does; return its layout too, None for this library's own."""
+    state = read_state_dict(path)
+    try:
+        return in_our_names(state)
+    except ValueError as error:
+        raise ValueError(f"{path}: {one_line(str(error), 300)}") from error
+
+
+def read_state_dict(path: Path) -> dict[str, Tensor]:
+    """Read a safetensors file, or one by ``torch.save``, onto the CPU.
+
+    Raises:
+        ValueError: the file holds no state dict that can be read safely; the message names it.
+        OSError: the file is missing or cannot be read.
+    """
+    check_is_file(path)
+    if _is_torch_file(path):
+        return _read_torch_file(path)
+    with _opened(path) as file:
+        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """Return the metadata of a safetensors file, empty where it has none; a torch.save file has none.
+
+    Raises:
+        ValueError: the file cannot be read as a weight file; the message names it.
+        OSError: the file is missing or cannot be read.
+    """
+    check_is_file(path)
+    if _is_torch_file(path):
+        return {}
+    with _opened(path) as file:
+        return file.metadata() or {}
+
+
+def read_weight_description(path: Path) -> tuple[str | None, dict[str, Any]]:
+    """Return what the metadata of a weight file say about its net.
+
+    Returns:
+        The name ``architecture`` or ``architecture.tag``, None where they have no name; and the classes and
+        the image configuration, by field of ``PretrainedCfg``: an overlay for ``create_model``.
+
+    Raises:
+        ValueError: the file is damaged, or its metadata have an impossible value; the message names it.
+        OSError: the file is missing or cannot be read.
+    """
+    metadata = read_metadata(path)
+    name = ".".join(part for key in ("architecture", "tag") if (part := metadata.get(key)))
+    try:
+        fields = json.loads(metadata.get("data_config", "{}"))
+        if not isinstance(fields, dict):
+            raise ValueError(f"data_config must be an object, got {short_repr(fields)}")
+        for key in sorted(fields.keys() - DATA_CONFIG_KEYS):
+            raise ValueError(f"data_config has no field {key!r}{did_you_mean(key, DATA_CONFIG_KEYS)}")
+        if "class_names" in metadata:
+            fields["label_names"] = json.loads(metadata["class_names"])
+        overlay = {key: CHECKS[key](key, value) for key, value in fields.items()}
+    except ValueError as error:
+        raise ValueError(f"the metadata of {path} are refused: {one_line(str(error), 300)}") from error
+    if "label_names" in overlay:
+        overlay["num_classes"] = len(overlay["label_names"])
+    return name or None, overlay
+
+
+def save_weights(model: nn.Module, path: Path, metadata: Mapping[str, str]) -> None:
+    """Write the state dict of ``model`` and ``metadata`` to a safetensors file, always the same bytes."""
+    state = {name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()}
+    path.write_bytes(_with_sorted_metadata(save(state, metadata={"format": "pt", **metadata})))
 
 
 def weight_metadata(
@@ -31,7 +119,7 @@ def weight_metadata(
     data_config: Mapping[str, Any],
     git_commit: str,
 ) -> dict[str, str]:
-    """Return the metadata of a weight file, as safetensors wants it: texts by name.
+    """Return the metadata of a weight file: texts by name, as safetensors requires.
 
     Args:
         name: ``architecture.tag``.
@@ -41,8 +129,8 @@ def weight_metadata(
         seed: the run's seed.
         top1: accuracy on the test images in percent.
         class_names: the classes, in the order of the logits.
-        data_config: how images reach the net, as ``resolve_data_config`` tells it.
-        git_commit: of the library, as ``git_commit()`` told when the run began.
+        data_config: the image configuration, as ``resolve_data_config`` returns it.
+        git_commit: the commit of the library, as ``git_commit()`` returned it when the run began.
     """
     architecture, tag = split_model_name_tag(name)
     return {
@@ -61,50 +149,83 @@ def weight_metadata(
     }
 
 
-def read_weight_description(path: Path) -> tuple[str | None, dict[str, Any]]:
-    """Return what a weight file tells of itself.
+def git_commit() -> str:
+    """Return the commit of the checkout that the library runs from, "" where it is installed.
 
-    Returns:
-        ``architecture`` or ``architecture.tag``, None where it does not say; and what it tells of
-        classes and images, keys of ``PretrainedCfg``: an overlay for ``create_model``.
-
-    Raises:
-        ValueError: the file is a damaged safetensors file, or tells of classes or images what cannot be.
-        OSError: the file is missing or cannot be read.
+    "-dirty" is appended where tracked files differ from that commit.
     """
-    metadata = read_metadata(path)
-    name = ".".join(part for key in ("architecture", "tag") if (part := metadata.get(key)))
+    checkout = Path(__file__).parent.parent.parent
+    # In an environment inside of another repository, git would return that repository's commit.
+    if not (checkout / ".git").exists():
+        return ""
     try:
-        fields = _object(metadata, "data_config")
-        unknown = sorted(fields.keys() - DATA_CONFIG_KEYS)
-        if unknown:
+        commit = _git(checkout, "rev-parse", "HEAD")
+        changes = _git(checkout, "status", "--porcelain", "--untracked-files=no")
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return f"{commit}-dirty" if changes else commit
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    result = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=True)
+    return result.stdout.strip()
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """Open a safetensors file; an error of the safetensors library becomes a ValueError that names it."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            yield file
+    except SafetensorError as error:
+        raise ValueError(
+            f"{path} ({path.stat().st_size:,} bytes) is not a readable safetensors or torch.save file "
+            f"({one_line(str(error), 300)}); it may be truncated: delete it and fetch or write it again"
+        ) from error
+
+
+def _is_torch_file(path: Path) -> bool:
+    """Return whether the first bytes are those of ``torch.save``: of a zip file, or of a bare pickle."""
+    with path.open("rb") as file:
+        start = file.read(9)
+    # A safetensors file has a JSON object after an 8-byte length.
+    return start[:1] in (b"P", b"\x80") and start[8:9] != b"{"
+
+
+def _read_torch_file(path: Path) -> dict[str, Tensor]:
+    _check_not_compressed(path)
+    with path.open("rb") as file, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            content = torch.load(file, map_location="cpu", weights_only=True)
+        # A damaged file makes the unpickler raise almost any error: IndexError, struct.error, ...
+        except Exception as error:
             raise ValueError(
-                f"data_config has no field {unknown[0]!r}{did_you_mean(unknown[0], DATA_CONFIG_KEYS)}"
-            )
-        if "class_names" in metadata:
-            fields["label_names"] = json.loads(metadata["class_names"])
-        overlay = {key: CHECKS[key](key, value) for key, value in fields.items()}
-    except ValueError as error:
-        raise ValueError(f"the metadata of {path} are refused: {one_line(str(error), 300)}") from error
-    if "label_names" in overlay:
-        overlay["num_classes"] = len(overlay["label_names"])
-    return name or None, overlay
+                f"{path} ({path.stat().st_size:,} bytes) cannot be read as a torch.save file of plain "
+                f"tensors ({type(error).__name__}): it is damaged, or holds other objects, which are "
+                "never loaded as they could run code"
+            ) from error
+    state = unwrapped(content)
+    if state is None:
+        raise ValueError(f"{path} holds {type(content).__name__}, not a state dict of tensors")
+    return state
 
 
-def _object(metadata: Mapping[str, str], key: str) -> dict[str, Any]:
-    value = json.loads(metadata.get(key, "{}"))
-    if not isinstance(value, dict):
-        raise ValueError(f"{key} must be an object, got {one_line(repr(value), 60)}")
-    return value
+def _check_not_compressed(path: Path) -> None:
+    """Refuse a zip file that is larger unpacked, as it could fill the memory: torch.save never compresses."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+    except (zipfile.BadZipFile, ValueError, NotImplementedError, EOFError):
+        return
+    size, unpacked = path.stat().st_size, sum(member.file_size for member in members)
+    if unpacked > size or any(member.compress_type != zipfile.ZIP_STORED for member in members):
+        raise ValueError(
+            f"{path} ({size:,} bytes) is not a torch.save file: it would unpack to {unpacked:,} bytes"
+        )
 
 
-def save_weights(model: nn.Module, path: Path, metadata: dict[str, str]) -> None:
-    """Write the state dict of ``model`` and ``metadata`` to a safetensors file; equals give equal bytes."""
-    state = {name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()}
-    path.write_bytes(_in_one_order(save(state, metadata={"format": "pt", **metadata})))
-
-
-def _in_one_order(content: bytes) -> bytes:
+def _with_sorted_metadata(content: bytes) -> bytes:
     """Sort the metadata of a safetensors file: the library writes them in another order each time."""
     end = 8 + int.from_bytes(content[:8], "little")
     header = json.loads(content[8:end])
@@ -112,25 +233,3 @@ def _in_one_order(content: bytes) -> bytes:
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     return len(text).to_bytes(8, "little") + text + content[end:]
-
-
-def git_commit() -> str:
-    """Return the commit of the checkout that the library runs from, "" where it is installed.
-
-    "-dirty" is appended where tracked files differ from that commit.
-    """
-    checkout = Path(__file__).parent.parent.parent
-    # An environment inside somebody's repository would else tell that repository's commit.
-    if not (checkout / ".git").exists():
-        return ""
-    try:
-        commit = _git(checkout, "rev-parse", "HEAD")
-        changed = _git(checkout, "status", "--porcelain", "--untracked-files=no")
-    except (OSError, subprocess.CalledProcessError):
-        return ""
-    return f"{commit}-dirty" if changed else commit
-
-
-def _git(folder: Path, *arguments: str) -> str:
-    found = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=True)
-    return found.stdout.strip()

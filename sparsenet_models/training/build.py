@@ -17,9 +17,10 @@ from ..data.transforms import resolve_data_config
 from ..factory import create_model
 from ..models import registry
 from ..models.classifier_net import ClassifierNet
-from ..models.deprecation import current_name
+from ..models.names import current_name
 from ..models.listing import list_models
-from ..pretrained.load import load_into, verified_file
+from ..pretrained.fetch import verified_file
+from ..pretrained.load import load_into
 from ..pretrained.weight_file import read_weight_description
 from .config import TrainConfig
 from .hold_out import hold_out
@@ -124,7 +125,7 @@ def name_with_tag(config: TrainConfig, image_set: AnyImageSet) -> str:
     Raises:
         ValueError: the name has a tag whose classes are others.
     """
-    architecture, tag = current_name(*registry.split_model_name_tag(config.model))
+    architecture, tag = current_name(config.model)
     tagged = list_models(f"{architecture}.*", include_tags=True)
     by_classes = {registry.get_pretrained_cfg(other).label_names: other for other in reversed(tagged)}
     if not tag or config.pretrained:

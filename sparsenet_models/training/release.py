@@ -28,8 +28,7 @@ from ..data.image_set import AnyImageSet
 from ..data.transforms import resolve_data_config
 from ..factory import create_model
 from ..models.registry import WEIGHTS_DIR
-from ..pretrained.load import read_metadata
-from ..pretrained.weight_file import read_weight_description, save_weights
+from ..pretrained.weight_file import read_metadata, read_weight_description, save_weights
 from .checkpoint import CONFIG, CURVES, METRICS, WEIGHTS
 
 MOST_LOST_TO_HALF = 0.05

@@ -255,7 +255,7 @@ def test_weights_are_adapted_to_other_classes_and_channels():
 
 def test_a_tag_without_weights_is_told():
     with pytest.raises(
-        ValueError, match=r"'sparsenet_40_k12.cifar100' has no pretrained weights; no tag of it"
+        ValueError, match=r"'sparsenet_40_k12.cifar100' has no pretrained weights; none of its tags"
     ):
         timm.create_model("sparsenet_40_k12.cifar100", pretrained=True)
 

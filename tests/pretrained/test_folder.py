@@ -36,7 +36,7 @@ from sparsenet_models import (
 )
 from sparsenet_models.cli import main
 from sparsenet_models.data.transforms import open_image
-from sparsenet_models.pretrained.load import read_metadata
+from sparsenet_models.pretrained import read_metadata
 
 NAME = "sparsenet_bc_40_k12"
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
@@ -417,8 +417,8 @@ HOSTILE: dict[str, tuple[dict[str, Any], str]] = {
     "input size of another type": ({"pretrained_cfg": {"input_size": "3x32x32"}}, "input_size must be"),
     "deviation of zero": ({"pretrained_cfg": {"std": [0, 1, 1]}}, "std must be"),
     "mean not finite": ({"pretrained_cfg": {"mean": [float("nan")] * 3}}, "mean must be"),
-    "channels that differ": ({"model_args": {"in_chans": 7}}, "in_chans=7 is not what"),
-    "names that are not as many": ({"label_names": ["a", "b"]}, "it names 2 classes of 100"),
+    "channels that differ": ({"model_args": {"in_chans": 7}}, "in_chans=7 contradicts"),
+    "names that are not as many": ({"label_names": ["a", "b"]}, "label_names names 2 classes of 100"),
     "accuracy above 100": ({"evidence": {"top1": 101}}, "top1 must be"),
 }
 
@@ -468,7 +468,7 @@ def test_a_header_length_of_ten_gigabytes_is_refused_at_once(tmp_path, folder):
     start = time.monotonic()
     message = refusal(folder)
     assert time.monotonic() - start < 5
-    assert "no readable safetensors" in message
+    assert "not a readable safetensors" in message
     fault("a safetensors header length of 10 GB", message, "the file, untouched", tmp_path)
 
 

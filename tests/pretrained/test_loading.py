@@ -27,7 +27,7 @@ from sparsenet_models import (
     load_checkpoint,
     split_model_name_tag,
 )
-from sparsenet_models.pretrained.load import read_metadata
+from sparsenet_models.pretrained import read_metadata
 from sparsenet_models.pretrained.weight_file import read_weight_description, save_weights, weight_metadata
 
 NAME = "sparsenet_bc_40_k12"
@@ -185,7 +185,7 @@ def test_metadata_is_optional_and_read_back_as_written(tmp_path):
 def test_metadata_of_a_file_that_is_none_name_the_file(tmp_path):
     path = tmp_path / "weights"
     path.write_bytes(b"no safetensors file")
-    with pytest.raises(ValueError, match=r"no readable safetensors") as caught:
+    with pytest.raises(ValueError, match=r"not a readable safetensors") as caught:
         read_metadata(path)
     assert str(path) in str(caught.value)
 
@@ -428,7 +428,7 @@ def test_a_file_that_holds_no_weights_is_refused_by_name_and_size(tmp_path, cont
 def test_checkpoint_path_refuses_what_load_checkpoint_refuses(tmp_path, content):
     path = tmp_path / "weights.pt"
     path.write_bytes(content)
-    with pytest.raises(ValueError, match=r"no readable safetensors or torch\.save file") as caught:
+    with pytest.raises(ValueError, match=r"not a readable safetensors or torch\.save file") as caught:
         create_model(NAME, checkpoint_path=path)
     assert str(path) in str(caught.value)
 
@@ -449,7 +449,7 @@ def test_a_safetensors_file_truncated_anywhere_is_refused(tmp_path_factory, leng
 def test_a_safetensors_file_with_bytes_after_its_end_is_refused(tmp_path):
     path = tmp_path / "weights.safetensors"
     path.write_bytes(SAFETENSORS_BYTES + b"\0")
-    assert "no readable safetensors" in refusal(small_net(), path)
+    assert "not a readable safetensors" in refusal(small_net(), path)
 
 
 @settings(max_examples=60, deadline=None)
@@ -457,7 +457,7 @@ def test_a_safetensors_file_with_bytes_after_its_end_is_refused(tmp_path):
 def test_random_bytes_are_refused(tmp_path_factory, content):
     path = tmp_path_factory.mktemp("random") / "weights"
     path.write_bytes(content)
-    assert "no readable safetensors or torch.save file" in refusal(small_net(), path)
+    assert "not a readable safetensors or torch.save file" in refusal(small_net(), path)
 
 
 @pytest.mark.parametrize("length", [1, 2, 9, 64, 1000, 3000])

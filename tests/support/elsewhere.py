@@ -16,8 +16,7 @@ from typing import Any
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(
     [
-        *("sparsenet_models.factory", "sparsenet_models.pretrained.folder"),
-        "sparsenet_models.pretrained.matching",
+        *("sparsenet_models.factory", "sparsenet_models.pretrained.save"),
         # What huggingface_hub imports, as far as it is there; none of it reads the environment.
         *("httpx2", "httpx", "tqdm.auto", "yaml", "filelock", "fsspec", "packaging.version"),
     ]

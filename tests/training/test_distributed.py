@@ -17,7 +17,7 @@ from PIL import Image
 from support.repository import REPOSITORY
 
 from sparsenet_models import create_model
-from sparsenet_models.pretrained.load import read_state_dict
+from sparsenet_models.pretrained.weight_file import read_state_dict
 
 MODEL = "sparsenet_bc_40_k12"
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]

@@ -18,7 +18,7 @@ from PIL import Image
 from sparsenet_models import SparseNet, create_model, freeze
 from sparsenet_models.cli import main
 from sparsenet_models.data.image_set import ImageSet
-from sparsenet_models.pretrained.load import read_state_dict
+from sparsenet_models.pretrained.weight_file import read_state_dict
 from sparsenet_models.training.build import parameter_groups
 from sparsenet_models.training.hold_out import hold_out
 

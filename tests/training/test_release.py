@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from sparsenet_models import create_model, list_pretrained
 from sparsenet_models.models.registry import register_cards
-from sparsenet_models.pretrained.load import read_metadata, read_state_dict
+from sparsenet_models.pretrained.weight_file import read_metadata, read_state_dict
 from sparsenet_models.training import release
 from sparsenet_models.training.config import TrainConfig
 from sparsenet_models.training.loop import train

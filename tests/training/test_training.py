@@ -29,8 +29,12 @@ from sparsenet_models import (
 )
 from sparsenet_models.common.files import atomic_write
 from sparsenet_models.models.registry import temporary_registry
-from sparsenet_models.pretrained.load import read_metadata, read_state_dict
-from sparsenet_models.pretrained.weight_file import read_weight_description, save_weights
+from sparsenet_models.pretrained.weight_file import (
+    read_metadata,
+    read_state_dict,
+    read_weight_description,
+    save_weights,
+)
 from sparsenet_models.training import loop
 from sparsenet_models.training.averaging import averaged
 from sparsenet_models.training.checkpoint import load_checkpoint_state, save_checkpoint

@@ -1,0 +1,82 @@
+"""Save: a model in a folder, as config.json, model.safetensors and README.md."""
+
+from __future__ import annotations
+
+import json
+from os import PathLike
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from ..common.files import atomic_write, sha256_of
+from ..models.pretrained_cfg import WEIGHTS, pretrained_cfg_of
+from .config_json import CONFIG, EVIDENCE, config_of
+from .load import unwrap_model
+from .model_card import CARD, model_card
+from .weight_file import read_weights, save_weights
+
+
+def save_pretrained(model: nn.Module, folder: str | PathLike[str]) -> None:
+    """Write ``model`` to ``folder``, for ``create_model("local-dir:...")``, the Hub, and timm.
+
+    Writes ``model.safetensors``, ``config.json`` (which names the weights' sha256) and, where there is
+    none, a model card ``README.md``. A model in the folder is replaced; a README never is.
+
+    >>> save_pretrained(model, "my_net")
+    >>> create_model("local-dir:my_net", pretrained=True)
+
+    Args:
+        model: a net by ``create_model``.
+        folder: made where it is missing.
+
+    Raises:
+        ValueError: the net was not built by ``create_model``, has an argument that JSON cannot hold, is on
+            the meta device, or has weights that are not finite; nothing is written then.
+        OSError: the folder cannot be written; a model that was in it is still whole.
+    """
+    folder, model = Path(folder), unwrap_model(model)
+    _check_weights(model)
+    config_of(model, "", 0, with_evidence=False)  # raises before anything is written
+    folder.mkdir(parents=True, exist_ok=True)
+    with_evidence = has_published_weights(model)
+    cfg = pretrained_cfg_of(model)
+    metadata = {key: value for key in ("architecture", "tag") if (value := getattr(cfg, key))}
+    if with_evidence:
+        metadata |= {key: str(value) for key in EVIDENCE if (value := getattr(cfg, key)) is not None}
+    with atomic_write(folder / WEIGHTS, folder / CONFIG) as (weights, path):
+        save_weights(model, weights, metadata)
+        config = config_of(model, sha256_of(weights), weights.stat().st_size, with_evidence)
+        path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    if not (folder / CARD).exists():
+        card = model_card(model, f"local-dir:{folder.resolve().name}", with_evidence)
+        with atomic_write(folder / CARD) as (path,):
+            path.write_text(card, encoding="utf-8")
+
+
+def has_published_weights(model: nn.Module) -> bool:
+    """Return whether ``model`` still has the weights that the metrics of its configuration belong to."""
+    cfg = pretrained_cfg_of(model)
+    if cfg.top1 is None or cfg.data is None or cfg.file is None:
+        return False
+    arguments = getattr(model, "model_args", {})
+    if getattr(model, "global_pool", "avg") != arguments.get("global_pool", "avg"):
+        return False
+    try:
+        published = read_weights(Path(cfg.file))
+    except (ValueError, OSError):
+        return False
+    state = model.state_dict()
+    return state.keys() == published.keys() and all(_equal(state[name], published[name]) for name in state)
+
+
+def _equal(one: Tensor, other: Tensor) -> bool:
+    return one.shape == other.shape and torch.equal(one.cpu().double(), other.double())
+
+
+def _check_weights(model: nn.Module) -> None:
+    for name, tensor in model.state_dict().items():
+        if tensor.is_meta:
+            raise ValueError("the model is on the meta device: it has no weights to save")
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            raise ValueError(f"the model is not saved: {name} has numbers that are not finite")
