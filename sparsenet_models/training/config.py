@@ -1,4 +1,4 @@
-"""Every option of a training run, in one place: the command line and the recipes are made from it."""
+"""Every option of a training run, in one place: the command line and the recipes are built from it."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from typing import Any
 from ..common.devices import DEVICES
 from ..common.messages import did_you_mean
 
-PRECISIONS = ("auto", "float32", "bfloat16")
+TRAINING_PRECISIONS = ("auto", "float32", "bfloat16")
 SCHEDULES = ("linear", "cosine", "step")
 LOADERS = ("auto", "memory", "stream")
 
 MAY_CHANGE_ON_RESUME = ("out", "device", "precision", "compile", "workers")
-"""What does not change which net is trained on what, and how; ``out`` may be written otherwise."""
+"""Options of a resumed run that may differ; none changes net, data or method (``out`` may be spelt anew)."""
 
 TYPES: tuple[tuple[type, Any, str], ...] = (
     (bool, bool, "True or False"),
     (int, Integral, "a whole number"),
     (float, Real, "a number"),
-    (str, str, "a text"),
+    (str, str, "a string"),
     (tuple, tuple, "pairs of a side and its epochs"),
 )
-"""By the type of its default, what an option may be; a bool is an int too, so it comes first."""
+"""The type of an option's default, the type to accept, and its name. A bool is an int too, so it is first."""
 
 
 def option(default: Any, text: str) -> Any:
@@ -49,39 +49,39 @@ class TrainConfig:
     data: str
     out: str
     init_from: str = option("", "Weights to start from: a file or NAME.TAG.")
-    pretrained: bool = option(False, "Start from MODEL's own weights, with a head for the data's classes.")
-    size: int = option(0, "Side in pixels that images are brought to; 0: the net's own.")
-    in_chans: int = option(0, "Channels that images are brought to, 1 (grey) or 3; 0: the net's own.")
+    pretrained: bool = option(False, "Start from MODEL's pretrained weights, with a new head.")
+    size: int = option(0, "Side in pixels to which images are resized; 0: that of the net's configuration.")
+    in_chans: int = option(0, "Channels of the images, 1 (grey) or 3; 0: those of the net's configuration.")
     drop_path_rate: float = option(0.0, "Drop path of the net's last layer; in a FractalNet, of each join.")
-    validation: float = option(0.0, "Share of each class held out, to score on in place of the test images.")
-    keep_best: bool = option(False, "End with the weights of the epoch that scored best.")
+    validation: float = option(0.0, "Share of each class held out to score on, not the test images.")
+    keep_best: bool = option(False, "Save the weights of the epoch with the best score.")
     epochs: int = option(40, "Passes over the training images.")
-    batch_size: int = option(128, "Images in a step, over all processes; what does not fill one is left out.")
-    lr: float = option(0.3, "Highest learning rate, for a loss averaged over the batch.")
+    batch_size: int = option(128, "Images in a step, of all processes; a smaller last batch is skipped.")
+    lr: float = option(0.3, "Peak learning rate, for a loss averaged over the batch.")
     layer_decay: float = option(1.0, "Factor on the rate from each part of the net to the one before it.")
-    schedule: str = option("linear", "linear or cosine to 0, or step: by 10 at 1/2 and 3/4.")
-    warmup: float = option(0.1, "Share of the steps in which the rate rises.")
-    momentum: float = option(0.9, "Of Nesterov SGD.")
-    weight_decay: float = option(1e-4, "On the weights of convolutions and linear layers alone.")
+    schedule: str = option("linear", "linear or cosine decay to 0, or step: by 10 at 1/2 and 3/4.")
+    warmup: float = option(0.1, "Share of the steps in which the learning rate rises.")
+    momentum: float = option(0.9, "Momentum of Nesterov SGD.")
+    weight_decay: float = option(1e-4, "Weight decay of convolutions and linear layers, not of biases.")
     label_smoothing: float = option(0.0, "Share of the target that is spread over all classes.")
     resolution: tuple[tuple[int, int], ...] = option((), "Epochs at each side in pixels: 16:18,24:7,32:4.")
-    cutout: int = option(0, "Side in pixels of the square cut out of each image.")
+    cutout: int = option(0, "Side in pixels of the square cut out of each image; 0: no cutout.")
     trivial_augment: float = option(0.0, "Share of the images to which TrivialAugment is applied.")
     cutmix: float = option(0.0, "Share of the batches that are mixed by CutMix.")
-    augment_until: float = option(1.0, "Share of the epochs after which these three stop.")
-    distill: str = option("", "NAME.TAG of a teacher, whose logits are learnt beside the labels.")
+    augment_until: float = option(1.0, "Share of the epochs after which these three augmentations stop.")
+    distill: str = option("", "Teacher, NAME.TAG: its logits are learned beside the labels.")
     distill_weight: float = option(0.5, "Share of the teacher in the loss.")
-    distill_temperature: float = option(4.0, "By which both nets' logits are divided.")
-    ema_decay: float = option(0.0, "Decay of the averaged weights, 0 for none.")
+    distill_temperature: float = option(4.0, "Temperature by which the logits of both nets are divided.")
+    ema_decay: float = option(0.0, "Decay of the averaged weights; 0: no averaging.")
     ema_start: float = option(0.5, "Share of the steps after which averaging starts.")
     ema_warmup: bool = option(False, "Let the decay rise to ema_decay: at step n at most (1 + n) / (10 + n).")
-    eval_every: int = option(1, "Epochs between looks at the test images; 0: at the end only.")
-    checkpoint_minutes: float = option(0.0, "Also write a checkpoint when so many have passed; 0: no.")
-    seed: int = option(0, "Of initialisation, order and augmentation.")
-    loader: str = option("auto", "memory, stream (DataLoader) or auto: what fits in memory goes there.")
+    eval_every: int = option(1, "Epochs between scores on the test images; 0: at the end only.")
+    checkpoint_minutes: float = option(0.0, "Minutes between checkpoints within an epoch; 0: none.")
+    seed: int = option(0, "Seed of initialisation, order and augmentation.")
+    loader: str = option("auto", "memory, stream (DataLoader), or auto: memory for sets that fit.")
     workers: int = option(2, "Processes of each DataLoader, for a streamed set.")
     device: str = option("auto", "auto, cpu, cuda or mps.")
-    precision: str = option("auto", "float32, bfloat16 (autocast) or auto: times both.")
+    precision: str = option("auto", "float32, bfloat16 (autocast) or auto: the faster of the two.")
     compile: bool = option(True, "Compile the net with torch.compile.")
 
     def __post_init__(self) -> None:
@@ -112,7 +112,7 @@ class TrainConfig:
         self._check_word("loader", LOADERS)
         self._check("workers", self.workers >= 0, "at least 0")
         self._check_word("device", DEVICES)
-        self._check_word("precision", PRECISIONS)
+        self._check_word("precision", TRAINING_PRECISIONS)
         for side, epochs in self.resolution:
             if side < 8 or epochs < 1:
                 raise ValueError(f"resolution needs sides from 8 and epochs from 1, got {side}:{epochs}")
@@ -123,38 +123,38 @@ class TrainConfig:
                 "keep_best needs a score of the epochs: eval_every must be at least 1 and at most "
                 f"epochs={self.epochs}, got {self.eval_every}"
             )
-        told = sum(epochs for _, epochs in self.resolution)
-        if self.resolution and told != self.epochs:
-            raise ValueError(f"resolution tells {told} epochs, epochs is {self.epochs}: change both")
+        total = sum(epochs for _, epochs in self.resolution)
+        if self.resolution and total != self.epochs:
+            raise ValueError(f"resolution adds up to {total} epochs, epochs is {self.epochs}: change both")
 
-    def _check(self, name: str, holds: bool, wanted: str) -> None:
-        if not holds:
-            raise ValueError(f"{name} must be {wanted}, got {getattr(self, name)!r}")
+    def _check(self, name: str, valid: bool, expected: str) -> None:
+        if not valid:
+            raise ValueError(f"{name} must be {expected}, got {getattr(self, name)!r}")
 
     def _check_type(self, name: str, default: Any) -> None:
         value = getattr(self, name)
-        kind, fitting, wanted = next(row for row in TYPES if isinstance(default, row[0]))
-        if not isinstance(value, fitting) or (kind is not bool and isinstance(value, bool)):
-            raise ValueError(f"{name} must be {wanted}, got {value!r}")
+        kind, accepted, expected = next(row for row in TYPES if isinstance(default, row[0]))
+        if not isinstance(value, accepted) or (kind is not bool and isinstance(value, bool)):
+            raise ValueError(f"{name} must be {expected}, got {value!r}")
 
-    def _check_word(self, name: str, known: tuple[str, ...]) -> None:
+    def _check_word(self, name: str, words: tuple[str, ...]) -> None:
         word = getattr(self, name)
-        if word not in known:
-            raise ValueError(f"{name} must be one of {known}, got {word!r}{did_you_mean(str(word), known)}")
+        if word not in words:
+            raise ValueError(f"{name} must be one of {words}, got {word!r}{did_you_mean(str(word), words)}")
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> TrainConfig:
-        """Return the configuration with ``options``, values by field name, as ``to_dict`` gives them.
+        """Return the configuration with ``options``, values by field name, as ``to_dict`` returns them.
 
-        Where ``resolution`` is told and ``epochs`` is not, its epochs are counted.
+        With ``resolution`` and without ``epochs``, the epochs are those of ``resolution``.
 
         Raises:
-            ValueError: an unknown option, with the nearest right one; or one out of range.
+            ValueError: an option is unknown or out of range.
         """
-        known = [field.name for field in dataclasses.fields(cls)]
+        names = [field.name for field in dataclasses.fields(cls)]
         for key in options:
-            if key not in known:
-                raise ValueError(f"unknown training option {key!r}{did_you_mean(key, known)}")
+            if key not in names:
+                raise ValueError(f"unknown training option {key!r}{did_you_mean(key, names)}")
         chosen = dict(options)
         sides = tuple((side, epochs) for side, epochs in chosen.get("resolution", ()))
         chosen["resolution"] = sides
@@ -176,9 +176,9 @@ class TrainConfig:
 
     @classmethod
     def defaults(cls) -> dict[str, Any]:
-        """Return the options that have a default, as ``to_dict`` gives them."""
-        given = cls(model="", data="", out="").to_dict()
-        return {key: value for key, value in given.items() if key not in ("model", "data", "out")}
+        """Return the options that have a default, as ``to_dict`` returns them."""
+        options = cls(model="", data="", out="").to_dict()
+        return {key: value for key, value in options.items() if key not in ("model", "data", "out")}
 
     def to_dict(self) -> dict[str, Any]:
         """Return the options as a JSON-ready dict."""

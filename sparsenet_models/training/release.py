@@ -1,15 +1,14 @@
 """From a finished run to a bundled weight: `python -m sparsenet_models.training.release RUN --data DIR`.
 
 Writes three files into the package's weights folder, named after ``architecture.tag``: the weights (the
-matrices in half precision where top-1 keeps within 0.05 points), what the registry reads (JSON) and a
-card for people (Markdown). Every figure in them is measured here, on the file as it is written. The run's
-log, metrics, curves, options and result go to ``docs/runs``, whether or not its weights are bundled.
+matrices in half precision where top-1 changes by at most 0.05 points), their metadata for the registry (JSON)
+and a card for people (Markdown). All metrics are measured here, on the file as it is written. The run's log,
+metrics, curves, options and result go to ``docs/runs``, whether or not its weights are bundled.
 """
 
 from __future__ import annotations
 
 import csv
-import hashlib
 import json
 import re
 import shutil
@@ -21,38 +20,34 @@ import click
 from torch import nn
 
 from ..analysis.nets import analyze_model
-from ..common.files import atomic_write
+from ..common.files import atomic_write, sha256_of
 from ..data.datasets import load_image_set
 from ..data.evaluate import Score, evaluate
-from ..data.image_set import AnyImageSet
 from ..data.transforms import resolve_data_config
 from ..factory import create_model
+from ..models.pretrained_cfg import WEIGHTS, PretrainedCfg
 from ..models.registry import WEIGHTS_DIR
 from ..pretrained.weight_file import read_metadata, read_weight_description, save_weights
-from .checkpoint import CONFIG, CURVES, METRICS, WEIGHTS
+from .run_folder import CURVES, METRICS, OPTIONS, options_file
 
 MOST_LOST_TO_HALF = 0.05
-"""In points of top-1; a weight that loses more stays in single precision."""
+"""Points of top-1; weights that lose more in half precision stay in single precision."""
 
 RUNS_DIR = WEIGHTS_DIR.parent.parent / "docs" / "runs"
 
 
 @click.command()
 @click.argument("run", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--data", required=True, help="The set that the run was trained on.")
-@click.option("--machine", required=True, help="What it was trained on, for the card.")
+@click.option("--data", required=True, help="The data that the run was trained on.")
+@click.option("--machine", required=True, help="The machine that it was trained on, for the card.")
 @click.option("--log", required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--bundle/--no-bundle", default=True, help="Whether its weights become those of its tag.")
 @click.option("--tag", help="For a variant of the tag, such as cifar100_kd for a distilled one.")
-@click.option(
-    "--replace", is_flag=True, help="Take the place of weights that the tag has; before a release only."
-)
+@click.option("--replace", is_flag=True, help="Replace the weights that the tag has; before a release only.")
 @click.option(
     "--epochs-before", default=0, help="Epochs of the weights that the run started from, for the table."
 )
-@click.option(
-    "--before", default="", help="What the weights had seen that the run started from, for the card."
-)
+@click.option("--before", default="", help="Training of the weights that the run started from, for the card.")
 def main(
     run: Path,
     data: str,
@@ -65,46 +60,15 @@ def main(
     before: str,
 ) -> None:
     """Bundle the weights of the finished run in folder RUN, whose output is in the file LOG."""
-    source = run / WEIGHTS
-    metadata = read_metadata(source)
-    trained_as = f"{metadata['architecture']}.{metadata['tag']}"
-    if tag is not None:
-        if tag.partition("_")[0] != metadata["tag"]:
-            raise click.ClickException(f"--tag of this run must be {metadata['tag']}_..., got {tag!r}")
-        metadata["tag"] = tag
-    name = f"{metadata['architecture']}.{metadata['tag']}"
-    if bundle and not replace and (WEIGHTS_DIR / f"{name}.json").exists():
-        raise click.ClickException(
-            f"{name} has weights: give --tag for a variant, --no-bundle, or --replace before a release"
-        )
-    model = create_model(
-        trained_as, checkpoint_path=source, pretrained_cfg_overlay=read_weight_description(source)[1]
-    )
-    config = resolve_data_config(model)
-    test_set = load_image_set(data, "test", config)
-    full_top1 = float(metadata["top1"])
-    usual = resolve_data_config(create_model(trained_as, device="meta"))
-    own = {key: value for key, value in config.items() if value != usual[key]}
-
-    halved = _halved(model)
-    reloaded = create_model(trained_as)
-    reloaded.load_state_dict(halved.state_dict())
-    half = _score(reloaded, test_set, config)
-    in_half = abs(half.top1 - full_top1) <= MOST_LOST_TO_HALF
-    score, stored = (half, halved) if in_half else (_score(model, test_set, config), model)
-
+    metadata = read_metadata(run / WEIGHTS)
+    name = _name_to_release(metadata, tag, overwrite=replace or not bundle)
     target = (WEIGHTS_DIR if bundle else run) / f"{name}.safetensors"
-    costs = analyze_model(trained_as).costs
-    assert costs is not None, "a rule alone has none, a net has"
-    metadata = {**metadata, "top1": f"{score.top1:.2f}"}
-    with atomic_write(target) as (path,):
-        save_weights(stored, path, metadata)
+    score, data_config, in_half = _store(run / WEIGHTS, metadata, name, data, target)
     fields = {
         "file": target.name,
-        "sha256": hashlib.sha256(target.read_bytes()).hexdigest(),
+        "sha256": sha256_of(target),
         "file_size": target.stat().st_size,
-        "num_params": costs.parameters,
-        "macs": costs.macs,
+        **_costs(metadata),
         "data": metadata["data"],
         "top1": round(score.top1, 2),
         "top5": round(score.top5, 2),
@@ -118,27 +82,84 @@ def main(
         "library_version": metadata["library_version"],
         "git_commit": metadata["git_commit"],
         "license": metadata["license"],
-        **own,
+        **data_config,
     }
-    result = json.dumps(fields, indent=2) + "\n"
+    full_top1 = float(metadata["top1"])
     if bundle:
-        (WEIGHTS_DIR / f"{name}.json").write_text(result, encoding="utf-8")
-        (WEIGHTS_DIR / f"{name}.md").write_text(
-            _card(name, fields, score, full_top1, in_half, before), encoding="utf-8"
-        )
-
-    evidence = RUNS_DIR / name / run.name
-    evidence.mkdir(parents=True, exist_ok=True)
-    for file in (METRICS, CURVES):
-        shutil.copy(run / file, evidence / file)
-    for text, file in ((run / CONFIG, CONFIG), (log, "log.txt")):
-        (evidence / file).write_text(_without_folders(text, run, Path(data)), encoding="utf-8")
-    (evidence / "result.json").write_text(result, encoding="utf-8")
+        card = _card(name, fields, score, full_top1, in_half, before)
+        (WEIGHTS_DIR / f"{name}.json").write_text(_json(fields), encoding="utf-8")
+        (WEIGHTS_DIR / f"{name}.md").write_text(card, encoding="utf-8")
+    _record(run, log, Path(data), fields, RUNS_DIR / name / run.name)
     click.echo(f"{target}: {target.stat().st_size:,} bytes, top-1 {full_top1:.2f}% -> {score.top1:.2f}%")
 
 
+def _name_to_release(metadata: dict[str, str], tag: str | None, overwrite: bool) -> str:
+    """Return ``architecture.tag`` of the released weights, once it is clear that they may be written."""
+    if tag is not None and tag.partition("_")[0] != metadata["tag"]:
+        raise click.ClickException(f"--tag of this run must be {metadata['tag']}_..., got {tag!r}")
+    name = f"{metadata['architecture']}.{tag or metadata['tag']}"
+    if not overwrite and (WEIGHTS_DIR / f"{name}.json").exists():
+        raise click.ClickException(
+            f"{name} has weights: give --tag for a variant, --no-bundle, or --replace before a release"
+        )
+    return name
+
+
+def _store(
+    source: Path, metadata: dict[str, str], name: str, data: str, target: Path
+) -> tuple[Score, dict[str, Any], bool]:
+    """Write the weights of a run to ``target``, in half precision where that costs little accuracy.
+
+    Returns:
+        The score of the net as it is stored; the keys of its image configuration that differ from the tag's;
+        and whether it is in half precision.
+    """
+    trained_as = f"{metadata['architecture']}.{metadata['tag']}"
+    overlay = read_weight_description(source)[1]
+    model = create_model(trained_as, checkpoint_path=source, pretrained_cfg_overlay=overlay)
+    data_config = resolve_data_config(model)
+    test_set = load_image_set(data, "test", data_config)
+
+    def score_of(net: nn.Module) -> Score:
+        return evaluate(net, test_set, mean=data_config["mean"], std=data_config["std"])
+
+    halved = _halved(model)
+    reloaded = create_model(trained_as)
+    reloaded.load_state_dict(halved.state_dict())
+    score, stored = score_of(reloaded), halved
+    in_half = abs(score.top1 - float(metadata["top1"])) <= MOST_LOST_TO_HALF
+    if not in_half:
+        score, stored = score_of(model), model
+    tag = name.partition(".")[2]
+    with atomic_write(target) as (path,):
+        save_weights(stored, path, {**metadata, "tag": tag, "top1": f"{score.top1:.2f}"})
+    default = resolve_data_config(create_model(trained_as, device="meta"))
+    changed = {key: value for key, value in data_config.items() if value != default[key]}
+    return score, changed, in_half
+
+
+def _costs(metadata: dict[str, str]) -> dict[str, Any]:
+    costs = analyze_model(f"{metadata['architecture']}.{metadata['tag']}").costs
+    assert costs is not None, "only rules have no costs"
+    return {"num_params": costs.parameters, "macs": costs.macs}
+
+
+def _json(fields: dict[str, Any]) -> str:
+    return json.dumps(fields, indent=2) + "\n"
+
+
+def _record(run: Path, log: Path, data: Path, fields: dict[str, Any], evidence: Path) -> None:
+    """Copy the files of a run that show how its weights came about, without the folders of the machine."""
+    evidence.mkdir(parents=True, exist_ok=True)
+    for file in (METRICS, CURVES):
+        shutil.copy(run / file, evidence / file)
+    for source, file in ((options_file(run), OPTIONS), (log, "log.txt")):
+        (evidence / file).write_text(_without_folders(source, run, data), encoding="utf-8")
+    (evidence / "result.json").write_text(_json(fields), encoding="utf-8")
+
+
 def _without_folders(text: Path, run: Path, data: Path) -> str:
-    """Return a run's text with its folders shortened, without torch's warnings and others' progress bars."""
+    """Return a file's text with its folders shortened, without torch's warnings and progress bars."""
     lines = [line.rpartition("\r")[2] for line in text.read_text(encoding="utf-8").splitlines()]
     kept = "".join(
         f"{line}\n" for line in lines if line and not re.match(r"W\d{4} |Generating \w+ split", line)
@@ -162,10 +183,6 @@ def _halved(model: nn.Module) -> nn.Module:
     return copy
 
 
-def _score(model: nn.Module, test_set: AnyImageSet, config: dict[str, Any]) -> Score:
-    return evaluate(model, test_set, mean=config["mean"], std=config["std"])
-
-
 def _training_seconds(run: Path) -> float:
     with (run / METRICS).open(newline="", encoding="utf-8") as file:
         return sum(float(row["seconds"]) for row in csv.DictReader(file))
@@ -181,7 +198,6 @@ def _card(
     epoch = "the epoch that scored best" if recipe.get("keep_best") else "the last epoch"
     every = recipe["eval_every"]
     looks = f"the test images were looked at {f'each {every} epochs' if every else 'once, at the end'}"
-    earlier = f"{fields['epochs_before']} + " if fields.get("epochs_before") else ""
     minutes = f"{fields['train_seconds'] / 60:.0f} minutes on {fields['machine']}"
     return f"""# {name}
 
@@ -193,7 +209,7 @@ def _card(
 | parameters, multiply-adds of an image | {fields["num_params"]:,}, {fields["macs"]:,} |
 | stored in | {stored} |
 | top-1 accuracy before, in single precision | {full_top1:.2f}% |
-| training | {earlier}{fields["epochs"]} epochs, seed {fields["seed"]}, {minutes} |
+| training | {PretrainedCfg(**fields).epochs_text} epochs, seed {fields["seed"]}, {minutes} |
 | library | sparsenet_models {fields["library_version"]}, commit {fields["git_commit"] or "unknown"} |
 | licence | {fields["license"]} |
 | sha256 | `{fields["sha256"]}` |
@@ -210,11 +226,11 @@ and the training with
 
 
 def _start(recipe: dict[str, Any], before: str) -> str:
-    told = f" ({before})" if before else ""
+    earlier = f" ({before})" if before else ""
     if recipe.get("pretrained"):
-        source = f"the net's pretrained weights{told}, sha256 `{recipe['init_sha256']}`,"
+        source = f"the net's pretrained weights{earlier}, sha256 `{recipe['init_sha256']}`,"
     elif recipe.get("init_from"):
-        source = f"the weights {recipe['init_from']}{told}, sha256 `{recipe['init_sha256']}`,"
+        source = f"the weights {recipe['init_from']}{earlier}, sha256 `{recipe['init_sha256']}`,"
     else:
         source = "random initialisation"
     held_out = f" but {recipe['validation']:.0%} of each class" if recipe.get("validation") else ""
@@ -222,16 +238,9 @@ def _start(recipe: dict[str, Any], before: str) -> str:
 
 
 def _command(name: str, data: str, recipe: dict[str, Any]) -> str:
-    """Return the command line whose options are those of ``recipe``."""
-    words = [
-        "sparsenet",
-        "train",
-        name.partition(".")[0],
-        "--data",
-        f"$SPARSENET_DATA/{data}",
-        "--out",
-        "runs/again",
-    ]
+    """Return the command line that trains ``name`` with the options in ``recipe``."""
+    architecture = name.partition(".")[0]
+    words = ["sparsenet", "train", architecture, "--data", f"$SPARSENET_DATA/{data}", "--out", "runs/again"]
     for key, value in recipe.items():
         option = f"--{key.replace('_', '-')}"
         if key == "resolution":

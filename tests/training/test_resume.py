@@ -146,7 +146,7 @@ def test_ctrl_c_saves_says_how_to_go_on_and_loses_nothing(colour_folder, tmp_pat
     assert process.returncode == 1
     assert len(told.splitlines()) == 1
     assert "Error: interrupted; the checkpoint after " in told
-    assert "go on with the same command and --resume" in told
+    assert "continue with the same command and --resume" in told
     assert finished([*command(colour_folder, stopped, options), "--resume"]).returncode == 0
     assert written(stopped) == written(tmp_path / "straight")
 
@@ -181,7 +181,7 @@ def test_a_disk_that_takes_no_more_is_one_line_and_the_last_checkpoint_stays(col
     assert stopped.returncode == 1
     assert len(stopped.stderr.splitlines()) == 1
     assert "File too large" in stopped.stderr
-    assert "is kept; go on with the same command and --resume" in stopped.stderr
+    assert "is kept; continue with the same command and --resume" in stopped.stderr
     assert checkpoint.read_bytes() == before
     assert not list((tmp_path / "run").glob(".*"))
 
@@ -211,5 +211,5 @@ def test_a_run_goes_on_with_other_threads_and_records_it(colour_folder, tmp_path
     again = [*words, "--resume", "--workers", "3"]
     resumed = finished(again)
     assert resumed.returncode == 0, resumed.stderr
-    assert "going on with other means, so not to the last digit: workers 2 -> 3" in resumed.stdout
-    assert '"workers": 3' in (tmp_path / "run" / "config.json").read_text().partition("environments")[2]
+    assert "the environment has changed, so the last digits may differ: workers 2 -> 3" in resumed.stdout
+    assert '"workers": 3' in (tmp_path / "run" / "run.json").read_text().partition("environments")[2]

@@ -107,7 +107,7 @@ def test_an_option_out_of_range_is_refused_by_name(option, value):
 
 
 def test_a_resolution_for_another_number_of_epochs_is_refused():
-    with pytest.raises(ValueError, match="resolution tells 5 epochs, epochs is 4"):
+    with pytest.raises(ValueError, match="resolution adds up to 5 epochs, epochs is 4"):
         TrainConfig(**NAMED, epochs=4, resolution=((16, 5),))
 
 
@@ -173,4 +173,4 @@ def test_a_flag_overrides_its_recipe(tmp_path):
     clash = CliRunner().invoke(
         main, ["train", MODEL, "--data", "d", "--out", "o", "--recipe", "cifar-tiny", "--epochs", "4"]
     )
-    assert "resolution tells 39 epochs, epochs is 4: change both" in clash.stderr
+    assert "resolution adds up to 39 epochs, epochs is 4: change both" in clash.stderr

@@ -37,7 +37,7 @@ from sparsenet_models.pretrained.weight_file import (
 )
 from sparsenet_models.training import loop
 from sparsenet_models.training.averaging import averaged
-from sparsenet_models.training.checkpoint import load_checkpoint_state, save_checkpoint
+from sparsenet_models.training.run_folder import load_checkpoint_state, save_checkpoint
 from sparsenet_models.training.config import TrainConfig
 from sparsenet_models.training.distill import distillation_loss
 from sparsenet_models.training.loop import TrainingStopped, train
@@ -158,7 +158,7 @@ def test_a_run_learns_and_leaves_weights_metrics_and_options(colour_folder, tmp_
     assert json.loads(metadata["class_names"]) == ["blue", "red"]
     assert metadata["architecture"] == TINY
     assert metadata["epochs"] == "3"
-    assert json.loads((tmp_path / "run" / "config.json").read_text())["precision"] == "float32"
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["precision"] == "float32"
     create_model(TINY, num_classes=2, checkpoint_path=weights)
 
 

@@ -1,4 +1,4 @@
-"""A run's folder: checkpoints that are always whole, options, the table and the curves of its epochs."""
+"""The files of a run: options, checkpoint, metrics and pictures, each written whole or not at all."""
 
 from __future__ import annotations
 
@@ -15,17 +15,19 @@ from torch import Tensor
 from ..common.files import atomic_write, temporary_name
 from .progress import say
 
+OPTIONS = "run.json"
+OLD_OPTIONS = "config.json"
+"""Name of the options in runs of version 0.1, which saved models have for their configuration."""
+
 CHECKPOINT = "checkpoint.pt"
-WEIGHTS = "model.safetensors"
 METRICS = "metrics.csv"
-CONFIG = "config.json"
 CURVES = "curves.png"
 CONFUSION = "confusion.png"
 COLUMNS = ("epoch", "loss", "lr", "seconds", "images_per_second", "top1")
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove the temporary files of writes that a kill cut off."""
+    """Remove the temporary files that a killed process left behind."""
     for temporary in folder.glob(temporary_name("*", "*")):
         temporary.unlink()
 
@@ -34,23 +36,29 @@ def save_checkpoint(folder: Path, state: dict[str, Any]) -> None:
     """Replace the run's checkpoint by ``state``.
 
     Raises:
-        OSError: it cannot be written; the checkpoint before it is still there.
+        OSError: the file cannot be written; the previous checkpoint is still there.
     """
-    buffer = io.BytesIO()  # torch.save into a file of a full disk would not raise an OSError
+    buffer = io.BytesIO()  # torch.save to a file on a full disk raises no OSError
     torch.save(state, buffer)
     with atomic_write(folder / CHECKPOINT) as (path,):
         path.write_bytes(buffer.getbuffer())
 
 
-def write_config(folder: Path, options: Mapping[str, Any]) -> None:
-    """Replace ``config.json``: the run's options, and what it was computed with."""
+def write_options(folder: Path, options: Mapping[str, Any]) -> None:
+    """Replace ``run.json``: the run's options, and what it was computed with."""
     text = json.dumps(options, indent=2) + "\n"
-    with atomic_write(folder / CONFIG) as (path,):
+    with atomic_write(folder / OPTIONS) as (path,):
         path.write_text(text, encoding="utf-8")
 
 
+def options_file(folder: Path) -> Path:
+    """Return the file with the options of a run, under its old name where there is no other."""
+    path = folder / OPTIONS
+    return path if path.exists() else folder / OLD_OPTIONS
+
+
 def load_checkpoint_state(folder: Path) -> dict[str, Any] | None:
-    """Return the run's last checkpoint, None where there is none.
+    """Return the run's last checkpoint, or None.
 
     Raises:
         ValueError: the file is damaged; the message names it.
@@ -60,7 +68,7 @@ def load_checkpoint_state(folder: Path) -> dict[str, Any] | None:
         return None
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    # What a damaged file makes the unpickler raise is anybody's guess.
+    # A damaged file can make the unpickler raise any exception.
     except Exception as error:
         raise ValueError(
             f"{path} is damaged and cannot be resumed from; remove it to start afresh"
@@ -68,7 +76,7 @@ def load_checkpoint_state(folder: Path) -> dict[str, Any] | None:
 
 
 def write_metrics(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Replace ``metrics.csv`` by ``rows``, one an epoch."""
+    """Replace ``metrics.csv`` by ``rows``, one for each epoch."""
     with atomic_write(folder / METRICS) as (path,), path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()
@@ -79,8 +87,8 @@ def write_pictures(folder: Path, confusion: Tensor, class_names: Sequence[str]) 
     """Draw ``curves.png`` and ``confusion.png``, where matplotlib is installed.
 
     Args:
-        folder: of the run, with its ``metrics.csv``.
-        confusion: ``(classes, classes)``, images of each class (row) by what the net said.
+        folder: the run's folder, with its ``metrics.csv``.
+        confusion: ``(classes, classes)``, counts of images by class (row) and predicted class (column).
         class_names: the classes.
     """
     try:
@@ -92,7 +100,7 @@ def write_pictures(folder: Path, confusion: Tensor, class_names: Sequence[str]) 
         say(f"no {CURVES} and {CONFUSION}: they need matplotlib (pip install 'sparsenet-models[docs]')")
     except OSError:
         raise
-    # A font or a name that matplotlib cannot draw is no reason to lose the weights.
+    # A font or a class name that matplotlib cannot draw must not lose the weights.
     except Exception as error:
         reason = str(error).strip().partition("\n")[0]
         say(f"a picture could not be drawn: {type(error).__name__}: {reason}")

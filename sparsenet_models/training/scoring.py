@@ -1,0 +1,57 @@
+"""The score of a net in training, by all processes together."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from ..data.evaluate import Score, evaluate
+from ..data.image_set import AnyImageSet
+from .averaging import recalibrate
+from .batches import TrainingBatches
+from .distributed import Processes, merged, share_buffers
+from .inputs import Inputs
+from .precision import autocast
+from .state import TrainingState
+from .step import resized
+
+
+class Scorer:
+    """Scores the net that a run would end with now.
+
+    Args:
+        inputs: the images to score on, their mean and deviation.
+        batches: training batches, for the batch-norm statistics of an averaged net.
+        processes: of the run; each scores a part of the images.
+        device: of the net.
+    """
+
+    def __init__(
+        self, inputs: Inputs, batches: TrainingBatches, processes: Processes, device: torch.device
+    ) -> None:
+        for scored in (inputs.watched_set, inputs.test_set):
+            if len(scored) < processes.count:
+                raise ValueError(
+                    f"{processes.count} processes cannot share {len(scored)} images to score on: start at "
+                    f"most {len(scored)}, or add images"
+                )
+        self.inputs, self.batches, self.processes, self.device = inputs, batches, processes, device
+
+    def watched(self, state: TrainingState, precision: str) -> Score:
+        """Return the score on the images that epochs are scored on; an averaged net is recalibrated first."""
+        model = state.final_model
+        if model is not state.model:
+            # The last epoch's augmentation is the nearest to the images of the test.
+            last = self.batches.epoch(self.batches.config.epochs)
+            with autocast(self.device, precision):
+                recalibrate(model, (resized(images, None) for images, _ in last))
+        share_buffers(model, self.processes)
+        return self.score(model, self.inputs.watched_set)
+
+    def score(self, model: nn.Module, image_set: AnyImageSet) -> Score:
+        """Return the score of ``model`` on all images of ``image_set``."""
+        if self.processes.count > 1:
+            part = torch.arange(self.processes.rank, len(image_set), self.processes.count)
+            image_set = image_set.part(part)
+        score = evaluate(model, image_set, **self.inputs.mean_and_std)
+        return merged(score, self.processes, self.device)

@@ -1,0 +1,65 @@
+"""What training steps change: the net, its optimizer and the running mean of its weights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from .averaging import averaged
+from .build import parameter_groups
+from .config import TrainConfig
+
+
+class TrainingState:
+    """A net in training.
+
+    Args:
+        model: the net, on its device.
+        config: momentum, decays and averaging.
+
+    Raises:
+        ValueError: ``layer_decay`` for a net of another library.
+    """
+
+    def __init__(self, model: nn.Module, config: TrainConfig) -> None:
+        self.model = model
+        self.optimizer = torch.optim.SGD(
+            parameter_groups(model, config.weight_decay, config.layer_decay),
+            lr=config.lr,
+            momentum=config.momentum,
+            nesterov=True,
+        )
+        self.average = averaged(model, config)
+
+    @property
+    def final_model(self) -> nn.Module:
+        """The net to score and to save: the averaged one once averaging has started."""
+        if self.average is None or not self.average.n_averaged:
+            return self.model
+        return self.average.module
+
+    def is_finite(self) -> bool:
+        """Return whether every weight of the net is a finite number."""
+        return all(bool(parameter.isfinite().all()) for parameter in self.model.parameters())
+
+    def set_learning_rate(self, rate: float) -> None:
+        """Set the rate of every group, ``rate`` times the group's scale."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate * group["scale"]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the tensors, as checkpoints hold them."""
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "average": None if self.average is None else self.average.state_dict(),
+        }
+
+    def load_state_dict(self, checkpoint: dict[str, Any]) -> None:
+        """Continue from the tensors of a checkpoint."""
+        self.model.load_state_dict(checkpoint["model"])
+        self.optimizer.load_state_dict(checkpoint["optimizer"])
+        if self.average is not None:
+            self.average.load_state_dict(checkpoint["average"])

@@ -1,0 +1,84 @@
+"""One training step: forward, loss, backward, update."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .config import TrainConfig
+from .distill import Teacher, distillation_loss
+from .precision import autocast
+from .state import TrainingState
+
+
+class TrainingStep:
+    """A step of SGD on one batch.
+
+    Args:
+        state: net and optimizer.
+        forward: the net as it is called in training, compiled and distributed.
+        teacher: the net to distill, or None.
+        config: label smoothing, distillation, seed.
+        precision: of the forward pass, "float32" or "bfloat16".
+        rank: of this process; each draws its own dropout.
+        device: of net and batches.
+    """
+
+    def __init__(
+        self,
+        state: TrainingState,
+        forward: Any,
+        teacher: Teacher | None,
+        config: TrainConfig,
+        precision: str,
+        rank: int,
+        device: torch.device,
+    ) -> None:
+        self.state, self.forward, self.teacher, self.config = state, forward, teacher, config
+        self.precision, self.rank, self.device = precision, rank, device
+
+    def __call__(
+        self, images: Tensor, labels: Tensor, side: int | None, learning_rate: float, number: int
+    ) -> Tensor:
+        """Update the net; return the batch's mean loss, a scalar on the device.
+
+        Args:
+            images: ``(B, C, H, W)``, normalised.
+            labels: ``(B,)`` int64, or ``(B, classes)``.
+            side: in pixels, to which images are resized for the net; None for their own. The teacher sees
+                their own.
+            learning_rate: of the head; other parts have theirs scaled.
+            number: of the step in the whole run.
+        """
+        # Seeded by the step's number, dropout draws the same in a resumed run.
+        seed = (self.config.seed * 1_000_003 + number) * 1_000_003 + self.rank
+        torch.manual_seed(seed % 2**63)
+        self.state.set_learning_rate(learning_rate)
+        with autocast(self.device, self.precision):
+            logits = self.forward(resized(images, side))
+        loss = self._loss(logits.float(), labels, images)
+        optimizer = self.state.optimizer
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        return loss.detach()
+
+    def _loss(self, logits: Tensor, labels: Tensor, images: Tensor) -> Tensor:
+        config = self.config
+        loss = F.cross_entropy(logits, labels, label_smoothing=config.label_smoothing)
+        if self.teacher is None:
+            return loss
+        with autocast(self.device, self.precision):
+            teacher_logits = self.teacher(resized(images, None))
+        distilled = distillation_loss(logits, teacher_logits, config.distill_temperature)
+        return torch.lerp(loss, distilled, config.distill_weight)
+
+
+def resized(images: Tensor, side: int | None) -> Tensor:
+    """Return images ``(B, C, H, W)`` with both sides of ``side`` pixels, in channels-last layout."""
+    if side is not None and images.shape[2:] != (side, side):
+        images = F.interpolate(images, (side, side), mode="bilinear", antialias=True)
+    return images.contiguous(memory_format=torch.channels_last)
