@@ -237,7 +237,7 @@ class _Run:
     def _forward(self) -> Any:
         """Return the net as a training step calls it: distributed and compiled."""
         model = self.state.model
-        some_unused = getattr(model, "skips_layers", False) and self.config.drop_path_rate > 0
+        some_unused = getattr(model, "skips_layers", False)  # a user's own net may not have it
         together = wrapped(model, self.processes, some_unused)
         return compiled(together) if self.config.compile else together
 

@@ -73,6 +73,15 @@ def test_predict_prints_the_users_own_classes(flowers, finetuned):
         assert answer["predictions"][0]["label"] == "poppy"
 
 
+def test_predict_takes_the_folder_of_a_run_of_version_0_1(flowers, finetuned, tmp_path):
+    old = shutil.copytree(finetuned, tmp_path / "old")
+    (old / "run.json").rename(old / "config.json")
+    image = flowers / "violet" / "0.png"
+    answers = [run("predict", image, "--model", folder, "--json").stdout for folder in (finetuned, old)]
+    assert answers[0] == answers[1]
+    assert json.loads(answers[1])[0]["predictions"][0]["label"] == "violet"
+
+
 def test_validate_takes_the_folder_of_a_run(flowers, finetuned, tmp_path):
     shutil.copytree(flowers, tmp_path / "set" / "val")
     told = run("validate", finetuned, "--data", tmp_path / "set").stdout
@@ -277,7 +286,9 @@ def test_validate_takes_a_weight_file_that_tells_its_net(flowers, finetuned, tmp
 )
 def test_options_that_do_not_go_together_are_refused(flowers, tmp_path, options, said):
     result = finetune(flowers, tmp_path / "out", *options)
+    assert result.exit_code == 1
     assert said in result.stderr
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_head_for_other_classes_of_the_same_number_is_not_kept(tmp_path, flowers):

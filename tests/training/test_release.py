@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,22 @@ def test_a_run_becomes_a_weight_a_card_and_its_evidence(run_folder, ten_class_fo
     evidence = runs / f"{NAME}.cifar10" / "seed0"
     assert (evidence / "log.txt").read_text() == "weights: runs/seed0/model\n"
     assert json.loads((evidence / "result.json").read_text()) == fields
+    assert {path.name for path in evidence.iterdir()} == {
+        "run.json", "curves.png", "log.txt", "metrics.csv", "result.json"
+    }  # fmt: skip
+
+
+def test_a_run_of_version_0_1_whose_options_are_in_config_json_is_released(
+    run_folder, ten_class_folder, places, tmp_path
+):
+    old = shutil.copytree(run_folder, tmp_path / "old" / "seed0")
+    (old / "run.json").rename(old / "config.json")
+    shutil.copy(run_folder.with_suffix(".log"), old.with_suffix(".log"))
+    answer = released(old, ten_class_folder, "--no-bundle")
+    assert answer.exit_code == 0, answer.output
+    options = json.loads((places[1] / f"{NAME}.cifar10" / "seed0" / "run.json").read_text())
+    assert options["model"] == NAME
+    assert options["environments"][0]["precision"] == "float32"
 
 
 def test_weights_that_are_bundled_are_replaced_on_demand_alone(run_folder, ten_class_folder, places):

@@ -18,6 +18,10 @@ import pytest
 import torch
 from support.repository import REPOSITORY
 
+from sparsenet_models.training.config import TrainConfig
+from sparsenet_models.training.loop import TrainingStopped, train
+from sparsenet_models.training.schedule import learning_rate
+
 MODEL = "sparsenet_bc_40_k12"
 AUGMENTED = (
     "--cutout 4 --trivial-augment 0.5 --cutmix 0.5 --augment-until 0.9 --label-smoothing 0.1 "
@@ -131,6 +135,46 @@ def killed_and_left_alone(
     assert epochs(killed) == list(range(1, epochs_in_all + 1))
     assert not list(killed.glob(".*"))
     return in_write
+
+
+CHECKPOINT_KEYS = set(
+    "config environments metrics step loss seconds precision model optimizer average best git_commit "
+    "init_sha256".split()
+)
+"""Those of version 0.1."""
+
+
+@pytest.mark.parametrize("options_name", ["run.json", "config.json"])
+def test_a_run_of_version_0_1_resumes_to_the_bytes_of_one_left_alone(
+    colour_folder, tmp_path, monkeypatch, options_name
+):
+    """Its options were in config.json; the keys of its checkpoint are those of today."""
+
+    def config(name: str) -> TrainConfig:
+        options = dict(epochs=3, batch_size=16, lr=0.05, resolution=((8, 3),), cutmix=0.5, ema_decay=0.9)
+        return TrainConfig(
+            MODEL, str(colour_folder), str(tmp_path / name), **options, checkpoint_minutes=1e-9,
+            precision="float32", device="cpu", compile=False,
+        )  # fmt: skip
+
+    def disk_full(step: int, *arguments: object) -> float:
+        if step == 9:
+            raise OSError("disk full")
+        return learning_rate(step, *arguments)
+
+    train(config("straight"))
+    stopped = tmp_path / "stopped"
+    with monkeypatch.context() as patch:
+        patch.setattr("sparsenet_models.training.loop.learning_rate", disk_full)
+        with pytest.raises(
+            TrainingStopped, match="disk full; .* step 3 of epoch 2 is kept"
+        ):
+            train(config("stopped"))
+    assert set(torch.load(stopped / "checkpoint.pt", weights_only=True)) == CHECKPOINT_KEYS
+    (stopped / "run.json").rename(stopped / options_name)
+    train(config("stopped"), resume=True)
+    assert written(stopped) == written(tmp_path / "straight")
+    assert json.loads((stopped / "run.json").read_text())["cutmix"] == 0.5
 
 
 @pytest.mark.slow

@@ -37,11 +37,11 @@ from sparsenet_models.pretrained.weight_file import (
 )
 from sparsenet_models.training import loop
 from sparsenet_models.training.averaging import averaged
-from sparsenet_models.training.run_folder import load_checkpoint_state, save_checkpoint
 from sparsenet_models.training.config import TrainConfig
 from sparsenet_models.training.distill import distillation_loss
 from sparsenet_models.training.loop import TrainingStopped, train
 from sparsenet_models.training.precision import fastest_precision
+from sparsenet_models.training.run_folder import load_checkpoint_state, save_checkpoint
 
 MODEL = "sparsenet_bc_40_k12"
 TWIN = "densenet_bc_40_k12"
@@ -302,8 +302,14 @@ def test_weights_that_are_no_longer_finite_replace_no_checkpoint(colour_folder, 
     assert all(tensor.isfinite().all() for tensor in saved["model"].values())
 
 
-def test_a_date_is_a_seed(colour_folder, tmp_path):
-    train(config(colour_folder, tmp_path / "run", seed=20261124, epochs=1, resolution=((8, 1),)))
+def test_a_date_is_a_seed_and_another_seed_gives_other_weights(colour_folder, tmp_path):
+    options = {"epochs": 1, "resolution": ((8, 1),)}
+    first, second = (
+        train(config(colour_folder, tmp_path / str(seed), seed=seed, **options)) for seed in (20261124, 1)
+    )
+    assert read_metadata(first)["seed"] == "20261124"
+    weights, others = (read_state_dict(path)["stem.conv.weight"] for path in (first, second))
+    assert not torch.equal(weights, others)
 
 
 def test_a_run_older_than_an_option_goes_on_with_its_default(colour_folder, tmp_path):
@@ -354,3 +360,32 @@ def test_a_name_without_a_tag_takes_the_statistics_of_the_data_that_it_learns(tm
     name, overlay = read_weight_description(weights)
     assert name == f"{TWIN}.cifar100"
     assert overlay["mean"] == get_pretrained_cfg(name).mean != get_pretrained_cfg(TWIN).mean
+
+
+def test_a_tag_with_another_image_configuration_reads_and_describes_images_in_its_own(
+    colour_folder, tmp_path
+):
+    """The name has no tag: the classes of the data decide for the second one."""
+    shapes = set()
+
+    def net_of_two_sizes(**kwargs) -> SparseNet:
+        net = SparseNet(depth=10, growth_rate=4, bottleneck=True, **kwargs)
+        net.register_forward_pre_hook(lambda _, inputs: shapes.add(tuple(inputs[0].shape[1:])))
+        return net
+
+    large = PretrainedCfg(input_size=(3, 32, 32), crop_pct=1.0, num_classes=10)
+    small = replace(
+        large,
+        input_size=(3, 16, 16),
+        num_classes=2,
+        label_names=("blue", "red"),
+        mean=(0.1, 0.2, 0.3),
+        std=(0.4,) * 3,
+    )
+    register_model(pretrained_cfgs={"large": large, "small": small}, override=True)(net_of_two_sizes)
+    options = config(colour_folder, tmp_path / "run", epochs=1, resolution=())
+    name, overlay = read_weight_description(train(replace(options, model="net_of_two_sizes")))
+    assert name == "net_of_two_sizes.small"
+    assert shapes == {(3, 16, 16)}
+    assert overlay["input_size"] == small.input_size
+    assert (overlay["mean"], overlay["std"]) == (small.mean, small.std)
