@@ -15,19 +15,19 @@ import click
 
 from ._version import __version__
 
-PRECISIONS = ("float32", "bfloat16")
+INFERENCE_PRECISIONS = ("float32", "bfloat16")
 BAR_WIDTH = 30
-LONGEST_VALUE = 90
+MAX_VALUE_CHARS = 90
 
 
 class OneLineErrors(click.Group):
-    """Turns the library's errors about bad input into one line on stderr and exit code 1."""
+    """Print the library's errors about bad input as one line on stderr, and exit with code 1."""
 
     def invoke(self, context: click.Context) -> Any:
         try:
             return super().invoke(context)
         except BrokenPipeError:
-            raise  # click ends quietly when the reader of a pipe has gone
+            raise  # click exits quietly when the reader of a pipe has gone
         except (ValueError, OSError, ImportError) as error:
             raise click.ClickException(str(error)) from error
 
@@ -41,13 +41,13 @@ def main() -> None:
 @main.command()
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
 @click.option(
-    "--model", metavar="NAME.TAG|DIR", help="Or the folder of a run. Default: the best CIFAR-10 weight."
+    "--model", metavar="NAME.TAG|DIR", help="Or the folder of a run. Default: the best CIFAR-10 weights."
 )
-@click.option("--checkpoint", help="A weight file of your own; one by `train` tells its --model.")
-@click.option("--top-k", type=int, default=5, show_default=True, help="How many classes to tell.")
+@click.option("--checkpoint", help="A weight file of your own; a file by `train` names its --model.")
+@click.option("--top-k", type=int, default=5, show_default=True, help="How many classes to print.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or mps.")
-@click.option("--precision", type=click.Choice(PRECISIONS), default="float32", show_default=True)
+@click.option("--precision", type=click.Choice(INFERENCE_PRECISIONS), default="float32", show_default=True)
 @click.pass_context
 def predict(
     context: click.Context,
@@ -57,32 +57,32 @@ def predict(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Tell what is on each IMAGE."""
-    from .data.predict import predict as run
+    """Classify each IMAGE."""
+    from .data.predict import predict as predictions
 
-    net = _model_with_weights(model, **options)
-    answered, failed = [], False
-    for prediction in run(net, images, top_k):
+    net = _load_model(model, **options)
+    answers, failed = [], False
+    for prediction in predictions(net, images, top_k):
         if prediction.error is not None:
             click.echo(f"sparsenet: {prediction.error}", err=True)
             failed = True
             continue
-        answered.append(
+        answers.append(
             {
                 "image": prediction.image,
                 "predictions": [{"label": label, "probability": p} for label, p in prediction.labels],
             }
         )
         if not as_json:
-            _show(prediction.image, prediction.labels)
+            _print_classes(prediction.image, prediction.labels)
     if as_json:
-        click.echo(json.dumps(answered, indent=2))
+        click.echo(json.dumps(answers, indent=2))
     context.exit(1 if failed else 0)
 
 
 @main.command("list")
 @click.argument("pattern", default="", metavar="[PATTERN]")
-@click.option("--pretrained", is_flag=True, help="Only name.tag with weights, and what their cards tell.")
+@click.option("--pretrained", is_flag=True, help="Only models with weights, with their size and accuracy.")
 def list_(pattern: str, pretrained: bool) -> None:
     """List the models whose name matches PATTERN (with * and ?)."""
     from .models.listing import list_models, list_pretrained
@@ -101,7 +101,7 @@ def list_(pattern: str, pretrained: bool) -> None:
 @main.command()
 @click.argument("model", metavar="MODEL")
 def info(model: str) -> None:
-    """Print what is known of MODEL (a name, or name.tag): size, input, weights and their evidence."""
+    """Print the configuration of MODEL (a name, or name.tag): size, input, weights, metrics."""
     from .factory import create_model
     from .models.registry import get_pretrained_cfg, tags_with_weights
 
@@ -112,15 +112,15 @@ def info(model: str) -> None:
     click.echo(f"pretrained   {', '.join(tags_with_weights(model)) or 'no weights under any tag'}")
     for key, value in cfg.to_dict().items():
         if value is not None and key not in ("architecture", "tag", "num_params"):
-            click.echo(f"{key:12} {_shortened(value)}")
+            click.echo(f"{key:12} {_value_text(value)}")
 
 
 @main.command()
 @click.argument("names", nargs=-1, metavar="[NAME...]")
-@click.option("--cache-dir", help="Where fetched weights are kept; default the Hub's own cache.")
+@click.option("--cache-dir", help="Folder for fetched weights.  [default: the Hub's cache]")
 @click.pass_context
 def verify(context: click.Context, names: tuple[str, ...], cache_dir: str | None) -> None:
-    """Check the sha256 of the weights of each NAME (default: all), fetched where they are not here."""
+    """Check the sha256 of the weights of each NAME (default: all); missing weights are fetched."""
     from .factory import create_model
     from .models.listing import list_pretrained
     from .models.pretrained_cfg import pretrained_cfg_of
@@ -142,12 +142,12 @@ def verify(context: click.Context, names: tuple[str, ...], cache_dir: str | None
 @click.argument("source", metavar="SRC", type=click.Path(path_type=Path))
 @click.argument("target", metavar="DEST", type=click.Path(path_type=Path))
 @click.option("--model", required=True, metavar="NAME", help="The architecture, or NAME.TAG.")
-@click.option("--stem-channels", type=int, help="Of a stem that is not as wide as NAME's own.")
+@click.option("--stem-channels", type=int, help="Width of the stem, where it differs from NAME's.")
 def convert(source: Path, target: Path, model: str, stem_channels: int | None) -> None:
-    """Write checkpoint SRC of another code base as DEST: a file NAME.safetensors, or a folder.
+    """Convert checkpoint SRC of another code base into DEST: a file NAME.safetensors, or a folder.
 
-    Knows the layouts of the original SparseNet code, of a course project's and of pytorchcv, with or without
-    wrappers. A folder is for `local-dir:` and the Hub.
+    Reads checkpoints of the original SparseNet code, of a course project and of pytorchcv, with or without
+    wrappers such as DataParallel. `local-dir:` and the Hub take the folder.
     """
     from .integrations.convert import convert_checkpoint
 
@@ -159,47 +159,44 @@ def convert(source: Path, target: Path, model: str, stem_channels: int | None) -
 @main.command()
 @click.argument("model", metavar="[NAME.TAG|DIR]", required=False)
 @click.option("--data", required=True, help="Folder of images, or cifar10 or cifar100 to download.")
-@click.option("--checkpoint", help="A weight file of your own; one by `train` tells its NAME.TAG.")
-@click.option("--tta", is_flag=True, help="Also measure with the logits of each mirror image averaged in.")
+@click.option("--checkpoint", help="A weight file of your own; a file by `train` names its NAME.TAG.")
+@click.option("--tta", is_flag=True, help="Also average the logits with those of the mirror image.")
 @click.option("--batch-size", type=click.IntRange(min=1), default=64, show_default=True)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or mps.")
-@click.option("--precision", type=click.Choice(PRECISIONS), default="float32", show_default=True)
+@click.option("--precision", type=click.Choice(INFERENCE_PRECISIONS), default="float32", show_default=True)
 def validate(model: str | None, data: str, tta: bool, batch_size: int, **options: Any) -> None:
-    """Measure NAME.TAG on the test images of a set: top-1, top-5, loss, images/s."""
+    """Measure NAME.TAG on the test images of a data set: top-1, top-5, loss, images/s."""
     from .data.datasets import load_image_set
     from .data.evaluate import evaluate, with_classes
     from .data.transforms import resolve_data_config
 
     if model is None and options["checkpoint"] is None:
-        raise click.UsageError("name a model, or give a weight file by --checkpoint")
-    net = _model_with_weights(model, **options)
+        raise click.UsageError("name a model, or give a weight file with --checkpoint")
+    net = _load_model(model, **options)
     model = model or options["checkpoint"]
-    config = resolve_data_config(net)
-    image_set = load_image_set(data, "test", config)
-    names = net.pretrained_cfg["label_names"]
-    if names is not None:
-        image_set = with_classes(image_set, names)
+    data_config = resolve_data_config(net)
+    image_set = load_image_set(data, "test", data_config)
+    class_names = net.pretrained_cfg["label_names"]
+    if class_names is not None:
+        image_set = with_classes(image_set, class_names)
     elif len(image_set.class_names) != net.num_classes:
         raise click.ClickException(
             f"{image_set.name} has {len(image_set.class_names)} classes, {model} has {net.num_classes}"
         )
-    how = {"mean": config["mean"], "std": config["std"], "batch_size": batch_size}
-    score = evaluate(net, image_set, **how)
+    settings = {"mean": data_config["mean"], "std": data_config["std"], "batch_size": batch_size}
+    score = evaluate(net, image_set, **settings)
     click.echo(f"{model} on {score.count:,} images of {image_set.name}")
     click.echo(f"top-1  {score.top1:.2f}%  (error {100 - score.top1:.2f}%)")
     click.echo(f"top-5  {score.top5:.2f}%")
     click.echo(f"loss   {score.loss:.4f}")
     click.echo(f"speed  {score.images_per_second:,.0f} images/s")
     if tta:
-        flipped = evaluate(net, image_set, flip=True, **how)
+        flipped = evaluate(net, image_set, flip=True, **settings)
         click.echo(f"top-1 with flips  {flipped.top1:.2f}%  (error {100 - flipped.top1:.2f}%)")
 
 
 class TrainCommand(click.Command):
-    """A command with an option for every field of ``TrainConfig``, made when it is first asked for.
-
-    Importing the fields imports torch, for which ``sparsenet --help`` need not wait.
-    """
+    """A command with an option for every field of ``TrainConfig``; `sparsenet --help` does not read them."""
 
     def get_params(self, context: click.Context) -> list[click.Parameter]:
         return [*super().get_params(context), *_train_options()]
@@ -212,18 +209,18 @@ def _train_options() -> list[click.Parameter]:
     options: list[click.Parameter] = []
     for field in fields(TrainConfig):
         if "help" not in field.metadata:
-            continue  # model, data and out: no defaults
+            continue  # model, data and out, which have no defaults
         name = field.name.replace("_", "-")
-        switch = isinstance(field.default, bool)
-        kind = str if field.name == "resolution" else type(field.default)
-        told = "" if field.default in ("", ()) else f"  [default: {field.default}]"
-        # None says that it was not given: a recipe's value then stands.
+        is_flag = isinstance(field.default, bool)
+        value_type = str if field.name == "resolution" else type(field.default)
+        default = "" if field.default in ("", ()) else f"  [default: {field.default}]"
+        # The default is None, so that an option that was not given leaves the recipe's value.
         options.append(
             click.Option(
-                [f"--{name}/--no-{name}" if switch else f"--{name}", field.name],
-                type=None if switch else kind,
+                [f"--{name}/--no-{name}" if is_flag else f"--{name}", field.name],
+                type=None if is_flag else value_type,
                 default=None,
-                help=field.metadata["help"] + told,
+                help=field.metadata["help"] + default,
             )
         )
     return options
@@ -233,24 +230,24 @@ def _train_options() -> list[click.Parameter]:
 @click.argument("model", metavar="MODEL")
 @click.option("--data", required=True, help="Folder of images, or cifar10 or cifar100 to download.")
 @click.option("--out", type=click.Path(file_okay=False), help="Folder of the run, default runs/MODEL-DATA.")
-@click.option("--recipe", help="Options by name, which those given replace; `sparsenet recipes` lists them.")
-@click.option("--resume", is_flag=True, help="Go on from the last checkpoint in the folder of the run.")
+@click.option("--recipe", help="A set of options, which options given here replace; see `sparsenet recipes`.")
+@click.option("--resume", is_flag=True, help="Continue from the last checkpoint in the folder of the run.")
 def train(recipe: str | None, resume: bool, **options: Any) -> None:
     """Train MODEL (a name, or name.tag) and write its weights, metrics and checkpoints."""
     from .training.config import TrainConfig, parse_resolution
     from .training.loop import TrainingStopped
-    from .training.loop import train as run
+    from .training.loop import train as train_model
     from .training.recipes import recipe_options
 
     if options["out"] is None:
         options["out"] = str(Path("runs", f"{options['model']}-{Path(options['data']).resolve().name}"))
     given = {key: value for key, value in options.items() if value is not None}
-    chosen = recipe_options(recipe) if recipe else {}
+    defaults = recipe_options(recipe) if recipe else {}
     if "resolution" in given:
         given["resolution"] = parse_resolution(given["resolution"])
-        chosen.pop("epochs", None)
+        defaults.pop("epochs", None)
     try:
-        run(TrainConfig.from_options(chosen | given), resume=resume)
+        train_model(TrainConfig.from_options(defaults | given), resume=resume)
     except TrainingStopped as error:
         raise click.ClickException(str(error)) from error
 
@@ -268,13 +265,13 @@ def recipes() -> None:
 @click.argument("model", metavar="NAME.TAG")
 @click.option("--format", "file_format", required=True, type=click.Choice(("onnx", "pt2")))
 @click.option("--out", required=True, type=click.Path(dir_okay=False), help="The file to write.")
-@click.option("--size", type=int, help="Pixels a side of the images to compare on; default the net's own.")
+@click.option("--size", type=int, help="Side in pixels of the images to compare on, default the model's.")
 @click.option("--checkpoint", help="A weight file of your own for NAME.TAG.")
 def export(model: str, file_format: str, out: str, size: int | None, checkpoint: str | None) -> None:
-    """Write NAME.TAG as a file that runs without this library, once it has given the net's own logits."""
+    """Write NAME.TAG as a file that runs without this library, and compare its logits first."""
     from .integrations.export import ExportFailed, export_model
 
-    net = _model_with_weights(model, checkpoint, device="cpu", precision="float32")
+    net = _load_model(model, checkpoint)
     try:
         export_model(net, out, file_format, None if size is None else (size, size))
     except ExportFailed as error:
@@ -287,11 +284,12 @@ def export(model: str, file_format: str, out: str, size: int | None, checkpoint:
 @click.option("--depths", help="Layers of the stage, for a rule.  [default: 16,128,1024]")
 @click.option("--csv", "as_csv", is_flag=True, help="Print comma-separated values.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list.")
-@click.option("--growth", is_flag=True, help="Print the laws fitted over N = 16 ... 4096 instead.")
+@click.option("--growth", is_flag=True, help="Print instead the growth fitted over N = 16 ... 4096 layers.")
 def analyze(names: tuple[str, ...], depths: str | None, as_csv: bool, as_json: bool, growth: bool) -> None:
-    """Count links, paths, parameters and arithmetic of rules (sparse, dense, resnet) and of models."""
-    from .analysis.analyze import analyze as run
-    from .analysis.rules import growth_curves, parse_depths
+    """Count links, path lengths, parameters and multiply-adds of rules (sparse, dense, resnet) and models."""
+    from .analysis import growth_curves
+    from .analysis.table import analyze as analyses
+    from .analysis.table import parse_depths
 
     if growth == bool(names):
         raise click.ClickException("give rules or models to analyse, or --growth alone")
@@ -303,7 +301,7 @@ def analyze(names: tuple[str, ...], depths: str | None, as_csv: bool, as_json: b
         rows: list[dict[str, Any]] = [curve.row() for curve in growth_curves()]
     else:
         parsed = parse_depths("16,128,1024" if depths is None else depths)
-        rows = [analysis.row() for name in names for analysis in run(name, parsed)]
+        rows = [analysis.row() for name in names for analysis in analyses(name, parsed)]
     if as_json:
         click.echo(json.dumps(rows, indent=2))
     elif as_csv:
@@ -329,10 +327,10 @@ def _out(default: str) -> Any:
 @plot.command()
 @click.argument("rules", nargs=-1, required=True, metavar="RULE...")
 @click.option("--depth", type=click.IntRange(min=1), default=16, show_default=True, help="Layers.")
-@click.option("--base", type=click.IntRange(min=2), default=2, show_default=True, help="Of the sparse rule.")
+@click.option("--base", type=click.IntRange(min=2), default=2, show_default=True, help="Offset base.")
 @_out("pattern.png")
 def pattern(rules: tuple[str, ...], depth: int, base: int, out: Path) -> None:
-    """Draw who reads whom under RULE (sparse, dense, resnet): arcs and a matrix."""
+    """Draw which outputs each layer reads under RULE (sparse, dense, resnet), as arcs and as a matrix."""
     from .aggregation import StageGraph
     from .analysis.plot import plot_pattern
     from .analysis.rules import RULES
@@ -344,8 +342,7 @@ def pattern(rules: tuple[str, ...], depth: int, base: int, out: Path) -> None:
                 f"RULE must be one of {RULES}, got {rule!r}{did_you_mean(rule, RULES)}"
             )
     titles = {"resnet": "resnet, unrolled"}
-    graphs = {"resnet": "dense"}  # each layer reads the sum of all outputs before it
-    # A rule named twice is drawn once.
+    graphs = {"resnet": "dense"}  # each layer reads the sum of all earlier outputs
     plot_pattern(
         {titles.get(rule, rule): StageGraph(depth, graphs.get(rule, rule), base) for rule in rules}, out
     )
@@ -354,7 +351,7 @@ def pattern(rules: tuple[str, ...], depth: int, base: int, out: Path) -> None:
 @plot.command()
 @_out("growth.png")
 def growth(out: Path) -> None:
-    """Draw how links, parameters and gradient path grow in the families; `analyze --growth` has the fits."""
+    """Draw how links, parameters and gradient paths grow with depth; `analyze --growth` prints the fits."""
     from .analysis.plot import plot_growth
 
     plot_growth(out)
@@ -363,7 +360,7 @@ def growth(out: Path) -> None:
 @plot.command()
 @_out("accuracy.png")
 def accuracy(out: Path) -> None:
-    """Draw error against parameters and multiply-adds: our weights and what others published."""
+    """Draw error against parameters and multiply-adds, of our weights and of published results."""
     from .analysis.plot import plot_accuracy
 
     plot_accuracy(out)
@@ -383,29 +380,24 @@ def curves(metrics: Path, out: Path) -> None:
 @click.argument("models", nargs=-1, required=True, metavar="NAME.TAG-or-FILE...")
 @_out("weights.png")
 def weights(models: tuple[str, ...], out: Path) -> None:
-    """Draw which sources a trained net's layers weigh most; FILE is a weight file by `train`."""
+    """Draw how strongly the layers of trained nets weight each source; FILE is a weight file by `train`."""
     from .analysis.plot import plot_weights
 
-    plot_weights({_title(model): _net_of(model) for model in models}, out)
+    plot_weights(dict(map(_titled_model, models)), out)
 
 
-def _net_of(model: str) -> Any:
-    """Return the net NAME.TAG with its weights, or that of a weight file."""
-    file = model if model.endswith(".safetensors") else None
-    return _model_with_weights(None if file else model, file, device="cpu", precision="float32")
-
-
-def _title(model: str) -> str:
+def _titled_model(model: str) -> tuple[str, Any]:
+    """Return the title in a picture and the net of a NAME.TAG or of a weight file."""
     from .pretrained.weight_file import read_weight_description
 
     if not model.endswith(".safetensors"):
-        return model
-    told = read_weight_description(Path(model))[0]
-    return f"{told}\n({model})" if told else model
+        return model, _load_model(model)
+    name, _ = read_weight_description(Path(model))
+    return f"{name}\n({model})" if name else model, _load_model(None, model)
 
 
 def _table(rows: list[dict[str, Any]]) -> str:
-    """Return rows with the same keys as columns of text, numbers to the right."""
+    """Return rows with the same keys as columns of text; numbers are aligned right."""
     cells = [[_cell(value) for value in row.values()] for row in rows]
     heads = [key.replace("_", " ") for key in rows[0]]
     widths = [max(map(len, column)) for column in zip(heads, *cells)]
@@ -427,35 +419,42 @@ def _cell(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
-def _model_with_weights(model: str | None, checkpoint: str | None, device: str, precision: str) -> Any:
-    """Return MODEL with the tag's weights, or with those of a file and the classes that it names."""
+def _load_model(
+    model: str | None, checkpoint: str | None = None, device: str = "cpu", precision: str = "float32"
+) -> Any:
+    """Return MODEL (a name, or a folder) with its weights, or with those of a weight file.
+
+    A weight file by ``train``, also the one in the folder of a run, names its model and its classes.
+    """
     import torch
 
     from .common.devices import select_device
     from .factory import create_model
     from .models.listing import best_cifar10_model
+    from .models.pretrained_cfg import WEIGHTS
     from .pretrained.source import holds_saved_model
     from .pretrained.weight_file import read_weight_description
 
-    where = {"device": select_device(device), "dtype": getattr(torch, precision)}
+    factory_kwargs = {"device": select_device(device), "dtype": getattr(torch, precision)}
     if checkpoint is None and model and Path(model).is_dir():
         if holds_saved_model(Path(model)):
-            return create_model(f"local-dir:{model}", pretrained=True, **where)
-        model, checkpoint = None, f"{model}/model.safetensors"
+            return create_model(f"local-dir:{model}", pretrained=True, **factory_kwargs)
+        checkpoint = str(Path(model, WEIGHTS))
+        model = None
     if checkpoint is None:
-        return create_model(model or best_cifar10_model(), pretrained=True, **where)
-    told, overlay = read_weight_description(Path(checkpoint))
-    name = model or told
-    if name is None:
-        raise click.ClickException(f"{checkpoint} does not say of which net it is: name it with --model")
-    return create_model(name, checkpoint_path=checkpoint, pretrained_cfg_overlay=overlay, **where)
+        return create_model(model or best_cifar10_model(), pretrained=True, **factory_kwargs)
+    name, overlay = read_weight_description(Path(checkpoint))
+    model = model or name
+    if model is None:
+        raise click.ClickException(f"{checkpoint} does not name its model: give it with --model")
+    return create_model(model, checkpoint_path=checkpoint, pretrained_cfg_overlay=overlay, **factory_kwargs)
 
 
-def _show(image: str, labels: tuple[tuple[str, float], ...]) -> None:
-    """Print the classes of an image: bars on a terminal, one line elsewhere."""
+def _print_classes(image: str, labels: tuple[tuple[str, float], ...]) -> None:
+    """Print the classes of an image: bars on a terminal, otherwise one line."""
     if not sys.stdout.isatty():
-        told = "  ".join(f"{label} {probability:.1%}" for label, probability in labels)
-        click.echo(f"{image}: {told}")
+        classes = "  ".join(f"{label} {probability:.1%}" for label, probability in labels)
+        click.echo(f"{image}: {classes}")
         return
     click.echo(image)
     width = max(len(label) for label, _ in labels)
@@ -464,6 +463,6 @@ def _show(image: str, labels: tuple[tuple[str, float], ...]) -> None:
         click.echo(f"  {label:{width}}  {probability:6.1%}  {bar}")
 
 
-def _shortened(value: Any) -> str:
+def _value_text(value: Any) -> str:
     text = ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
-    return text if len(text) <= LONGEST_VALUE else f"{text[: LONGEST_VALUE - 3]}..."
+    return text if len(text) <= MAX_VALUE_CHARS else f"{text[: MAX_VALUE_CHARS - 3]}..."

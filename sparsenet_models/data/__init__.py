@@ -1,4 +1,4 @@
-"""Images: data sets, transforms, and what a net makes of them. No model name is known here."""
+"""Image sets and transforms; prediction and evaluation of any model. Nothing here knows a model by name."""
 
 from typing import TYPE_CHECKING
 

@@ -1,7 +1,7 @@
-"""What is known of CIFAR-10 and CIFAR-100 without their images: class names and channel statistics.
+"""Class names and channel statistics of CIFAR-10 and CIFAR-100.
 
 Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009. Means and standard
-deviations are those of the 50,000 training images, in [0, 1]. Classes are in the official order.
+deviations are over the 50,000 training images with pixels in [0, 1]. Classes are in the official order.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Labelled image sets from Parquet folders, class folders, and CIFAR by download."""
+"""Opens labelled image sets: class folders, folders that `datasets` reads, and CIFAR by download."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SPLIT_NAMES = {
 }
 
 IN_MEMORY_BYTES = 2 * 2**30
-"""Sets of up to so many bytes of pixels are read into memory, larger ones are streamed."""
+"""Image sets with at most this many bytes of pixels are read into memory, larger ones are streamed."""
 
 
 def load_image_set(
@@ -33,33 +33,33 @@ def load_image_set(
     loader: str = "auto",
     workers: int = 0,
 ) -> AnyImageSet:
-    """Open one split of a labelled set, cropped to the size of ``data_config``.
+    """Open one split of a labelled image set, cropped to the size of ``data_config``.
 
     Args:
-        source: a folder that ``datasets.load_dataset`` reads (its first Image and first ClassLabel
-            column are taken), a folder with ``train/`` and ``test/`` or ``val/`` of class folders, a
-            folder of class folders (all for training), or "cifar10" or "cifar100" for torchvision's
-            download.
-        split: "train", "test" (where there is none, ``val/``), or "validation" (``val/`` alone).
-        data_config: what ``resolve_data_config`` returns.
-        loader: "memory" reads all images now, "stream" each when it is wanted; "auto" reads what takes
-            up to ``IN_MEMORY_BYTES``.
-        workers: processes that read a streamed set, 0 for none but this one.
+        source: a folder with ``train/`` and ``test/`` or ``val/`` of class folders; a folder of class
+            folders, which is one training split; a folder that ``datasets.load_dataset`` reads, by its
+            first Image and its first ClassLabel column; or "cifar10" or "cifar100", which torchvision
+            downloads.
+        split: "train", "test" (``val/`` where there is no ``test/``), or "validation" (``val/`` alone).
+        data_config: the image configuration, as ``resolve_data_config`` returns it.
+        loader: "memory" reads all images now, "stream" reads each image when it is used; "auto" reads
+            sets of at most ``IN_MEMORY_BYTES`` into memory.
+        workers: number of processes that read a streamed set; 0 reads in this process.
 
     Raises:
-        ValueError: the folder is none of these, or holds no image.
-        OSError: the folder is missing, an image damaged, or the download fails.
+        ValueError: the folder is none of these, or has no image.
+        OSError: the folder is missing, an image is damaged, or the download fails.
         ImportError: reading it needs a package that is not installed.
     """
-    rows = _open(source, split, data_config, workers)
-    pixels = len(rows) * math.prod(rows.size)
-    if loader == "memory" or (loader == "auto" and pixels <= IN_MEMORY_BYTES):
-        return rows.in_memory()
-    return rows
+    image_set = _open(source, split, data_config, workers)
+    size_bytes = len(image_set) * math.prod(image_set.size)
+    if loader == "memory" or (loader == "auto" and size_bytes <= IN_MEMORY_BYTES):
+        return image_set.in_memory()
+    return image_set
 
 
 def has_split(source: str | PathLike[str], split: str) -> bool:
-    """Return whether a folder of class folders has a split; other sources count as having train and test."""
+    """Return whether a folder of class folders has a split; of other sources train and test are assumed."""
     path = Path(source)
     if not path.is_dir() or _class_folders(path, "train") is None:
         return split != "validation"
@@ -78,13 +78,13 @@ def _open(
         )
     class_folders = _class_folders(path, split)
     if class_folders is not None:
-        return _read_class_folders(class_folders, path.resolve().name, data_config, workers)
+        return _open_class_folders(class_folders, path.resolve().name, data_config, workers)
     _refuse_classes_named_as_splits(path)
-    return _read_with_datasets(path, split, data_config, workers)
+    return _open_with_datasets(path, split, data_config, workers)
 
 
 def _refuse_classes_named_as_splits(path: Path) -> None:
-    """Raise where ``train/`` or the like, which holds images beside other folders, may be a class."""
+    """Raise a ValueError if a folder named as a split may be a class: it has images, and sibling folders."""
     splits = {name for names in SPLIT_NAMES.values() for name in names}
     folders = _visible_folders(path)
     others = [folder.name for folder in folders if folder.name not in splits]
@@ -99,11 +99,12 @@ def _refuse_classes_named_as_splits(path: Path) -> None:
 
 
 def _visible_folders(path: Path) -> list[Path]:
-    """Return the folders in ``path``, sorted; not ``.ipynb_checkpoints`` and its like."""
+    """Return the folders in ``path``, sorted, without hidden ones such as ``.ipynb_checkpoints``."""
     return sorted(child for child in path.iterdir() if child.is_dir() and not child.name.startswith("."))
 
 
 def _class_folders(path: Path, split: str) -> Path | None:
+    """Return the folder that has the class folders of a split, None if there is none."""
     for name in SPLIT_NAMES[split]:
         folder = path / name
         if folder.is_dir() and _visible_folders(folder):
@@ -115,7 +116,7 @@ def _class_folders(path: Path, split: str) -> Path | None:
     return None
 
 
-def _read_class_folders(
+def _open_class_folders(
     folder: Path, name: str, data_config: dict[str, Any], workers: int
 ) -> StreamedImageSet:
     from torchvision.datasets import ImageFolder
@@ -129,21 +130,21 @@ def _read_class_folders(
     if not files.samples:
         raise ValueError(f"{folder} holds class folders but no image in any of them")
     paths = [path for path, _ in files.samples]
-    open_row = partial(_open_file, paths, data_config["input_size"][0])
-    return _rows(open_row, files.targets, files.classes, name, data_config, workers)
+    open_image_at = partial(_open_file, paths, data_config["input_size"][0])
+    return _image_set(open_image_at, files.targets, files.classes, name, data_config, workers)
 
 
 def _open_file(paths: Sequence[str], channels: int, index: int) -> Image.Image:
     return open_image(paths[index], channels)
 
 
-def _read_with_datasets(
+def _open_with_datasets(
     path: Path, split: str, data_config: dict[str, Any], workers: int
 ) -> StreamedImageSet:
     folders = " or ".join(f"{name}/" for name in SPLIT_NAMES[split])
-    refusal = f"{path} holds neither class folders under {folders} nor data that datasets can read"
+    message = f"{path} holds neither class folders under {folders} nor data that datasets can read"
     if not any(child.is_file() for child in path.rglob("*")):
-        raise ValueError(f"{refusal}: it has no file")
+        raise ValueError(f"{message}: it has no file")
     try:
         import datasets
     except ImportError as error:
@@ -152,58 +153,58 @@ def _read_with_datasets(
         ) from error
 
     try:
-        found = datasets.load_dataset(str(path))
-    # Its own exceptions and those of every reader beneath: pyarrow's, json's, ...
+        splits = datasets.load_dataset(str(path))
+    # It raises its own exceptions and those of its readers: pyarrow's, json's, ...
     except Exception as error:
         reason = str(error).strip().partition("\n")[0]
-        raise ValueError(f"{refusal}: {reason}") from error
-    names = [name for name in SPLIT_NAMES[split] if name in found]
+        raise ValueError(f"{message}: {reason}") from error
+    names = [name for name in SPLIT_NAMES[split] if name in splits]
     if not names:
-        raise ValueError(f"{path} has no split named {' or '.join(SPLIT_NAMES[split])}: {list(found)}")
-    rows = found[names[0]]
+        raise ValueError(f"{path} has no split named {' or '.join(SPLIT_NAMES[split])}: {list(splits)}")
+    rows = splits[names[0]]
     image_column = _first_column(rows, datasets.Image, path)
     label_column = _first_column(rows, datasets.ClassLabel, path)
-    open_row = partial(_open_column, rows, image_column, data_config["input_size"][0])
+    open_image_at = partial(_open_column, rows, image_column, data_config["input_size"][0])
     class_names = rows.features[label_column].names
     name = path.resolve().name
-    return _rows(open_row, list(rows[label_column]), class_names, name, data_config, workers)
+    return _image_set(open_image_at, list(rows[label_column]), class_names, name, data_config, workers)
 
 
 def _open_column(rows: Any, column: str, channels: int, index: int) -> Image.Image:
     return to_channels(rows[index][column], channels)
 
 
-def _first_column(rows: Any, kind: type, path: Path) -> str:
+def _first_column(rows: Any, feature_type: type, path: Path) -> str:
     for column, feature in rows.features.items():
-        if isinstance(feature, kind):
+        if isinstance(feature, feature_type):
             return column
     raise ValueError(
-        f"{path} has no {kind.__name__} column, only {list(rows.features)}: put images into a folder for "
-        "each class"
+        f"{path} has no {feature_type.__name__} column, only {list(rows.features)}: put images into a folder "
+        "for each class"
     )
 
 
 def _download_cifar(name: str, split: str, data_config: dict[str, Any], workers: int) -> StreamedImageSet:
     from torchvision.datasets import CIFAR10, CIFAR100
 
-    kind = CIFAR10 if name == "cifar10" else CIFAR100
+    dataset = CIFAR10 if name == "cifar10" else CIFAR100
     downloads = Path.home() / ".cache" / "sparsenet_models"
     try:
-        rows = kind(str(downloads), train=split == "train", download=True)
+        rows = dataset(str(downloads), train=split == "train", download=True)
     except (urllib.error.URLError, RuntimeError) as error:
         raise OSError(
             f"{name} could not be downloaded into {downloads} ({error}); give a folder instead"
         ) from error
-    open_row = partial(_open_pixels, rows.data, data_config["input_size"][0])
-    return _rows(open_row, rows.targets, rows.classes, name, data_config, workers)
+    open_image_at = partial(_open_pixels, rows.data, data_config["input_size"][0])
+    return _image_set(open_image_at, rows.targets, rows.classes, name, data_config, workers)
 
 
 def _open_pixels(pixels: Any, channels: int, index: int) -> Image.Image:
     return to_channels(Image.fromarray(pixels[index]), channels)
 
 
-def _rows(
-    open_row: Callable[[int], Image.Image],
+def _image_set(
+    open_image_at: Callable[[int], Image.Image],
     labels: list[int],
     class_names: Sequence[str],
     name: str,
@@ -214,11 +215,13 @@ def _rows(
         raise ValueError(f"{name} holds no image")
     if not 0 <= min(labels) <= max(labels) < len(class_names):
         raise ValueError(f"{name} has labels outside its {len(class_names)} classes (hidden ones, perhaps)")
+    size = data_config["input_size"]
     crop = create_crop(
-        data_config["input_size"],
+        size,
         interpolation=data_config["interpolation"],
         crop_pct=data_config["crop_pct"],
         crop_mode=data_config["crop_mode"],
     )
-    size = data_config["input_size"]
-    return StreamedImageSet(open_row, crop, size, torch.tensor(labels), tuple(class_names), name, workers)
+    return StreamedImageSet(
+        open_image_at, crop, size, torch.tensor(labels), tuple(class_names), name, workers
+    )

@@ -1,4 +1,4 @@
-"""How well a net does on a labelled set: top-1, top-5, loss, speed."""
+"""Evaluates a model on a labelled image set: top-1, top-5, loss, speed."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from .image_set import AnyImageSet
 
 @dataclass(frozen=True)
 class Score:
-    """``top1`` and ``top5`` in percent of ``count`` images, mean cross-entropy ``loss`` in nats.
+    """Accuracies ``top1`` and ``top5`` in percent of ``count`` images, mean cross-entropy ``loss`` in nats.
 
-    ``confusion`` counts the images of each class (row) by what the net said (column).
+    ``confusion`` ``(classes, classes)`` counts images by their class (row) and predicted class (column).
     """
 
     top1: float
@@ -40,15 +40,15 @@ def evaluate(
     batch_size: int = 64,
     flip: bool = False,
 ) -> Score:
-    """Score ``model`` in eval mode, single view, and leave it in the mode it was in.
+    """Evaluate ``model`` in eval mode, and restore the mode that it had.
 
     Args:
-        model: the net, ``(N, C, H, W) -> (N, classes)``; computes on its own device and dtype.
-        image_set: the images and labels; with fewer than five classes top-5 counts them all.
-        mean: of each channel, pixels in [0, 1].
-        std: of each channel, likewise.
-        batch_size: images in a batch.
-        flip: two views: average the logits of each image and of its mirror image.
+        model: ``(N, C, H, W) -> (N, classes)``; computes on the device and in the dtype of its parameters.
+        image_set: images and labels; with fewer than five classes, top-5 is 100%.
+        mean: mean of each channel, with pixels in [0, 1].
+        std: standard deviation of each channel, with pixels in [0, 1].
+        batch_size: images per batch.
+        flip: average the logits of each image and of its mirror image.
     """
     parameter = next(model.parameters())
     was_training = model.training
@@ -76,7 +76,7 @@ def evaluate(
         model.train(was_training)
     seconds = time.perf_counter() - start
     count = len(image_set)
-    assert confusion is not None, "an image set has an image"
+    assert confusion is not None, "an image set has at least one image"
     top1 = int(confusion.trace())
     return Score(
         100 * top1 / count, 100 * top5 / count, loss / count, count, count / seconds, confusion.cpu()
@@ -84,20 +84,20 @@ def evaluate(
 
 
 def with_classes(image_set: AnyImageSet, class_names: Sequence[str]) -> AnyImageSet:
-    """Return the set with its labels in the order of ``class_names``, of which it may lack some.
+    """Return the image set with its classes renumbered to ``class_names``, which may name more classes.
 
     Raises:
-        ValueError: the set has a class that is not among them.
+        ValueError: the image set has a class that is not in ``class_names``.
     """
-    known = {name: index for index, name in enumerate(class_names)}
+    indices = {name: index for index, name in enumerate(class_names)}
     for name in image_set.class_names:
-        if name not in known:
+        if name not in indices:
             raise ValueError(
                 f"{image_set.name} has a class {name!r} that the model does not have"
-                f"{did_you_mean(name, known) or f'; it has {len(known)}, among them {class_names[0]!r}'}"
+                f"{did_you_mean(name, indices) or f'; it has {len(indices)}, among them {class_names[0]!r}'}"
             )
-    order = torch.tensor([known[name] for name in image_set.class_names])
-    return dataclasses.replace(image_set, labels=order[image_set.labels], class_names=tuple(class_names))
+    new_labels = torch.tensor([indices[name] for name in image_set.class_names])
+    return dataclasses.replace(image_set, labels=new_labels[image_set.labels], class_names=tuple(class_names))
 
 
 def normalised(images: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:

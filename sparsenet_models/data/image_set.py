@@ -1,4 +1,4 @@
-"""Labelled images: in memory as uint8, or read from where they are, a batch at a time."""
+"""Labelled images as uint8 tensors: all in memory, or read from their source in batches."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 
 @dataclass(frozen=True)
 class ImageSet:
-    """Images ``(N, C, H, W)`` uint8, labels ``(N,)`` int64, the name of each class, the set's name."""
+    """``images`` ``(N, C, H, W)`` uint8, ``labels`` ``(N,)`` int64, class names, and a name for messages."""
 
     images: Tensor
     labels: Tensor
@@ -29,7 +29,7 @@ class ImageSet:
 
     @property
     def size(self) -> tuple[int, int, int]:
-        """Channels, height and width of every image."""
+        """Channels, height and width of an image."""
         channels, height, width = self.images.shape[1:]
         return channels, height, width
 
@@ -38,24 +38,24 @@ class ImageSet:
         return dataclasses.replace(self, images=self.images.to(device))
 
     def part(self, indices: Tensor) -> ImageSet:
-        """Return the set of the images at ``indices``."""
+        """Return the subset of the images at ``indices`` ``(M,)``."""
         return dataclasses.replace(self, images=self.images[indices], labels=self.labels[indices])
 
-    def batches(self, chosen: Iterable[Tensor]) -> Iterator[Tensor]:
-        """Yield images ``(B, C, H, W)`` uint8, for each tensor of indices ``(B,)``."""
-        for indices in chosen:
+    def batches(self, batch_indices: Iterable[Tensor]) -> Iterator[Tensor]:
+        """Yield the images ``(B, C, H, W)`` uint8 of each tensor of indices ``(B,)``."""
+        for indices in batch_indices:
             yield self.images[indices.to(self.images.device)]
 
 
 @dataclass(frozen=True)
 class StreamedImageSet(Dataset[Tensor]):
-    """The same for a set that does not fit in memory: images are read by DataLoader workers.
+    """An image set that need not fit in memory: a DataLoader reads its images.
 
-    ``open_row`` returns the PIL image of an index, ``crop`` brings it to ``size`` (channels, height,
-    width in pixels), ``workers`` processes read; 0 reads in this one.
+    ``open_image_at`` returns the PIL image of an index; ``crop`` crops it to ``size`` (channels, height
+    and width in pixels); ``workers`` is the number of processes that read, 0 for this process.
     """
 
-    open_row: Callable[[int], Image.Image]
+    open_image_at: Callable[[int], Image.Image]
     crop: Callable[[Image.Image], Image.Image]
     size: tuple[int, int, int]
     labels: Tensor
@@ -68,44 +68,44 @@ class StreamedImageSet(Dataset[Tensor]):
 
     def __getitem__(self, index: int) -> Tensor:
         channels, height, width = self.size
-        image = self.open_row(index)
+        image = self.open_image_at(index)
         if image.size != (width, height):
             image = self.crop(image)
         return torch.from_numpy(np.array(image).reshape(height, width, channels)).permute(2, 0, 1)
 
     def to(self, device: torch.device) -> StreamedImageSet:
-        """Return the set itself: its images are where they are."""
+        """Return the set itself: its images stay at their source."""
         return self
 
     def part(self, indices: Tensor) -> StreamedImageSet:
-        """Return the set of the images at ``indices``."""
-        open_row = partial(_open_at, self.open_row, indices.tolist())
-        return dataclasses.replace(self, open_row=open_row, labels=self.labels[indices])
+        """Return the subset of the images at ``indices`` ``(M,)``."""
+        open_image_at = partial(_open_at_position, self.open_image_at, indices.tolist())
+        return dataclasses.replace(self, open_image_at=open_image_at, labels=self.labels[indices])
 
-    def batches(self, chosen: Iterable[Tensor]) -> Iterator[Tensor]:
-        """Yield images ``(B, C, H, W)`` uint8, for each tensor of indices ``(B,)``.
+    def batches(self, batch_indices: Iterable[Tensor]) -> Iterator[Tensor]:
+        """Yield the images ``(B, C, H, W)`` uint8 of each tensor of indices ``(B,)``.
 
         Raises:
             OSError: an image cannot be read.
         """
         loader = DataLoader(
             self,
-            batch_sampler=[indices.tolist() for indices in chosen],
+            batch_sampler=[indices.tolist() for indices in batch_indices],
             num_workers=self.workers,
-            # Ctrl-C reaches the workers too; the process that they read for decides what to do.
+            # Ctrl-C interrupts the workers too; the main process decides what to do.
             worker_init_fn=_ignore_interrupts,
-            # Its own, as the loader would else draw from torch's.
+            # Without a generator, the loader would draw from torch's.
             generator=torch.Generator(),
         )
         try:
             yield from loader
         except OSError as error:
-            # From a worker it comes with the worker's traceback, its own text last.
+            # A worker's error has the worker's traceback as its text, and the message in the last line.
             raise OSError(str(error).strip().rpartition("\n")[2]) from error
 
     def in_memory(self) -> ImageSet:
-        """Read every image."""
-        # Written in place: a list of tensors beside their stack would need the memory twice.
+        """Return the set with every image read into memory."""
+        # Written in place, as torch.stack of a list would need the memory twice.
         channels, height, width = self.size
         pixels = torch.empty((len(self), height, width, channels), dtype=torch.uint8)
         for index in range(len(self)):
@@ -116,8 +116,10 @@ class StreamedImageSet(Dataset[Tensor]):
 AnyImageSet = ImageSet | StreamedImageSet
 
 
-def _open_at(open_row: Callable[[int], Image.Image], indices: list[int], index: int) -> Image.Image:
-    return open_row(indices[index])
+def _open_at_position(
+    open_image_at: Callable[[int], Image.Image], indices: list[int], position: int
+) -> Image.Image:
+    return open_image_at(indices[position])
 
 
 def _ignore_interrupts(worker: int) -> None:

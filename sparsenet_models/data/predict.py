@@ -1,4 +1,4 @@
-"""What a net with class names says of image files."""
+"""Classifies image files with a model that has class names."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BATCH_SIZE = 64
 
 @dataclass(frozen=True)
 class Prediction:
-    """The most probable classes of one image, best first; or why it could not be read."""
+    """The most probable classes of an image file with their probabilities, best first, or an error."""
 
     image: str
     labels: tuple[tuple[str, float], ...] = ()
@@ -25,23 +25,23 @@ class Prediction:
 
 
 def predict(model: nn.Module, images: Sequence[str], top_k: int = 5) -> Iterator[Prediction]:
-    """Yield the prediction for each image file, in order; a file that is no image does not stop it.
+    """Yield the prediction for each image file, in order; a file that cannot be read yields its error.
 
     Args:
-        model: a net by ``create_model`` whose ``pretrained_cfg`` has ``label_names``; it is put
-            into eval mode and computes on its own device and dtype.
+        model: a model by ``create_model`` whose ``pretrained_cfg`` has ``label_names``; it is put into
+            eval mode, and computes on the device and in the dtype of its parameters.
         images: paths of image files of any size and mode.
-        top_k: how many classes to tell, at most all.
+        top_k: number of classes in a prediction; more than the model has means all.
 
     Raises:
-        ValueError: ``top_k`` is below 1, or the net has no names for its classes.
+        ValueError: ``top_k`` is below 1, or the model has no names for its classes.
     """
     top_k = integer("top_k", top_k, minimum=1)
-    config = resolve_data_config(model)
+    data_config = resolve_data_config(model)
     names: tuple[str, ...] | None = model.pretrained_cfg.get("label_names")  # type: ignore[union-attr, operator]
     if names is None or len(names) != model.num_classes:
         raise ValueError(f"{type(model).__name__} has no names for its {model.num_classes} classes")
-    transform = create_transform(**config)
+    transform = create_transform(**data_config)
     parameter = next(model.parameters())
     model.eval()
     remaining = iter(images)
@@ -49,16 +49,16 @@ def predict(model: nn.Module, images: Sequence[str], top_k: int = 5) -> Iterator
         loaded: list[Tensor | str] = []
         for path in batch:
             try:
-                loaded.append(transform(open_image(path, config["input_size"][0])))
+                loaded.append(transform(open_image(path, data_config["input_size"][0])))
             except OSError as error:
                 loaded.append(str(error))
         tensors = [item for item in loaded if isinstance(item, Tensor)]
-        rows = iter(_top_classes(model, tensors, parameter, names, top_k))
+        predictions = iter(_top_classes(model, tensors, parameter, names, top_k))
         for path, item in zip(batch, loaded):
             if isinstance(item, str):
                 yield Prediction(path, error=item)
             else:
-                yield Prediction(path, labels=next(rows))
+                yield Prediction(path, labels=next(predictions))
 
 
 @torch.inference_mode()

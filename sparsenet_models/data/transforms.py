@@ -1,4 +1,4 @@
-"""From an image file to the tensor that a net expects, on Pillow and torchvision.transforms.v2."""
+"""From an image file to the input tensor of a model, with Pillow and torchvision.transforms.v2."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ if TYPE_CHECKING:
     from torchvision.transforms import v2
 
 SMALL_IMAGE = 64
-"""Up to this many pixels a side, training crops come from a padded image, not a part of it."""
+"""Input sides of at most this many pixels are trained with padded crops, larger ones with resized crops."""
 
 
 def resolve_data_config(model: nn.Module) -> dict[str, Any]:
-    """Return how images reach ``model``, as keywords of ``create_transform``.
+    """Return the image configuration of ``model``: the arguments of ``create_transform``.
 
-    ``input_size`` is ``(channels, height, width)``; ``mean`` and ``std`` are per channel with pixels
-    in [0, 1].
+    The keys are ``input_size`` ``(channels, height, width)`` in pixels, ``interpolation``, ``mean`` and
+    ``std`` of each channel with pixels in [0, 1], ``crop_pct`` and ``crop_mode``.
 
     Raises:
-        ValueError: the net has no pretrained configuration; ``create_model`` gives it one.
+        ValueError: the model has no pretrained configuration; ``create_model`` sets it.
     """
     cfg = getattr(model, "pretrained_cfg", None)
     if not cfg or "input_size" not in cfg:
         raise ValueError(
-            f"{type(model).__name__} has no pretrained_cfg that tells how images reach it; build it with "
+            f"{type(model).__name__} has no pretrained_cfg with an image configuration; build it with "
             "create_model(name), or pass input_size, mean and std to create_transform yourself"
         )
     keys = ("input_size", "interpolation", "mean", "std", "crop_pct", "crop_mode")
@@ -53,21 +53,21 @@ def create_transform(
 ) -> v2.Compose:
     """Return the transform from a PIL image to a normalised float32 tensor ``(C, H, W)``.
 
-    Images of any mode become RGB, or grey for one channel. For evaluation: resize until the image
-    just covers ``size / crop_pct``, crop the centre. For training on images up to 64 pixels:
-    resize, reflect-pad by an eighth, random crop, random flip; on larger ones: random resized crop,
-    random flip.
+    Images of any mode become RGB, or grey for one channel. For evaluation, the image is resized until
+    it just covers ``size / crop_pct``, and its centre is cropped. For training with sides of at most 64
+    pixels, it is resized, padded by reflection by an eighth of the side, cropped at random and flipped
+    at random; with larger sides, it gets a random resized crop and a random flip.
 
     >>> transform = create_transform(**resolve_data_config(model))
 
     Args:
         input_size: ``(channels, height, width)``, one or three channels.
-        is_training: random crops and flips instead of the centre.
-        mean: of each channel, pixels in [0, 1].
-        std: of each channel, likewise.
+        is_training: random crops and flips instead of the centre crop.
+        mean: mean of each channel, with pixels in [0, 1].
+        std: standard deviation of each channel, with pixels in [0, 1].
         interpolation: "nearest", "bilinear", "bicubic" or "lanczos".
-        crop_pct: share of the shorter side that the crop keeps, in (0, 1].
-        crop_mode: "center" is the only one.
+        crop_pct: fraction of the shorter side that the crop keeps, in (0, 1].
+        crop_mode: only "center" is supported.
 
     Raises:
         ValueError: an argument is out of range.
@@ -80,7 +80,7 @@ def create_transform(
     channels = len(mean)
     if channels != input_size[0] or len(std) != channels:
         raise ValueError(
-            f"mean and std need a number for each of {input_size[0]} channels, got {mean}, {std}"
+            f"mean and std need one number for each of {input_size[0]} channels, got {mean} and {std}"
         )
     if min(std) <= 0:
         raise ValueError(f"std must be above 0, got {std}")
@@ -103,18 +103,18 @@ def create_crop(
     crop_pct: float = 1.0,
     crop_mode: str = "center",
 ) -> v2.Compose:
-    """Return the part of the evaluation transform that takes a PIL image to a cropped PIL image."""
+    """Return the first part of the evaluation transform, from a PIL image to a cropped PIL image."""
     return _geometry(input_size, False, interpolation, crop_pct, crop_mode)
 
 
 def open_image(path: str | PathLike[str], channels: int = 3) -> Image.Image:
-    """Open an image file upright, in RGB or (``channels=1``) grey; transparent parts become white.
+    """Open an image file upright, in RGB, or grey for ``channels=1``; transparent parts become white.
 
     Raises:
-        OSError: the file is missing, cannot be read or is no image; the message names it.
+        OSError: the file is missing, cannot be read or is not an image; the message names the file.
     """
     try:
-        # Pillow warns of odd metadata, and of images over 89 million pixels; it refuses twice as many.
+        # Pillow warns of odd metadata and of images over 89 million pixels, and refuses twice as many.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Image.open(path) as image:
@@ -127,7 +127,7 @@ def open_image(path: str | PathLike[str], channels: int = 3) -> Image.Image:
         raise PermissionError(f"image cannot be read, permission denied: {path}") from None
     except Image.UnidentifiedImageError:
         raise OSError(f"no image that Pillow can read: {path}") from None
-    # A damaged file makes Pillow's readers raise anything: SyntaxError, TypeError, struct.error, ...
+    # For a damaged file Pillow's readers raise SyntaxError, TypeError, struct.error and others.
     except Exception as error:
         raise OSError(f"damaged or unsupported image: {path} ({error})") from error
 
@@ -163,8 +163,8 @@ def _geometry(
         raise ValueError(f"input_size must be (channels, height, width) in pixels, got {input_size!r}")
     if input_size[0] not in (1, 3):
         raise ValueError(
-            f"images have 1 (grey) or 3 (colour) channels, input_size asks for {input_size[0]}; write a "
-            "transform of your own for such data"
+            f"input_size must have 1 (grey) or 3 (RGB) channels for images, got {input_size!r}; write "
+            "your own transform for other data"
         )
     if not 0.0 < crop_pct <= 1.0:
         raise ValueError(f"crop_pct must be in (0, 1], got {crop_pct!r}")
@@ -189,7 +189,7 @@ def _geometry(
 
 
 class ResizeToCover:
-    """Scale a PIL image, its shape kept, until it just covers ``height`` x ``width`` pixels."""
+    """Resizes a PIL image, keeping its aspect ratio, until it just covers ``height`` x ``width`` pixels."""
 
     def __init__(self, height: float, width: float, interpolation: Any) -> None:
         self.height, self.width = math.floor(height), math.floor(width)
@@ -197,7 +197,7 @@ class ResizeToCover:
 
     def __call__(self, image: Image.Image) -> Image.Image:
         scale = max(self.height / image.height, self.width / image.width)
-        # A side that is scaled to fit would else be cut by rounding.
+        # Rounding must not make the side that just fits smaller than asked.
         size = (max(self.height, int(image.height * scale)), max(self.width, int(image.width * scale)))
         return _torchvision_v2().functional.resize(image, size, self.interpolation)
 
