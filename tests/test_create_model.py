@@ -396,6 +396,26 @@ def test_an_overlaid_file_is_told_on_the_net(weights):
 
 
 @pytest.mark.usefixtures("own_models")
+def test_the_loaded_file_is_recorded_where_reading_the_configuration_returns_a_copy(weights):
+    class CopyingNet(SparseNet):
+        def __setattr__(self, name, value):
+            if name == "pretrained_cfg":
+                object.__setattr__(self, "_cfg", value)
+            else:
+                super().__setattr__(name, value)
+
+        pretrained_cfg = property(lambda self: dict(self._cfg))
+
+    @register_model
+    def copying_net(**kwargs):
+        return CopyingNet(depth=40, growth_rate=12, bottleneck=True, **kwargs)
+
+    overlay = dict(file=weights, num_classes=10)
+    net = create_model("copying_net", pretrained=True, pretrained_cfg_overlay=overlay)
+    assert net.pretrained_cfg["file"] == str(weights)
+
+
+@pytest.mark.usefixtures("own_models")
 def test_an_overlaid_file_is_not_held_against_the_tags_sha256(weights, trained):
     cfg = PretrainedCfg("own_net", "own", file="old.safetensors", sha256="0" * 64, num_classes=10)
 

@@ -1,5 +1,7 @@
 """Old names of models: replaced ones work with a warning, removed ones say so, neither is listed."""
 
+import sys
+
 import pytest
 import torch
 
@@ -11,7 +13,8 @@ from sparsenet_models import (
     model_entrypoint,
     register_model_deprecations,
 )
-from sparsenet_models.models.registry import tags_with_weights, temporary_registry
+from sparsenet_models.models.registry import resolve, tags_with_weights, temporary_registry
+from sparsenet_models.pretrained.source import find_model
 
 NEW = "sparsenet_bc_40_k12"
 
@@ -30,6 +33,29 @@ def test_an_old_name_builds_the_new_net_and_warns_with_the_new_name():
     assert model.pretrained_cfg["architecture"] == NEW
     current = create_model(NEW, pretrained=True).state_dict()
     assert all(torch.equal(tensor, current[name]) for name, tensor in model.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    "lookup",
+    [create_model, get_pretrained_cfg, model_entrypoint, resolve, tags_with_weights, find_model],
+    ids=lambda lookup: lookup.__name__,
+)
+def test_the_warning_points_to_the_callers_own_line(lookup):
+    register_model_deprecations({"sparsenet_small": NEW})
+    line = sys._getframe().f_lineno + 2
+    with pytest.warns(FutureWarning) as caught:
+        lookup("sparsenet_small")
+    assert [(warning.filename, warning.lineno) for warning in caught] == [(__file__, line)]
+
+
+def test_the_warning_of_a_name_in_a_config_json_points_to_the_callers_own_line(tmp_path):
+    config = '{"architecture": "sparsenet_small", "num_classes": 10}'
+    (tmp_path / "config.json").write_text(config, encoding="utf-8")
+    register_model_deprecations({"sparsenet_small": NEW})
+    with pytest.warns(FutureWarning) as caught:
+        model = create_model(f"local-dir:{tmp_path}")
+    assert [warning.filename for warning in caught] == [__file__]
+    assert model.pretrained_cfg["architecture"] == NEW
 
 
 def test_an_old_architecture_keeps_the_tag_that_is_given():

@@ -2,8 +2,10 @@
 
 import dataclasses
 import fnmatch
+import json
 import re
 import string
+from pathlib import Path
 
 import pytest
 import torch
@@ -24,7 +26,12 @@ from sparsenet_models import (
     register_model,
     split_model_name_tag,
 )
-from sparsenet_models.models.registry import temporary_registry
+from sparsenet_models.models.registry import (
+    register_cards,
+    register_model_deprecations,
+    resolve,
+    temporary_registry,
+)
 
 SHAPES = (
     *("40_k12", "40_k24", "100_k12", "100_k24", "100_k36"),
@@ -452,3 +459,129 @@ def test_an_imagenet_net_is_for_224_pixels_and_1000_classes(name):
     assert cfg.num_classes == 1000
     assert cfg.mean == (0.485, 0.456, 0.406)
     assert cfg.std == (0.229, 0.224, 0.225)
+
+
+# Resolving
+
+
+def test_resolve_returns_the_entrypoint_and_the_configuration_of_the_tag():
+    entrypoint, cfg = resolve("sparsenet_40_k12.cifar100")
+    assert entrypoint is model_entrypoint("sparsenet_40_k12")
+    assert cfg is get_pretrained_cfg("sparsenet_40_k12.cifar100")
+
+
+# A registry that is restored
+
+
+@pytest.mark.parametrize("error", [None, ValueError])
+def test_a_temporary_registry_forgets_models_tags_cards_and_old_names(tmp_path, error):
+    names, tags = list_models(), list_models(include_tags=True)
+    weights = list_pretrained()
+    try:
+        with temporary_registry():
+            register_model(entrypoint_named("short_lived_net"))
+            register_model(pretrained_cfgs=tagged("a", one="a.safetensors"), override=True)(
+                entrypoint_named("sparsenet_40_k12")
+            )
+            card(tmp_path, "resnet_20.cifar10_mine", file="x.safetensors")
+            register_cards(tmp_path)
+            register_model_deprecations({"old_net": "short_lived_net"})
+            assert is_model("old_net")
+            assert "resnet_20.cifar10_mine" in list_pretrained()
+            if error is not None:
+                raise error
+    except ValueError:
+        assert error is not None
+    assert (list_models(), list_models(include_tags=True), list_pretrained()) == (names, tags, weights)
+    assert not is_model("short_lived_net")
+    assert not is_model("old_net")
+    assert get_pretrained_cfg("sparsenet_40_k12").name == "sparsenet_40_k12.cifar10"
+
+
+def test_temporary_registries_nest():
+    with temporary_registry():
+        register_model(entrypoint_named("outer_net"))
+        with temporary_registry():
+            register_model(entrypoint_named("inner_net"))
+        assert is_model("outer_net")
+        assert not is_model("inner_net")
+    assert not is_model("outer_net")
+
+
+# Cards
+
+
+def card(folder: Path, name: str, **fields: object) -> Path:
+    path = folder / f"{name}.json"
+    path.write_text(json.dumps(fields), encoding="utf-8")
+    return path
+
+
+def test_a_card_registers_a_tag_or_a_variant_of_one(tmp_path, own_models):
+    card(tmp_path, "resnet_20.cifar100", file="a.safetensors", top1=12.5, architecture="x", tag="y")
+    card(tmp_path, "resnet_20.cifar100_kd", file="b.safetensors", top1=13.5)
+    register_cards(tmp_path)
+    plain, variant = get_pretrained_cfg("resnet_20.cifar100"), get_pretrained_cfg("resnet_20.cifar100_kd")
+    assert (plain.name, plain.file, plain.top1) == (
+        "resnet_20.cifar100",
+        str(tmp_path / "a.safetensors"),
+        12.5,
+    )
+    assert (variant.name, variant.file, variant.top1) == (
+        "resnet_20.cifar100_kd",
+        str(tmp_path / "b.safetensors"),
+        13.5,
+    )
+    assert variant.label_names == plain.label_names
+    assert get_pretrained_cfg("resnet_20").name == "resnet_20.cifar10"
+
+
+DAMAGED_CARDS = {
+    "unknown_architecture": (
+        "resnet_21.cifar10",
+        "{}",
+        "unknown model 'resnet_21'; did you mean '",
+    ),
+    "unknown_tag": (
+        "resnet_20.cifar1000",
+        "{}",
+        "unknown tag 'cifar1000' of 'resnet_20'; did you mean 'cifar100' or 'cifar10'? its tags: 'cifar10', ",
+    ),
+    "no_tag": ("resnet_20", "{}", "unknown tag '' of 'resnet_20'; its tags: 'cifar10', 'cifar100'"),
+    "not_json": ("resnet_20.cifar100", "{", "it is not readable JSON (Expecting property name"),
+    "deep": ("resnet_20.cifar100", "[" * 100_000, "it is not readable JSON ("),
+    "not_text": ("resnet_20.cifar100", b"\xff\xfe", "it is not readable JSON ("),
+    "not_an_object": ("resnet_20.cifar100", "[1]", "it must hold a JSON object, got list"),
+    "unknown_key": (
+        "resnet_20.cifar100",
+        '{"flie": 1}',
+        "unknown key 'flie' in its fields; did you mean 'file'?",
+    ),
+    "not_pinned": (
+        "resnet_20.cifar100",
+        '{"hf_hub_id": "a/b"}',
+        "'resnet_20.cifar100' is on the Hub (a/b), so its revision must be ",
+    ),
+}
+
+
+@pytest.mark.parametrize(("name", "content", "words"), DAMAGED_CARDS.values(), ids=DAMAGED_CARDS.keys())
+def test_a_card_that_cannot_be_used_is_left_out_with_a_warning(tmp_path, own_models, name, content, words):
+    before = [get_pretrained_cfg(full) for full in list_models(include_tags=True)]
+    path = tmp_path / f"{name}.json"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    card(tmp_path, "resnet_32.cifar10_mine", file="good.safetensors")
+    with pytest.warns(UserWarning, match=re.escape(f"the card {path} is left out: {words}")) as caught:
+        register_cards(tmp_path)
+    assert [warning.filename for warning in caught] == [__file__]
+    good = get_pretrained_cfg("resnet_32.cifar10_mine")
+    assert good.file == str(tmp_path / "good.safetensors")
+    after = [get_pretrained_cfg(full) for full in list_models(include_tags=True)]
+    assert [cfg for cfg in after if cfg != good] == before
+
+
+def test_a_folder_in_place_of_a_card_is_left_out_and_no_folder_of_cards_is_no_error(tmp_path, own_models):
+    (tmp_path / "resnet_20.cifar100.json").mkdir()
+    with pytest.warns(UserWarning, match=r"resnet_20\.cifar100\.json is left out: "):
+        register_cards(tmp_path)
+    register_cards(tmp_path / "nowhere")
