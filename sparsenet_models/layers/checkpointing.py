@@ -1,4 +1,4 @@
-"""Gradient checkpointing that leaves batch norm's running statistics alone when it computes anew."""
+"""Gradient checkpointing whose second forward pass leaves batch norm's running statistics unchanged."""
 
 from __future__ import annotations
 
@@ -14,22 +14,32 @@ from torch.torch_version import TorchVersion
 from torch.utils.checkpoint import checkpoint
 
 COMPILED_KEEPS_STATISTICS = TorchVersion(torch.__version__) >= TorchVersion("2.10")
-"""Whether torch.compile's own checkpoint leaves running statistics alone; in 2.6 and 2.8 it does not."""
+"""Whether torch.compile's own checkpoint updates running statistics once; in 2.6 and 2.8 it does so twice."""
+
+
+class Checkpointable(nn.Module):
+    """A module that can recompute its inner activations in the backward pass instead of keeping them."""
+
+    grad_checkpointing = False
+
+    def run(self, layer: nn.Module, x: Tensor) -> Tensor:
+        """Return ``layer(x)``, checkpointed if ``grad_checkpointing`` is on and the module trains."""
+        return checkpointed(layer, layer, x) if self.grad_checkpointing and self.training else layer(x)
 
 
 def checkpointed(function: Callable[..., Any], modules: nn.Module, *inputs: Any) -> Any:
-    """Return ``function(*inputs)``, whose inner activations are computed anew in the backward pass.
+    """Return ``function(*inputs)`` and recompute its inner activations in the backward pass.
 
-    Outputs, gradients and buffers are those of a plain call. (torch's checkpoint alone updates the
-    running statistics a second time.) Under torch.compile of torch before 2.10 the graph breaks here.
+    Outputs, gradients and buffers equal those of a plain call. (torch's checkpoint by itself updates the
+    running statistics twice.) Before torch 2.10, torch.compile breaks the graph here.
 
     Args:
-        function: what to compute.
-        modules: holds every module that ``function`` calls.
-        *inputs: tensors that are kept.
+        function: returns a tensor or a tuple of tensors.
+        modules: contains every module that ``function`` calls.
+        *inputs: tensors, which are kept until the backward pass.
     """
     if torch.compiler.is_compiling() and COMPILED_KEEPS_STATISTICS:
-        # A compiled net writes its buffers once, after the forward pass, and takes no contexts but its own.
+        # A compiled net writes its buffers once, after the forward pass, and refuses a context_fn.
         return checkpoint(function, *inputs, use_reentrant=False)
     return _checkpointed_in_eager_mode(function, modules, *inputs)
 
@@ -40,25 +50,25 @@ def _checkpointed_in_eager_mode(function: Callable[..., Any], modules: nn.Module
 
 
 def _contexts(modules: nn.Module) -> tuple[Any, Any]:
-    return nullcontext(), _StatisticsKept(modules)
+    return nullcontext(), _FixedStatistics(modules)
 
 
-class _StatisticsKept:
-    """Leaves running statistics as they are; entered once for each backward pass through the graph."""
+class _FixedStatistics:
+    """Keeps running statistics unchanged inside the context, which each backward pass enters once."""
 
     def __init__(self, modules: nn.Module) -> None:
         self.modules = modules
-        self.before: list[tuple[_NormBase, float | None, Tensor, Tensor]] = []
+        self.saved: list[tuple[_NormBase, float | None, Tensor, Tensor]] = []
 
     def __enter__(self) -> None:
         for norm in self.modules.modules():
             if isinstance(norm, _NormBase) and norm.training and norm.num_batches_tracked is not None:
                 counter = norm.num_batches_tracked
-                self.before.append((norm, norm.momentum, counter, counter.clone()))
-                norm.momentum = 0.0  # the running statistics then take nothing of the batch
+                self.saved.append((norm, norm.momentum, counter, counter.clone()))
+                norm.momentum = 0.0  # the batch then changes no running statistic
 
     def __exit__(self, *error: object) -> None:
-        for norm, momentum, counter, count in self.before:
+        for norm, momentum, counter, count in self.saved:
             norm.momentum = momentum
             counter.copy_(count)
-        self.before.clear()
+        self.saved.clear()

@@ -1,4 +1,4 @@
-"""Normalisation and activation layers by name, and a batch norm whose statistics and scale are fixed."""
+"""Normalisation and activation layers by name, and a frozen batch norm."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ MOST_GROUPS = 32
 
 
 class FrozenBatchNorm2d(nn.Module):
-    """Batch norm with statistics, scale and shift fixed, in train mode too: ``(N, C, H, W)`` to the same.
+    """Batch norm whose statistics, scale and shift never change: ``(N, C, H, W)`` to the same.
 
-    Its state dict is that of ``nn.BatchNorm2d``, so weights go from one to the other.
+    Its state dict has the names of ``nn.BatchNorm2d``, so each loads the other's weights.
     """
 
     weight: Tensor
@@ -45,7 +45,10 @@ class FrozenBatchNorm2d(nn.Module):
 
 
 def group_norm(num_features: int) -> nn.GroupNorm:
-    """Return a GroupNorm of the most groups, up to 32, that divide the channels (arXiv 1803.08494)."""
+    """Return a GroupNorm with the largest number of groups, up to 32, that divides the channels.
+
+    GroupNorm is from Wu and He, ECCV 2018 (arXiv 1803.08494), whose default is 32 groups.
+    """
     groups = next(count for count in range(MOST_GROUPS, 0, -1) if num_features % count == 0)
     return nn.GroupNorm(groups, num_features)
 
@@ -56,7 +59,7 @@ NORM_LAYERS: dict[str, NormLayer] = {
     "groupnorm": group_norm,
     "syncbatchnorm": nn.SyncBatchNorm,
 }
-"""timm's words where timm has one."""
+"""By timm's name, where timm has one."""
 
 ActLayer = Callable[[], nn.Module]
 
@@ -71,15 +74,15 @@ ACT_LAYERS: dict[str, ActLayer] = {
     "mish": nn.Mish,
     "hard_swish": nn.Hardswish,
 }
-"""timm's words."""
+"""By timm's name."""
 
 
-def norm_layer_of(norm_layer: str | NormLayer) -> NormLayer:
-    """Return the function from channels to a layer that a name stands for; a function is returned as it is.
+def get_norm_layer(norm_layer: str | NormLayer) -> NormLayer:
+    """Return the function from channels to a layer that a name stands for; return a function unchanged.
 
     Raises:
-        TypeError: a layer, or a function that needs more than the channels.
-        ValueError: no such name; the message tells the nearest.
+        TypeError: ``norm_layer`` is a layer, or a function that needs more than the channels.
+        ValueError: the name is unknown; the message suggests the nearest.
     """
     if callable(norm_layer):
         if isinstance(norm_layer, nn.Module) or not takes(norm_layer, 1):
@@ -94,12 +97,12 @@ def norm_layer_of(norm_layer: str | NormLayer) -> NormLayer:
     return NORM_LAYERS[norm_layer]
 
 
-def act_layer_of(act_layer: str | ActLayer) -> ActLayer:
-    """Return the function that makes the activation that a name stands for; a function as it is.
+def get_act_layer(act_layer: str | ActLayer) -> ActLayer:
+    """Return the function that makes the activation of that name; return a function unchanged.
 
     Raises:
-        TypeError: a layer, or a function that needs an argument.
-        ValueError: no such name; the message tells the nearest.
+        TypeError: ``act_layer`` is a layer, or a function that needs an argument.
+        ValueError: the name is unknown; the message suggests the nearest.
     """
     if callable(act_layer):
         if isinstance(act_layer, nn.Module) or not takes(act_layer):

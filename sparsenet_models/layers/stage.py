@@ -9,39 +9,31 @@ import torch
 from torch import Tensor, nn
 
 from ..aggregation import StageGraph
-from .checkpointing import checkpointed
+from .checkpointing import Checkpointable, checkpointed
 
 MERGES = ("concat", "sum")
 
 
-class Checkpointable(nn.Module):
-    """A module that can compute its inner activations anew in the backward pass."""
-
-    grad_checkpointing = False
-
-    def run(self, layer: nn.Module, x: Tensor) -> Tensor:
-        """Return ``layer(x)``, checkpointed where that is asked for."""
-        return checkpointed(layer, layer, x) if self.grad_checkpointing and self.training else layer(x)
-
-
 class Stage(Checkpointable):
-    """N layers, each fed with the earlier outputs that the graph names, merged by concat or sum.
+    """N layers, each of which reads the earlier outputs that the graph names, merged by concat or sum.
 
-    ``(N, in_channels, H, W) -> (N, out_channels, H', W')``, where ``H', W'`` are what the layers leave.
+    ``(N, in_channels, H, W) -> (N, out_channels, H', W')``, where ``H', W'`` is the size that the layers
+    return.
 
     Args:
         graph: which outputs each layer reads.
         merge: "concat" joins along channels, in the order of the graph; "sum" adds up and needs
             outputs of one width.
-        in_channels: channels of output 0, by default the stage's input.
-        width: channels that each layer makes.
-        make_layer: called with a layer's input channels, returns the layer, which must make
-            ``width`` channels.
-        first_layer: takes the place of layer 1 and maps the stage's input to output 0 and output 1, a
-            pair. For a stage whose outputs have another shape than what enters it.
+        in_channels: channels of output 0, the stage's input.
+        width: channels of the other outputs.
+        make_layer: called with a layer's number (1 ... N) and its input channels, returns the layer, which
+            must return ``width`` channels.
 
-    With merge "sum" and the dense rule every sum is the one before it and one output more: a running
-    sum, as in a ResNet, whose floating-point result is that of adding up anew, oldest first.
+    Attributes:
+        sources: the outputs that layer 1 ... N + 1 reads; layer N + 1 is the stage's own output.
+        running_sum: whether a layer reads the sum before it plus one output more, as in a ResNet: merge
+            "sum" under the dense rule. The floating-point result equals adding up anew, oldest first.
+        out_channels: channels of the stage's output.
 
     Raises:
         ValueError: ``merge`` is unknown, or it is "sum" and ``in_channels != width``.
@@ -53,8 +45,7 @@ class Stage(Checkpointable):
         merge: str,
         in_channels: int,
         width: int,
-        make_layer: Callable[[int], nn.Module],
-        first_layer: nn.Module | None = None,
+        make_layer: Callable[[int, int], nn.Module],
     ) -> None:
         super().__init__()
         if merge not in MERGES:
@@ -64,38 +55,43 @@ class Stage(Checkpointable):
                 f"merge='sum' needs one width in a stage, got in_channels={in_channels}, width={width}"
             )
         self.merge = merge
-        self.runs_sum = merge == "sum" and graph.aggregation == "dense"
+        self.running_sum = merge == "sum" and graph.reads_everything
+        # The graph itself is not kept: a user's rule may be a function that cannot be pickled.
         self.sources = [graph.inputs(layer) for layer in range(1, graph.num_layers + 2)]
-        last = {source: layer for layer, sources in enumerate(self.sources) for source in sources}
-        self.read_last: list[list[int]] = [[] for _ in self.sources]
-        for output, layer in last.items():
-            self.read_last[layer].append(output)
-        widths = [in_channels] + [width] * graph.num_layers
-        merged = [
-            width if merge == "sum" else sum(widths[source] for source in sources) for sources in self.sources
-        ]
-        self.makes_output_0 = first_layer is not None
-        made = [] if first_layer is None else [first_layer]
-        self.layers = nn.ModuleList(made + [make_layer(channels) for channels in merged[len(made) : -1]])
+        self.read_last = _read_last(self.sources)
+        channels = [in_channels] + [width] * graph.num_layers
+        if merge == "sum":
+            merged = [width] * (graph.num_layers + 1)
+        else:
+            merged = [sum(channels[source] for source in sources) for sources in self.sources]
+        self.layers = nn.ModuleList(make_layer(layer, merged[layer - 1]) for layer in range(1, len(merged)))
         self.out_channels = merged[-1]
 
     def forward(self, x: Tensor) -> Tensor:
-        made = self._run(self.layers[0], [x]) if self.makes_output_0 else (x,)
-        outputs: dict[int, Tensor] = dict(enumerate(made))
+        return self._continue({0: x})
+
+    def _continue(self, outputs: dict[int, Tensor]) -> Tensor:
+        """Run the layers that have no output yet; return the stage's output.
+
+        Args:
+            outputs: the outputs so far, 0 and what the first layers returned, by number.
+        """
         first = len(outputs)
-        if self.runs_sum:
-            total = self._merged(list(made))
-            for layer in list(self.layers)[first - 1 :]:
+        remaining = list(self.layers)[first - 1 :]
+        if self.running_sum:
+            total = self._merged(list(outputs.values()))
+            for layer in remaining:
                 total = total + self._run(layer, [total])
             return total
         # By position: torch 2.4's compiler does not know the keyword `start`.
-        for number, layer in enumerate(list(self.layers)[first - 1 :], first):
+        for number, layer in enumerate(remaining, first):
             outputs[number] = self._run(layer, [outputs[source] for source in self.sources[number - 1]])
-            for output in self.read_last[number - 1]:  # their memory is free from here on
-                del outputs[output]
+            for output in self.read_last[number - 1]:
+                del outputs[output]  # frees its memory
         return self._merged([outputs[source] for source in self.sources[-1]])
 
     def _run(self, layer: nn.Module, read: list[Tensor]) -> Any:
+        """Return what ``layer`` makes of the outputs that it reads; checkpointed, it keeps these alone."""
         if not (self.grad_checkpointing and self.training):
             return layer(self._merged(read))
         return checkpointed(lambda *read: layer(self._merged(list(read))), layer, *read)
@@ -109,3 +105,12 @@ class Stage(Checkpointable):
         for output in read[1:]:
             total = total + output
         return total
+
+
+def _read_last(sources: list[tuple[int, ...]]) -> list[list[int]]:
+    """Return, for layer 1 ... N + 1, the outputs that no later layer reads."""
+    last_reader = {output: index for index, read in enumerate(sources) for output in read}
+    read_last: list[list[int]] = [[] for _ in sources]
+    for output, index in last_reader.items():
+        read_last[index].append(output)
+    return read_last

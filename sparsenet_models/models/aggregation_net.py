@@ -1,26 +1,27 @@
 """The net that SparseNet and DenseNet share: stem, stages with transitions between them, head.
 
-Layout after the official code of Zhu et al., ECCV 2018 (arXiv 1801.05895), which follows DenseNet
+The layout is that of the official code of Zhu et al., ECCV 2018 (arXiv 1801.05895), which follows DenseNet
 (Huang et al., CVPR 2017, arXiv 1608.06993).
 """
 
 from __future__ import annotations
 
 import numbers
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
 from ..aggregation import AggregationRule, StageGraph
-from ..common.arguments import fraction, integer
-from ..layers.blocks import CifarStem, ClassifierHead, ImageNetStem, PreActivationLayer, Transition
-from ..layers.norms import ActLayer, NormLayer, act_layer_of, norm_layer_of
+from ..common.arguments import integer
+from ..layers.blocks import PreActivationLayer, Transition, set_drop_path
+from ..layers.norms import ActLayer, NormLayer, get_act_layer, get_norm_layer
 from ..layers.stage import MERGES, Stage
-from .classifier_net import AFTER_EVERY_LAYER, ClassifierNet, initialise_convolution, rising
+from ..layers.stem import STEMS
+from .classifier_net import AFTER_EVERY_LAYER, ClassifierNet
 
 CIFAR_STAGES = 3
-STEMS: dict[str, type[CifarStem | ImageNetStem]] = {"cifar": CifarStem, "imagenet": ImageNetStem}
 
 
 class AggregationNet(ClassifierNet):
@@ -30,10 +31,10 @@ class AggregationNet(ClassifierNet):
     ``stem="imagenet"``), oblong too.
 
     Args:
-        depth: convolutions and linear layers on the way, L in the papers: three stages of
+        depth: number of convolutions and linear layers (L in the papers): three stages of
             ``(depth - 4) // 3`` layers, half as many (rounded down) with bottleneck. Give it or ``layers``.
         growth_rate: channels that a layer makes (k in the papers), one number or one per stage.
-        bottleneck: 1x1 convolution to 4k channels before each 3x3 one.
+        bottleneck: whether a 1x1 convolution to 4k channels comes before each 3x3 one.
         aggregation: "sparse", "dense", or a function from a layer (1 ... N + 1) to the distinct
             outputs in ``[0, layer)`` that it reads. Default: the family's own rule.
         base: offset base of the sparse rule.
@@ -47,17 +48,17 @@ class AggregationNet(ClassifierNet):
         global_pool: "avg", "max", "avgmax", "catavgmax", or "" (with ``num_classes=0``).
         drop_rate: dropout before the classifier.
         proj_drop_rate: dropout on the new features of every layer.
-        drop_path_rate: share of the samples whose new features the last layer drops in training; it
-            rises linearly from 0 at the first.
+        drop_path_rate: share of the samples whose new features the last layer drops in training; the
+            share rises linearly from 0 in the first layer.
         norm_layer: "batchnorm2d", "groupnorm", "frozenbatchnorm2d", "syncbatchnorm", or a function from
-            channels to a layer. Pretrained weights fit the batch norms alone.
+            channels to a layer. Pretrained weights fit only the batch norms.
         act_layer: a class, such as ``nn.SiLU``, or timm's name of one: "relu", "silu", "gelu", ...
-        layers: layers of each stage, in place of ``depth``.
+        layers: number of layers in each stage, instead of ``depth``.
         stem: "cifar" (3x3 convolution) or "imagenet" (7x7/2 convolution, 3x3/2 max pool).
 
     Raises:
-        TypeError: a number is not an integer.
-        ValueError: an argument is out of range or does not go with another.
+        TypeError: an argument has the wrong type.
+        ValueError: an argument is out of range, or two exclude each other.
     """
 
     family_aggregation: ClassVar[str]
@@ -83,72 +84,55 @@ class AggregationNet(ClassifierNet):
         layers: Sequence[int] | None = None,
         stem: str = "cifar",
     ) -> None:
-        super().__init__()
-        aggregation = self.family_aggregation if aggregation is None else aggregation
+        super().__init__(in_chans)
         stage_layers = _stage_layers(depth, layers, bottleneck)
-        growth_rates = _growth_rates(growth_rate, len(stage_layers))
+        widths = _growth_rates(growth_rate, len(stage_layers))
         theta = _compression(compression, merge, bottleneck)
+        rule = self.family_aggregation if aggregation is None else aggregation
+        graphs = [StageGraph(num_layers, rule, base) for num_layers in stage_layers]
+        norm_layer, act_layer = get_norm_layer(norm_layer), get_act_layer(act_layer)
+
         if stem not in STEMS:
             raise ValueError(f"stem must be one of {tuple(STEMS)}, got {stem!r}")
-        in_chans = integer("in_chans", in_chans, minimum=1)
-        drop_rate = fraction("drop_rate", drop_rate)
-        proj_drop_rate = fraction("proj_drop_rate", proj_drop_rate)
-        drop_path_rate = fraction("drop_path_rate", drop_path_rate)
-        norm_layer = norm_layer_of(norm_layer)
-        act_layer = act_layer_of(act_layer)
-        if stem_channels is None:
-            doubled = merge == "concat" and (aggregation == "dense" or stem == "imagenet")
-            stem_channels = growth_rates[0] * (2 if doubled else 1)
-        stem_channels = integer("stem_channels", stem_channels, minimum=1)
-        if merge == "sum" and stem_channels != growth_rates[0]:
-            raise ValueError(
-                f"merge='sum' needs stem_channels equal to the first growth_rate, "
-                f"{growth_rates[0]}, got {stem_channels}"
-            )
+        doubled = merge == "concat" and (graphs[0].reads_everything or stem == "imagenet")
+        channels = _stem_channels(stem_channels, merge, widths[0], doubled)
+        self.stem = STEMS[stem](self.in_chans, channels, norm_layer, act_layer)
 
-        self.in_chans = in_chans
-        self.stem = STEMS[stem](in_chans, stem_channels, norm_layer, act_layer)
+        make_layer = partial(
+            PreActivationLayer,
+            bottleneck=bottleneck,
+            proj_drop_rate=proj_drop_rate,
+            norm_layer=norm_layer,
+            act_layer=act_layer,
+        )
         self.stages = nn.ModuleList()
         self.transitions = nn.ModuleList()
-        self.feature_info: list[dict[str, Any]] = []
-        channels, reduction = stem_channels, STEMS[stem].reduction
-        drop_path_rates = iter(rising(drop_path_rate, sum(stage_layers)))
-        for index, (num_layers, width) in enumerate(zip(stage_layers, growth_rates)):
+        for index, (graph, width) in enumerate(zip(graphs, widths)):
             if index > 0:
-                mapped = width if merge == "sum" else int(channels * theta)
-                if mapped < 1:
-                    raise ValueError(
-                        f"compression={theta} leaves no channel of the {channels} of stage {index - 1}; "
-                        "a larger growth_rate or compression does"
-                    )
-                self.transitions.append(Transition(channels, mapped, norm_layer, act_layer))
-                channels, reduction = mapped, 2 * reduction
-            stage = Stage(
-                StageGraph(num_layers, aggregation, base),
-                merge,
-                in_channels=channels,
-                width=width,
-                make_layer=lambda in_channels, width=width: PreActivationLayer(  # type: ignore[misc]
-                    in_channels,
-                    width,
-                    bottleneck,
-                    proj_drop_rate,
-                    next(drop_path_rates),
-                    norm_layer,
-                    act_layer,
-                ),
-            )
-            self.stages.append(stage)
-            channels = stage.out_channels
-            self.feature_info.append(
-                {"num_chs": channels, "reduction": reduction, "module": f"stages.{index}"}
-            )
-        self.num_features = channels
+                kept = width if merge == "sum" else _compressed(channels, theta, index - 1)
+                self.transitions.append(Transition(channels, kept, norm_layer, act_layer))
+                channels = kept
+            channels = self._add_stage(graph, merge, channels, width, make_layer)
+        set_drop_path(self, drop_path_rate)
+
         self.norm = norm_layer(channels)
         self.act = act_layer()
-        self.head = ClassifierHead(channels, num_classes, global_pool, drop_rate)
-        self.apply(initialise_convolution)
-        self.pretrained_cfg: dict[str, Any] = {}
+        self.add_head(channels, num_classes, global_pool, drop_rate)
+
+    def _add_stage(
+        self,
+        graph: StageGraph,
+        merge: str,
+        in_channels: int,
+        width: int,
+        make_layer: Callable[[int, int], nn.Module],
+    ) -> int:
+        """Add a stage of layers ``make_layer(in_channels, width)``; return the channels of its output."""
+        stage = Stage(graph, merge, in_channels, width, lambda _, channels: make_layer(channels, width))
+        index = len(self.stages)
+        self.stages.append(stage)
+        self.add_feature_info(f"stages.{index}", stage.out_channels, self.stem.reduction * 2**index)
+        return stage.out_channels
 
     def parts(self) -> list[str]:
         """Return ``stem, stages.0, transitions.0, stages.1, ..., norm, act, head``."""
@@ -158,12 +142,12 @@ class AggregationNet(ClassifierNet):
         return ["stem", stages[0], *inner, "norm", "act", "head"]
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """Return regular expressions that put every parameter in one group, as timm's layer decay wants.
+        """Return regular expressions that put every parameter in one group, for timm's layer-wise decay.
 
-        A transition counts with the stage before it, after its layers.
+        A transition belongs to the stage before it, after that stage's layers.
 
         Args:
-            coarse: a group for each stage instead of one for each layer.
+            coarse: one group for each stage instead of one for each layer.
         """
         blocks: Any = r"^(?:stages|transitions)\.(\d+)"
         if not coarse:
@@ -175,24 +159,24 @@ class AggregationNet(ClassifierNet):
         return {"stem": r"^stem", "blocks": blocks}
 
     def forward_stem(self, x: Tensor) -> Tensor:
-        """Return what the first stage receives, ``(N, C, H / r, W / r)``: r is 1, or 4 (ImageNet)."""
+        """Return the first stage's input, ``(N, C, H / r, W / r)``: r is 1, with the ImageNet stem 4."""
         return self.stem(x)
 
     def forward_stage(self, index: int, x: Tensor) -> Tensor:
-        """Return the feature map of stage ``index``, of the map before it."""
+        """Return the feature map of stage ``index``, computed from the map before it."""
         return self.stages[index](self.transitions[index - 1](x) if index > 0 else x)
 
     def forward_final(self, x: Tensor) -> Tensor:
-        """Return the last feature map after the final norm and ReLU.
+        """Return the last feature map after the final norm and activation.
 
-        ``(N, num_features, H / r, W / r)``: r is 4 for three stages on the CIFAR stem, 32 for four on the
-        ImageNet stem.
+        ``(N, num_features, H / r, W / r)``: r is 4 for three stages after the CIFAR stem, 32 for four after
+        the ImageNet stem.
         """
         return self.act(self.norm(x))
 
 
 def _stage_layers(depth: int | None, layers: Sequence[int] | None, bottleneck: bool) -> tuple[int, ...]:
-    """Return how many layers each stage has, from ``depth`` or from ``layers``."""
+    """Return the number of layers in each stage, from ``depth`` or from ``layers``."""
     if (depth is None) == (layers is None):
         raise ValueError(f"give one of depth and layers, got depth={depth!r}, layers={layers!r}")
     if layers is not None:
@@ -237,3 +221,26 @@ def _compression(compression: float | None, merge: str, bottleneck: bool) -> flo
     if not 0.0 < compression <= 1.0:
         raise ValueError(f"compression must be in (0, 1], got {compression!r}")
     return float(compression)
+
+
+def _stem_channels(stem_channels: int | None, merge: str, width: int, doubled: bool) -> int:
+    """Return the channels of the stem; default the first stage's ``width``, or twice that."""
+    if stem_channels is None:
+        return 2 * width if doubled else width
+    stem_channels = integer("stem_channels", stem_channels, minimum=1)
+    if merge == "sum" and stem_channels != width:
+        raise ValueError(
+            f"merge='sum' needs stem_channels equal to the first growth_rate, {width}, got {stem_channels}"
+        )
+    return stem_channels
+
+
+def _compressed(channels: int, theta: float, stage: int) -> int:
+    """Return the channels that the transition after ``stage`` keeps."""
+    kept = int(channels * theta)
+    if kept < 1:
+        raise ValueError(
+            f"compression={theta} leaves no channel of the {channels} of stage {stage}; "
+            "a larger growth_rate or compression does"
+        )
+    return kept

@@ -1,4 +1,4 @@
-"""What every family's net has in common: the protocol of timm's models, around one head."""
+"""The base class of every family's net: the methods of timm's models, around one head."""
 
 from __future__ import annotations
 
@@ -7,50 +7,76 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ..layers.blocks import ClassifierHead
-from ..layers.stage import Checkpointable
+from ..common.arguments import integer
+from ..layers.checkpointing import Checkpointable
+from ..layers.head import ClassifierHead
 from .features import chosen_indices
 from .pretrained_cfg import NO_METRICS
 
 AFTER_EVERY_LAYER = 99_999
-"""timm's number, in a group matcher, for what follows all layers of a stage."""
+"""timm's number in a group matcher: after all layers of a stage."""
 
 
 class ClassifierNet(nn.Module):
-    """A net of feature maps and a head: ``(N, in_chans, H, W) -> (N, num_classes)``.
+    """Stages that make feature maps, and a head: ``(N, in_chans, H, W) -> (N, num_classes)``.
 
-    A family's class sets the attributes below in its ``__init__`` and writes ``forward_stem``,
-    ``forward_stage``, ``forward_final`` and ``parts``.
+    A family's ``__init__`` registers its stages, calls ``add_feature_info`` for each and ends with
+    ``add_head``. Its class defines ``forward_stem``, ``forward_stage``, ``forward_final``, ``parts`` and
+    ``group_matcher``.
+
+    Args:
+        in_chans: channels of the input.
 
     Attributes:
         in_chans: channels of the input.
-        num_features: channels of what ``forward_features`` returns.
+        num_features: channels of the map that ``forward_features`` returns.
         feature_info: one dict for each stage's feature map, with ``num_chs``, ``reduction`` and ``module``.
         head: the ``ClassifierHead``.
-        pretrained_cfg: what ``create_model`` knows of the net and its weights; empty before.
-        ends_with_norm: whether ``forward_final`` is a norm and a ReLU.
+        pretrained_cfg: the pretrained configuration, which ``create_model`` fills in.
+        ends_with_norm: whether ``forward_final`` is a norm and an activation.
     """
 
     ends_with_norm = True
-    in_chans: int
     num_features: int
-    feature_info: list[dict[str, Any]]
     head: ClassifierHead
-    pretrained_cfg: dict[str, Any]
+
+    def __init__(self, in_chans: int) -> None:
+        super().__init__()
+        self.in_chans = integer("in_chans", in_chans, minimum=1)
+        self.feature_info: list[dict[str, Any]] = []
+        self.pretrained_cfg: dict[str, Any] = {}
+
+    def add_feature_info(self, module: str, channels: int, reduction: int) -> None:
+        """Describe the next stage's feature map.
+
+        Args:
+            module: name of the submodule that returns the map.
+            channels: channels of the map.
+            reduction: how many times smaller than the image the map is, in height and in width.
+        """
+        self.feature_info.append({"num_chs": channels, "reduction": reduction, "module": module})
+
+    def add_head(self, num_features: int, num_classes: int, global_pool: str, drop_rate: float) -> None:
+        """Add the head, then initialise all convolutions (He et al. 2015, arXiv 1502.01852, on fan-out)."""
+        self.num_features = num_features
+        self.head = ClassifierHead(num_features, num_classes, global_pool, drop_rate)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     @property
     def num_classes(self) -> int:
-        """Classes of the head; 0 where there is none."""
+        """Classes of the head; 0 where it has no linear layer."""
         return self.head.num_classes
 
     @property
     def global_pool(self) -> str:
-        """The head's pooling, one of timm's words."""
+        """timm's name of the head's pooling."""
         return self.head.global_pool
 
     @property
     def head_hidden_size(self) -> int:
-        """Width of what ``forward_head(x, pre_logits=True)`` returns."""
+        """Width of the features that ``forward_head(x, pre_logits=True)`` returns."""
         return self.head.hidden_size
 
     @property
@@ -68,68 +94,68 @@ class ClassifierNet(nn.Module):
         return False
 
     def get_classifier(self) -> nn.Module:
-        """Return the linear layer, or an ``nn.Identity`` where there are no classes."""
+        """Return the linear layer, or an ``nn.Identity`` if there are no classes."""
         return self.head.fc
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """Put a new, untrained head in place; what ``pretrained_cfg`` told of the old one's answers goes.
+        """Replace the classifier by an untrained one; clear class names and metrics in ``pretrained_cfg``.
 
         Args:
-            num_classes: classes of the new head; 0 for none.
-            global_pool: the new pooling; None keeps what there is.
+            num_classes: classes of the new classifier; 0 for none.
+            global_pool: the new pooling; None keeps the pooling.
 
         Raises:
-            ValueError: ``num_classes`` is negative, ``global_pool`` unknown, or "" with classes.
+            TypeError: ``num_classes`` is not an integer.
+            ValueError: ``num_classes`` is negative, ``global_pool`` is unknown, or it is "" with classes.
         """
-        like = next(self.parameters())
-        self.head.reset(num_classes, global_pool, like.device, like.dtype)
-        known = self.pretrained_cfg.keys()
-        news = {"num_classes": self.num_classes, "label_names": None, **NO_METRICS}
-        self.pretrained_cfg |= {key: value for key, value in news.items() if key in known}
+        weight = next(self.parameters())
+        self.head.reset(num_classes, global_pool, weight.device, weight.dtype)
+        changes = {"num_classes": self.num_classes, "label_names": None, **NO_METRICS}
+        self.pretrained_cfg |= {key: value for key, value in changes.items() if key in self.pretrained_cfg}
 
     def parts(self) -> list[str]:
         """Return the names of the submodules that hold all parameters, in the order of the forward pass."""
         raise NotImplementedError
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """Return regular expressions that put every parameter in one group, as timm's layer decay wants.
+        """Return regular expressions that put every parameter in one group, for timm's layer-wise decay.
 
         Args:
-            coarse: a group for each stage instead of one for each layer.
+            coarse: one group for each stage instead of one for each layer.
         """
         raise NotImplementedError
 
     def no_weight_decay(self) -> set[str]:
-        """Return the names of parameters of two dimensions or more that must not decay: none.
+        """Return the parameters that weight decay must leave out although they have two dimensions: none.
 
-        Norms and biases, of one dimension, are told by their shape.
+        Optimizers recognise norms and biases by their one dimension.
         """
         return set()
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Compute activations anew in the backward pass, or (``enable=False``) keep them.
+        """Recompute activations in the backward pass, or (``enable=False``) keep them.
 
-        Outputs, gradients and batch-norm statistics are the same; memory grows with the depth L, not with
-        L log L, for about a third more time.
+        Outputs, gradients and batch-norm statistics are the same. Memory grows with the depth L instead of
+        L log L, and a step takes about a third more time.
         """
         for module in self.modules():
             if isinstance(module, Checkpointable):
                 module.grad_checkpointing = enable
 
     def forward_stem(self, x: Tensor) -> Tensor:
-        """Return what the first stage receives."""
+        """Return the first stage's input."""
         raise NotImplementedError
 
     def forward_stage(self, index: int, x: Tensor) -> Tensor:
-        """Return the feature map of stage ``index``, of the map before it."""
+        """Return the feature map of stage ``index``, computed from the map before it."""
         raise NotImplementedError
 
     def forward_final(self, x: Tensor) -> Tensor:
-        """Return what the head receives, of the last feature map."""
+        """Return the head's input, computed from the last feature map."""
         raise NotImplementedError
 
     def forward_features(self, x: Tensor) -> Tensor:
-        """Return what the head receives, ``(N, num_features, H / r, W / r)``."""
+        """Return the head's input, ``(N, num_features, H / r, W / r)``."""
         x = self.forward_stem(x)
         for index in range(len(self.feature_info)):
             x = self.forward_stage(index, x)
@@ -144,57 +170,62 @@ class ClassifierNet(nn.Module):
         output_fmt: str = "NCHW",
         intermediates_only: bool = False,
     ) -> Any:
-        """Return what the head receives and, before it, the feature maps of some stages.
+        """Return the head's input and the feature maps of some stages, ``(x, [map, ...])``.
 
-        A map is what its stage makes, before the norm and ReLU that the next stage or the head begins
-        with.
+        A map ``(N, num_chs, H / reduction, W / reduction)`` is its stage's output, before the norm and ReLU
+        with which the transition or the head begins.
 
         Args:
             x: images ``(N, in_chans, H, W)``.
-            indices: which maps, in which order; the last so many for a positive number; None for all.
-            norm: the last stage's map comes after the final norm and ReLU, as ``forward_features`` has it;
-                without a meaning where a net, as a FractalNet, has none.
-            stop_early: compute no stage after the last that is wanted.
-            output_fmt: "NCHW" is the only one.
-            intermediates_only: return the list of maps alone.
+            indices: which maps, in which order, as in ``chosen_indices``.
+            norm: apply the final norm and ReLU to the last stage's map; no effect on a FractalNet, which
+                has none.
+            stop_early: skip the stages after the last one in ``indices``.
+            output_fmt: only "NCHW".
+            intermediates_only: return only the list of maps.
 
         Raises:
-            ValueError: an index out of range, or another ``output_fmt``; ``stop_early`` without
-                ``intermediates_only`` where the last stage is not wanted.
+            TypeError: an index is not an integer.
+            ValueError: an index is out of range, ``output_fmt`` is unknown, or ``stop_early`` would skip the
+                last stage, which the head's input needs, without ``intermediates_only``.
         """
         if output_fmt != "NCHW":
             raise ValueError(f"output_fmt must be 'NCHW', got {output_fmt!r}")
         stages = len(self.feature_info)
         chosen = chosen_indices(indices, stages, "indices")
-        wanted = max(chosen) + 1 if stop_early else stages
-        if wanted < stages and not intermediates_only:
+        to_run = max(chosen) + 1 if stop_early else stages
+        if to_run < stages and not intermediates_only:
             raise ValueError(
                 f"stop_early with indices={indices!r} never reaches the last feature map: pass "
                 "intermediates_only=True too"
             )
         maps: list[Tensor] = []
         x = self.forward_stem(x)
-        for index in range(wanted):
+        for index in range(to_run):
             x = self.forward_stage(index, x)
             maps.append(x)
-        if wanted == stages and (norm or not intermediates_only):
+        if to_run == stages and (norm or not intermediates_only):
             x = self.forward_final(x)
             if norm and self.ends_with_norm:
                 maps[-1] = x
-        found = [maps[index] for index in chosen]
-        return found if intermediates_only else (x, found)
+        intermediates = [maps[index] for index in chosen]
+        return intermediates if intermediates_only else (x, intermediates)
 
     def prune_intermediate_layers(
         self, indices: int | Sequence[int] = 1, prune_norm: bool = False, prune_head: bool = True
     ) -> list[int]:
-        """Remove the stages after the last of ``indices``, and the head; return the indices.
+        """Remove the stages after the last of ``indices``, and the classifier; return the indices.
 
-        ``forward_intermediates`` with ``stop_early`` and ``intermediates_only`` goes on to work.
+        Afterwards ``forward_intermediates`` works with ``stop_early`` and ``intermediates_only``.
 
         Args:
-            indices: which maps are still wanted, as in ``forward_intermediates``.
-            prune_norm: remove the final norm and its activation even where the last stage stays.
+            indices: which maps to keep, as in ``chosen_indices``.
+            prune_norm: remove the final norm and activation even if the last stage stays.
             prune_head: remove the classifier.
+
+        Raises:
+            TypeError: an index is not an integer.
+            ValueError: an index is out of range.
         """
         stages = len(self.feature_info)
         chosen = chosen_indices(indices, stages, "indices")
@@ -211,26 +242,30 @@ class ClassifierNet(nn.Module):
         return chosen
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        """Return logits ``(N, num_classes)`` of a feature map, or the pooled features before them."""
+        """Return logits ``(N, num_classes)`` from the head's input.
+
+        With ``pre_logits`` return the pooled features ``(N, head_hidden_size)`` before the linear layer.
+        """
         return self.head(x, pre_logits=pre_logits)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.forward_head(self.forward_features(x))
 
     def __prepare_scriptable__(self) -> nn.Module:
-        """Refuse torch.jit.script, which asks here first and else fails on a line of its own choice."""
+        """Refuse torch.jit.script, which calls this first and would fail later with an obscure message."""
         raise NotImplementedError(
             "torch.jit.script, which PyTorch retires, does not take this library's nets: use torch.export, "
             "torch.compile or ONNX (sparsenet_models.export), or torch.jit.trace"
         )
 
 
-def initialise_convolution(module: nn.Module) -> None:
-    """Initialise a convolution after He et al. 2015 (arXiv 1502.01852), on fan-out."""
-    if isinstance(module, nn.Conv2d):
-        nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+def checked_widths(widths: Sequence[int]) -> tuple[int, ...]:
+    """Return the argument ``widths`` of a family, one integer per stage or block, checked.
 
-
-def rising(rate: float, count: int) -> list[float]:
-    """Return ``count`` rates from 0 to ``rate``."""
-    return [rate * index / max(1, count - 1) for index in range(count)]
+    Raises:
+        TypeError: a width is not an integer.
+        ValueError: ``widths`` is not a sequence of at least one number, or a width is below 1.
+    """
+    if not isinstance(widths, Sequence) or not widths:
+        raise ValueError(f"widths must be a sequence of at least one number, got {widths!r}")
+    return tuple(integer("each of widths", width, minimum=1) for width in widths)

@@ -1,10 +1,10 @@
 """FractalNet: columns of different depth side by side, joined by their mean.
 
 Paper: Larsson, Maire, Shakhnarovich, "FractalNet: Ultra-Deep Neural Networks without Residuals", ICLR
-2017, arXiv 1605.07648. Its fractal f_1 is one convolution, f_(C+1) the join of f_C after f_C with one
-convolution (section 2); joins that meet are one, the mean of all that reach it (figure 1). Blocks and
-widths are those of its CIFAR nets (section 4.1), without the dropout between them. Official code:
-gustavla/fractalnet; nothing of it is copied here. Code and weights: Apache-2.0.
+2017, arXiv 1605.07648. The fractal f_1 is one convolution; f_(C+1) joins two f_C in a row with one
+convolution beside them (section 2). Joins that meet become one join, the mean of all its inputs (figure 1).
+Blocks and widths are those of the paper's CIFAR nets (section 4.1), without the dropout between blocks.
+Official code: gustavla/fractalnet; no line of it is copied here. Code and weights: Apache-2.0.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..common.arguments import fraction, integer
-from ..layers.blocks import ClassifierHead
-from ..layers.norms import ActLayer, NormLayer, act_layer_of, norm_layer_of
-from ..layers.stage import Checkpointable
-from .classifier_net import ClassifierNet, initialise_convolution
+from ..layers.checkpointing import Checkpointable
+from ..layers.head import ClassifierHead
+from ..layers.norms import ActLayer, NormLayer, get_act_layer, get_norm_layer
+from .classifier_net import ClassifierNet, checked_widths
 from .entrypoints import register_cifar_models
 from .pretrained_cfg import DATA_CONFIG_KEYS
 
@@ -32,7 +32,10 @@ COLUMN_KEYS = {
     "label_names",
     "classifier",
 }
-"""What is known of a net that holds for its columns, which no name builds and nobody measured."""
+"""The keys of a FractalNet's pretrained configuration that apply to its columns too.
+
+A column has no registered name and no metrics of its own.
+"""
 
 
 class ConvolutionLayer(nn.Module):
@@ -53,18 +56,18 @@ class ConvolutionLayer(nn.Module):
 class FractalBlock(Checkpointable):
     """The fractal f_C: ``(N, in_channels, H, W) -> (N, out_channels, H, W)``.
 
-    Column i has ``2**i`` convolutions, so the block has ``2**C - 1``. Row r of ``2**(C - 1)`` ends with
-    a join of the columns that finish a convolution there: those whose length of a convolution in rows,
-    ``2**(C - 1 - i)``, divides r. What the join makes is what each of them goes on with.
+    Column i has ``2**i`` convolutions, so the block has ``2**C - 1``. The block has ``2**(C - 1)`` rows, and
+    a convolution of column i spans ``2**(C - 1 - i)`` of them. Row r ends with a join of the columns that
+    finish a convolution there, those whose span divides r. All of them continue from the join's mean.
 
     Args:
         in_channels: channels that the block receives.
         out_channels: channels of every convolution.
         columns: C.
-        drop_path_rate: share of a join's inputs dropped in training (local drop-path); one at least
-            stays. Drawn anew for each join of each batch.
-        norm_layer: from channels to the normalisation, in place of batch norm.
-        act_layer: makes the activation, in place of ReLU.
+        drop_path_rate: share of a join's inputs dropped in training (local drop-path), drawn for each join
+            and batch; at least one input stays.
+        norm_layer: called with the channels, makes a normalisation; default batch norm.
+        act_layer: makes an activation; default ReLU.
     """
 
     def __init__(
@@ -109,7 +112,7 @@ class FractalBlock(Checkpointable):
         return heads[-1]
 
     def _kept(self, ending: list[int]) -> list[int]:
-        """Return the columns that a join takes: in training, those that local drop-path leaves."""
+        """Return the columns that a join averages: in training, those that local drop-path keeps."""
         if not self.training or self.drop_path_rate == 0.0 or len(ending) == 1:
             return ending
         draws = torch.rand(len(ending), device="cpu").tolist()
@@ -127,7 +130,7 @@ class Column(nn.Sequential, Checkpointable):
 
 
 class BlockNet(ClassifierNet):
-    """What a FractalNet and its columns share: blocks, each ended by a 2x2 max pool."""
+    """The base of a FractalNet and of its columns: blocks, each followed by a 2x2 max pool."""
 
     ends_with_norm = False
     blocks: nn.ModuleList
@@ -139,16 +142,16 @@ class BlockNet(ClassifierNet):
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """Return regular expressions that put every parameter in one group, one for each block.
 
-        The columns of a block run side by side, so ``coarse`` changes nothing.
+        The columns of a block run side by side, so ``coarse`` has no effect.
         """
         return {"blocks": r"^blocks\.(\d+)"}
 
     def forward_stem(self, x: Tensor) -> Tensor:
-        """Return the images themselves: there is no stem."""
+        """Return the images: there is no stem."""
         return x
 
     def forward_stage(self, index: int, x: Tensor) -> Tensor:
-        """Return the feature map of block ``index`` before its pool, of the map before it."""
+        """Return the feature map of block ``index`` before its pool, computed from the map before it."""
         return self.blocks[index](x if index == 0 else F.max_pool2d(x, kernel_size=2))
 
     def forward_final(self, x: Tensor) -> Tensor:
@@ -163,31 +166,31 @@ class ColumnNet(BlockNet):
 
     Args:
         blocks: the column of each block.
-        like: the net that they are from.
+        net: the FractalNet that the columns belong to.
     """
 
-    def __init__(self, blocks: Sequence[nn.Module], like: FractalNet) -> None:
-        super().__init__()
-        self.in_chans = like.in_chans
-        self.num_features = like.num_features
-        self.feature_info = [dict(info) for info in like.feature_info]
+    def __init__(self, blocks: Sequence[nn.Module], net: FractalNet) -> None:
+        super().__init__(net.in_chans)
+        self.num_features = net.num_features
+        self.feature_info = [dict(info) for info in net.feature_info]
         self.blocks = nn.ModuleList(blocks)
-        # A head of its own, so that changing it leaves the other's alone, around the same weights.
-        self.head = ClassifierHead(like.num_features, 0, like.global_pool, like.head.drop.p)
-        self.head.num_classes, self.head.fc = like.num_classes, like.head.fc
-        known = {key: value for key, value in like.pretrained_cfg.items() if key in COLUMN_KEYS}
-        self.pretrained_cfg = {**known, "first_conv": "blocks.0.0.conv"} if known else {}
-        self.training = like.training
+        # A head with the same weights, so that reset_classifier of one net leaves the other's head unchanged.
+        self.head = ClassifierHead(net.num_features, 0, net.global_pool, net.head.drop.p)
+        self.head.num_classes, self.head.fc = net.num_classes, net.head.fc
+        if net.pretrained_cfg:
+            kept = {key: value for key, value in net.pretrained_cfg.items() if key in COLUMN_KEYS}
+            self.pretrained_cfg = {**kept, "first_conv": "blocks.0.0.conv"}
+        self.training = net.training
 
 
 class FractalNet(BlockNet):
-    """Fractal blocks, each ended by a 2x2 max pool.
+    """Fractal blocks, each followed by a 2x2 max pool.
 
-    Input ``(N, in_chans, H, W)``, logits ``(N, num_classes)``. 32x32 pixels at least with five blocks.
-    The paper trains with local drop-path at a rate of 0.15 in one half of the batches and global
-    drop-path in the other half: ``drop_path_rate=0.15, global_drop_path=0.5``. Either is a choice of which
-    layers run, which torch.compile cannot hold in one graph: in train mode such a net compiles with graph
-    breaks, without ``fullgraph=True``.
+    Input ``(N, in_chans, H, W)``, logits ``(N, num_classes)``. With five blocks images have at least 32x32
+    pixels. The paper trains with local drop-path at a rate of 0.15 in one half of the batches and global
+    drop-path in the other half: ``drop_path_rate=0.15, global_drop_path=0.5``. Both choose which layers run,
+    which torch.compile cannot put into one graph: in train mode such a net compiles with graph breaks,
+    without ``fullgraph=True``.
 
     >>> FractalNet(columns=3)  # fractalnet_c3
     >>> FractalNet(columns=3).column(2)  # its deepest column, a plain net
@@ -196,18 +199,19 @@ class FractalNet(BlockNet):
         columns: C; a block is ``2**(C - 1)`` convolutions deep.
         widths: channels of each block.
         drop_path_rate: local drop-path: the share of a join's inputs dropped in training.
-        global_drop_path: share of the training batches that run through one column alone, the same in
-            all blocks, drawn anew each time; the others run with local drop-path.
+        global_drop_path: share of the training batches that run through one random column, the same in
+            all blocks; the other batches run with local drop-path.
         num_classes: classes of the head; 0 for none.
         in_chans: channels of the input.
         global_pool: "avg", "max", "avgmax", "catavgmax", or "" (with ``num_classes=0``).
         drop_rate: dropout before the classifier.
-        norm_layer: as ``AggregationNet`` tells.
-        act_layer: as ``AggregationNet`` tells.
+        norm_layer: "batchnorm2d", "groupnorm", "frozenbatchnorm2d", "syncbatchnorm", or a function from
+            channels to a layer.
+        act_layer: a class, such as ``nn.SiLU``, or timm's name of one: "relu", "silu", "gelu", ...
 
     Raises:
-        TypeError: a number is not an integer.
-        ValueError: an argument is out of range or does not go with another.
+        TypeError: an argument has the wrong type.
+        ValueError: an argument is out of range.
     """
 
     def __init__(
@@ -223,32 +227,22 @@ class FractalNet(BlockNet):
         norm_layer: str | NormLayer = "batchnorm2d",
         act_layer: str | ActLayer = nn.ReLU,
     ) -> None:
-        super().__init__()
+        super().__init__(in_chans)
         self.num_columns = integer("columns", columns, minimum=1)
-        if not isinstance(widths, Sequence) or not widths:
-            raise ValueError(f"widths must be a sequence of at least one number, got {widths!r}")
         self.drop_path_rate = fraction("drop_path_rate", drop_path_rate)
-        drop_rate = fraction("drop_rate", drop_rate)
-        norm_layer = norm_layer_of(norm_layer)
-        act_layer = act_layer_of(act_layer)
         self.global_drop_path = fraction("global_drop_path", global_drop_path, one_allowed=True)
-        self.in_chans = integer("in_chans", in_chans, minimum=1)
-        self.blocks = nn.ModuleList()
-        self.feature_info: list[dict[str, Any]] = []
+        widths = checked_widths(widths)
+        norm_layer, act_layer = get_norm_layer(norm_layer), get_act_layer(act_layer)
+
         channels = self.in_chans
+        self.blocks = nn.ModuleList()
         for index, width in enumerate(widths):
-            width = integer("each of widths", width, minimum=1)
             self.blocks.append(
                 FractalBlock(channels, width, self.num_columns, self.drop_path_rate, norm_layer, act_layer)
             )
             channels = width
-            self.feature_info.append(
-                {"num_chs": channels, "reduction": 2**index, "module": f"blocks.{index}"}
-            )
-        self.num_features = channels
-        self.head = ClassifierHead(channels, num_classes, global_pool, drop_rate)
-        self.apply(initialise_convolution)
-        self.pretrained_cfg: dict[str, Any] = {}
+            self.add_feature_info(f"blocks.{index}", channels, reduction=2**index)
+        self.add_head(channels, num_classes, global_pool, drop_rate)
 
     @property
     def skips_layers(self) -> bool:
@@ -258,8 +252,7 @@ class FractalNet(BlockNet):
     def column(self, index: int) -> ColumnNet:
         """Return column ``index`` as a plain net; the deepest is ``columns - 1`` (paper, section 4.3).
 
-        It shares its weights, statistics and head with this net: a copy of its own is
-        ``copy.deepcopy(net.column(i))``.
+        It shares its weights and statistics with this net; ``copy.deepcopy(net.column(i))`` does not.
 
         Raises:
             TypeError: ``index`` is not an integer.
@@ -268,7 +261,7 @@ class FractalNet(BlockNet):
         index = integer("index", index, minimum=0)
         if index >= self.num_columns:
             raise ValueError(f"index must be at most {self.num_columns - 1}, the deepest column, got {index}")
-        # A block that a feature net does without is an Identity.
+        # A feature net has replaced the blocks that it does not need by an Identity.
         blocks = [block.column(index) if isinstance(block, FractalBlock) else block for block in self.blocks]
         return ColumnNet(blocks, self)
 
@@ -278,14 +271,14 @@ class FractalNet(BlockNet):
         return super().forward_features(x) if column is None else column.forward_features(x)
 
     def forward_intermediates(self, x: Tensor, *args: Any, **kwargs: Any) -> Any:
-        """Return feature maps, as ``ClassifierNet`` tells; under global drop-path all of one column."""
+        """Return feature maps, as in ``ClassifierNet``; under global drop-path all are one column's."""
         column = self._drawn_column()
         if column is None:
             return super().forward_intermediates(x, *args, **kwargs)
         return column.forward_intermediates(x, *args, **kwargs)
 
     def _drawn_column(self) -> ColumnNet | None:
-        """Return the column that global drop-path leaves of this batch, None where it leaves all."""
+        """Return the only column that global drop-path keeps for this batch, or None if it keeps all."""
         if not self.training or self.global_drop_path == 0.0:
             return None
         if torch.rand((), device="cpu").item() >= self.global_drop_path:

@@ -1,25 +1,26 @@
 """ResNet, pre-activation, and its sparse twin: each layer reads a sum of earlier outputs.
 
 Paper: He, Zhang, Ren, Sun, "Identity Mappings in Deep Residual Networks", ECCV 2016, arXiv 1603.05027.
-A ResNet is the sum merge of every earlier output (Zhu et al., ECCV 2018, arXiv 1801.05895, section 2),
-which its running sum computes; the sparse ResNet sums outputs at distance 1, 2, 4, ... and is
-otherwise the same net, with the same modules and weights. The paper reports no sparse ResNet of this
-layout, and no public code has one. Code and weights: Apache-2.0.
+In a ResNet each layer reads the sum of every earlier output (Zhu et al., ECCV 2018, arXiv 1801.05895,
+section 2), which its running sum computes. The sparse ResNet sums the outputs at distance 1, 2, 4, ... and
+is otherwise the same net, with the same modules and weights. That paper reports no sparse ResNet of this
+layout, and no public code contains one. Code and weights: Apache-2.0.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor, nn
 
 from ..aggregation import AggregationRule, StageGraph
-from ..common.arguments import fraction, integer
-from ..layers.blocks import CifarStem, ClassifierHead, DropPath
-from ..layers.norms import ActLayer, NormLayer, act_layer_of, norm_layer_of
+from ..common.arguments import integer
+from ..layers.blocks import DropPath, set_drop_path
+from ..layers.norms import ActLayer, NormLayer, get_act_layer, get_norm_layer
 from ..layers.stage import Stage
-from .classifier_net import AFTER_EVERY_LAYER, ClassifierNet, initialise_convolution, rising
+from ..layers.stem import CifarStem
+from .classifier_net import AFTER_EVERY_LAYER, ClassifierNet, checked_widths
 from .entrypoints import register_cifar_models
 
 EXPANSION = 4
@@ -32,16 +33,16 @@ class ResidualBranch(nn.Module):
     """(BN-ReLU-conv3x3) twice, or with a bottleneck BN-ReLU-conv1x1, -conv3x3, -conv1x1.
 
     ``(N, in_channels, H, W) -> (N, out_channels, H / stride, W / stride)``, rounded up. ``out_channels``
-    is ``width``, with a bottleneck ``4 * width``.
+    is ``width``, with a bottleneck ``4 * width``. Its ``drop_path`` has rate 0 until ``set_drop_path``
+    changes that.
 
     Args:
         in_channels: channels that the branch receives.
         width: channels of its 3x3 convolutions.
         bottleneck: narrow to ``width`` before the one 3x3 convolution and widen after it.
-        stride: of the first 3x3 convolution.
-        drop_path_rate: share of the samples whose branch is dropped in training.
-        norm_layer: from channels to the normalisation, in place of batch norm.
-        act_layer: makes the activation, in place of ReLU.
+        stride: stride of the first 3x3 convolution.
+        norm_layer: called with the channels, makes a normalisation; default batch norm.
+        act_layer: makes an activation; default ReLU.
     """
 
     def __init__(
@@ -50,14 +51,13 @@ class ResidualBranch(nn.Module):
         width: int,
         bottleneck: bool,
         stride: int = 1,
-        drop_path_rate: float = 0.0,
         norm_layer: NormLayer = nn.BatchNorm2d,
         act_layer: ActLayer = nn.ReLU,
     ) -> None:
         super().__init__()
         self.bottleneck = bottleneck
         self.act = act_layer()
-        self.drop_path = DropPath(drop_path_rate)
+        self.drop_path = DropPath()
         self.norm1 = norm_layer(in_channels)
         self.norm2 = norm_layer(width)
         if bottleneck:
@@ -80,10 +80,10 @@ class ResidualBranch(nn.Module):
 
 
 class ProjectedBranch(ResidualBranch):
-    """A branch and, beside it, the projection of its activated input: a pair of one shape.
+    """A branch that returns, before its own output, a projection of its activated input to the same shape.
 
-    The projection, a 1x1 convolution, is output 0 of a stage whose shape differs from its input's; the
-    branch, which reads the unprojected input, is output 1. Arguments as those of ``ResidualBranch``.
+    The projection is a 1x1 convolution; the branch itself reads the unprojected input. The arguments are
+    those of ``ResidualBranch``.
     """
 
     def __init__(
@@ -92,17 +92,28 @@ class ProjectedBranch(ResidualBranch):
         width: int,
         bottleneck: bool,
         stride: int,
-        drop_path_rate: float = 0.0,
         norm_layer: NormLayer = nn.BatchNorm2d,
         act_layer: ActLayer = nn.ReLU,
     ) -> None:
-        super().__init__(in_channels, width, bottleneck, stride, drop_path_rate, norm_layer, act_layer)
+        super().__init__(in_channels, width, bottleneck, stride, norm_layer, act_layer)
         out_channels = EXPANSION * width if bottleneck else width
         self.projection = nn.Conv2d(in_channels, out_channels, kernel_size=1, stride=stride, bias=False)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
         x = self.act(self.norm1(x))
         return self.projection(x), self._convolved(x)
+
+
+class ProjectedStage(Stage):
+    """A stage whose outputs differ in shape from its input, so that output 0 is a projection of the input.
+
+    Layer 1 is a ``ProjectedBranch``: it reads the stage's input and returns output 0 and output 1. The
+    later layers and the stage's output read as in any ``Stage``.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        projection, output = self._run(self.layers[0], [x])
+        return self._continue({0: projection, 1: output})
 
 
 class ResNet(ClassifierNet):
@@ -114,8 +125,8 @@ class ResNet(ClassifierNet):
     >>> ResNet(depth=110, aggregation="sparse")  # sparse_resnet_110
 
     Args:
-        depth: convolutions and linear layers on the way: 6n + 2, with bottleneck 9n + 2, for stages of
-            n layers.
+        depth: number of convolutions and linear layers, projections not counted: 6n + 2, with bottleneck
+            9n + 2, for three stages of n layers.
         bottleneck: branches of three convolutions that make 4 times the width.
         aggregation: "dense" (the ordinary ResNet), "sparse", or a function from a layer (1 ... n + 1)
             to the distinct outputs in ``[0, layer)`` whose sum it reads.
@@ -125,14 +136,15 @@ class ResNet(ClassifierNet):
         in_chans: channels of the input.
         global_pool: "avg", "max", "avgmax", "catavgmax", or "" (with ``num_classes=0``).
         drop_rate: dropout before the classifier.
-        drop_path_rate: share of the samples whose branch the last layer drops in training; it rises
-            linearly from 0 at the first.
-        norm_layer: as ``AggregationNet`` tells.
-        act_layer: as ``AggregationNet`` tells.
+        drop_path_rate: share of the samples whose branch the last layer drops in training; the share
+            rises linearly from 0 in the first layer.
+        norm_layer: "batchnorm2d", "groupnorm", "frozenbatchnorm2d", "syncbatchnorm", or a function from
+            channels to a layer.
+        act_layer: a class, such as ``nn.SiLU``, or timm's name of one: "relu", "silu", "gelu", ...
 
     Raises:
-        TypeError: a number is not an integer.
-        ValueError: an argument is out of range or does not go with another.
+        TypeError: an argument has the wrong type.
+        ValueError: an argument is out of range.
     """
 
     def __init__(
@@ -150,62 +162,51 @@ class ResNet(ClassifierNet):
         norm_layer: str | NormLayer = "batchnorm2d",
         act_layer: str | ActLayer = nn.ReLU,
     ) -> None:
-        super().__init__()
-        if not isinstance(widths, Sequence) or not widths:
-            raise ValueError(f"widths must be a sequence of at least one number, got {widths!r}")
-        widths = tuple(integer("each of widths", width, minimum=1) for width in widths)
+        super().__init__(in_chans)
+        widths = checked_widths(widths)
         graph = StageGraph(_stage_layers(depth, len(widths), bottleneck), aggregation, base)
-        drop_rate = fraction("drop_rate", drop_rate)
-        drop_path_rate = fraction("drop_path_rate", drop_path_rate)
-        norm_layer = norm_layer_of(norm_layer)
-        act_layer = act_layer_of(act_layer)
-        drop_path_rates = iter(rising(drop_path_rate, graph.num_layers * len(widths)))
+        norm_layer, act_layer = get_norm_layer(norm_layer), get_act_layer(act_layer)
 
-        self.in_chans = integer("in_chans", in_chans, minimum=1)
-        self.stem = CifarStem(self.in_chans, STEM_CHANNELS)
-        self.stages = nn.ModuleList()
-        self.feature_info: list[dict[str, Any]] = []
         channels = STEM_CHANNELS
+        self.stem = CifarStem(self.in_chans, channels)
+        self.stages = nn.ModuleList()
         for index, width in enumerate(widths):
             stride = 1 if index == 0 else 2
-            stage = _stage(graph, channels, width, bottleneck, stride, drop_path_rates, norm_layer, act_layer)
+            stage = _stage(graph, channels, width, bottleneck, stride, norm_layer, act_layer)
             self.stages.append(stage)
             channels = stage.out_channels
-            self.feature_info.append(
-                {"num_chs": channels, "reduction": 2**index, "module": f"stages.{index}"}
-            )
-        self.num_features = channels
+            self.add_feature_info(f"stages.{index}", channels, reduction=2**index)
+        set_drop_path(self, drop_path_rate)
+
         self.norm = norm_layer(channels)
         self.act = act_layer()
-        self.head = ClassifierHead(channels, num_classes, global_pool, drop_rate)
-        self.apply(initialise_convolution)
-        self.pretrained_cfg: dict[str, Any] = {}
+        self.add_head(channels, num_classes, global_pool, drop_rate)
 
     def parts(self) -> list[str]:
         """Return ``stem, stages.0, stages.1, ..., norm, act, head``."""
         return ["stem", *(f"stages.{index}" for index in range(len(self.stages))), "norm", "act", "head"]
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """Return regular expressions that put every parameter in one group, as timm's layer decay wants.
+        """Return regular expressions that put every parameter in one group, for timm's layer-wise decay.
 
         Args:
-            coarse: a group for each stage instead of one for each layer.
+            coarse: one group for each stage instead of one for each layer.
         """
         layers = [(r"^stages\.(\d+)\.layers\.(\d+)", None), (r"^(?:norm|act)", (AFTER_EVERY_LAYER,))]
         return {"stem": r"^stem", "blocks": r"^stages\.(\d+)" if coarse else layers}
 
     def forward_stem(self, x: Tensor) -> Tensor:
-        """Return what the first stage receives, ``(N, 16, H, W)``."""
+        """Return the first stage's input, ``(N, 16, H, W)``."""
         return self.stem(x)
 
     def forward_stage(self, index: int, x: Tensor) -> Tensor:
-        """Return the feature map of stage ``index``, of the map before it."""
+        """Return the feature map of stage ``index``, computed from the map before it."""
         return self.stages[index](x)
 
     def forward_final(self, x: Tensor) -> Tensor:
-        """Return the last feature map after the final norm and ReLU, ``(N, num_features, H / r, W / r)``.
+        """Return the last map after the final norm and activation, ``(N, num_features, H / r, W / r)``.
 
-        ``r`` is 4 for three stages; each halving rounds up.
+        ``r`` is 4 for three stages. Each stage from the second on halves height and width, rounding up.
         """
         return self.act(self.norm(x))
 
@@ -216,30 +217,24 @@ def _stage(
     width: int,
     bottleneck: bool,
     stride: int,
-    drop_path_rates: Iterator[float],
     norm_layer: NormLayer,
     act_layer: ActLayer,
 ) -> Stage:
-    """Return a stage of branches; where it changes the shape of its input, with a projection."""
+    """Return a stage of residual branches, with a projection where the shape of its input changes."""
     out_channels = EXPANSION * width if bottleneck else width
-    first_layer = None
-    if stride != 1 or out_channels != in_channels:
-        rate = next(drop_path_rates)
-        first_layer = ProjectedBranch(in_channels, width, bottleneck, stride, rate, norm_layer, act_layer)
-    return Stage(
-        graph,
-        "sum",
-        in_channels=out_channels,
-        width=out_channels,
-        make_layer=lambda channels: ResidualBranch(
-            channels, width, bottleneck, 1, next(drop_path_rates), norm_layer, act_layer
-        ),
-        first_layer=first_layer,
-    )
+    projected = stride != 1 or out_channels != in_channels
+
+    def make_branch(layer: int, channels: int) -> ResidualBranch:
+        if projected and layer == 1:
+            return ProjectedBranch(in_channels, width, bottleneck, stride, norm_layer, act_layer)
+        return ResidualBranch(channels, width, bottleneck, norm_layer=norm_layer, act_layer=act_layer)
+
+    stage_class = ProjectedStage if projected else Stage
+    return stage_class(graph, "sum", out_channels, out_channels, make_branch)
 
 
 def _stage_layers(depth: int, num_stages: int, bottleneck: bool) -> int:
-    """Return how many layers each stage has."""
+    """Return the number of layers in each stage."""
     depth = integer("depth", depth, minimum=1)
     unit = num_stages * (3 if bottleneck else 2)
     layers, rest = divmod(depth - 2, unit)

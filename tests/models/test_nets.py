@@ -279,7 +279,7 @@ def test_output_j_reaches_layer_i_directly_exactly_when_the_rule_says_so(rule, b
         merge,
         in_channels=4,
         width=4,
-        make_layer=lambda channels: PreActivationLayer(channels, 4, bottleneck=False),
+        make_layer=lambda _, channels: PreActivationLayer(channels, 4, bottleneck=False),
     )
     # Each layer's output is replaced by a tensor of its own, so that what arrives has come directly.
     outputs = [images(2, 4, 5, 5).add(number).requires_grad_() for number in range(num_layers + 1)]
@@ -839,7 +839,7 @@ def test_what_is_not_an_integer_is_a_type_error_that_names_it_and_the_value(argu
 
 
 def test_a_stage_refuses_to_sum_outputs_of_different_widths():
-    def make_layer(channels):
+    def make_layer(number, channels):
         return PreActivationLayer(channels, 4, bottleneck=False)
 
     with pytest.raises(ValueError, match=r"merge='sum' .* in_channels=5, width=4"):

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from sparsenet_models import ResNet, StageGraph, create_model, get_pretrained_cfg
-from sparsenet_models.layers.stage import Stage
+from sparsenet_models.models.resnet import ProjectedStage
 
 COUNTS = {
     "resnet_20": 272_282,
@@ -185,7 +185,7 @@ def test_the_running_sum_gives_the_same_bits_for_one_addition_a_layer(arguments)
 
 @settings(deadline=None, max_examples=25)
 @given(layers=st.integers(1, 12), rule=st.sampled_from(["dense", "sparse"]), base=st.integers(2, 4))
-def test_a_stage_with_a_first_layer_of_its_own_sums_what_the_rule_names(layers, rule, base):
+def test_a_projected_stage_sums_what_the_rule_names_from_output_0_of_its_first_layer(layers, rule, base):
     class Pair(nn.Module):
         def forward(self, x):
             return x[:, :1] * 10, x[:, :1] * 100
@@ -194,7 +194,9 @@ def test_a_stage_with_a_first_layer_of_its_own_sums_what_the_rule_names(layers, 
         def forward(self, x):
             return 2 * x
 
-    stage = Stage(StageGraph(layers, rule, base), "sum", 1, 1, lambda channels: Double(), Pair())
+    stage = ProjectedStage(
+        StageGraph(layers, rule, base), "sum", 1, 1, lambda layer, _: Pair() if layer == 1 else Double()
+    )
     x = torch.ones(1, 3, 1, 1, dtype=torch.float64)
     outputs = [10, 100]
     for layer in range(2, layers + 1):

@@ -1,0 +1,86 @@
+"""The head: global pooling, dropout and the classifier."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ..common.arguments import fraction, integer
+
+POOL_TYPES = ("avg", "max", "avgmax", "catavgmax", "")
+"""timm's names for pooling: mean, maximum, the mean of both, both side by side, no pooling."""
+
+
+def global_pool_2d(x: Tensor, pool_type: str) -> Tensor:
+    """Pool ``(N, C, H, W)`` to ``(N, C)``, ``(N, 2C)`` for "catavgmax"; "" returns ``x``."""
+    if pool_type == "":
+        return x
+    if pool_type == "avg":
+        return x.mean((2, 3))
+    if pool_type == "max":
+        return x.amax((2, 3))
+    average, maximum = x.mean((2, 3)), x.amax((2, 3))
+    if pool_type == "avgmax":
+        return 0.5 * (average + maximum)
+    return torch.cat((average, maximum), dim=1)
+
+
+class ClassifierHead(nn.Module):
+    """Global pool, dropout, linear: ``(N, in_features, H, W) -> (N, num_classes)``.
+
+    With ``num_classes=0`` there is no linear layer. The head then returns the pooled features
+    ``(N, hidden_size)``, or with ``global_pool=""`` the feature map.
+
+    Args:
+        in_features: channels that the head receives.
+        num_classes: number of classes, 0 for none.
+        global_pool: one of ``POOL_TYPES``.
+        drop_rate: share of the pooled features dropped in training, in [0, 1).
+
+    Raises:
+        TypeError: ``num_classes`` is not an integer, or ``drop_rate`` not a number.
+        ValueError: an argument is out of range, or ``global_pool`` is "" although there are classes.
+    """
+
+    def __init__(
+        self, in_features: int, num_classes: int, global_pool: str = "avg", drop_rate: float = 0.0
+    ) -> None:
+        super().__init__()
+        self.in_features = in_features
+        self.drop = nn.Dropout(fraction("drop_rate", drop_rate))
+        self.global_pool = global_pool
+        self.reset(num_classes)
+
+    @property
+    def hidden_size(self) -> int:
+        """Width of the pooled features."""
+        return self.in_features * (2 if self.global_pool == "catavgmax" else 1)
+
+    def reset(
+        self,
+        num_classes: int,
+        global_pool: str | None = None,
+        device: torch.device | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        """Replace the linear layer; ``global_pool=None`` keeps the pooling.
+
+        Raises:
+            TypeError: ``num_classes`` is not an integer.
+            ValueError: as the class; the head is then unchanged.
+        """
+        classes = integer("num_classes", num_classes, minimum=0)
+        pool = self.global_pool if global_pool is None else global_pool
+        if pool not in POOL_TYPES:
+            raise ValueError(f"global_pool must be one of {POOL_TYPES}, got {pool!r}")
+        if pool == "" and classes > 0:
+            raise ValueError(f"global_pool='' needs num_classes=0, got num_classes={classes}")
+        self.num_classes, self.global_pool = classes, pool
+        self.fc: nn.Module = nn.Identity()
+        if classes > 0:
+            self.fc = nn.Linear(self.hidden_size, classes, device=device, dtype=dtype)
+            nn.init.zeros_(self.fc.bias)
+
+    def forward(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        x = self.drop(global_pool_2d(x, self.global_pool))
+        return x if pre_logits else self.fc(x)

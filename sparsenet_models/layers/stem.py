@@ -1,0 +1,51 @@
+"""The stems: what a net does with the images before its first stage."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .norms import ActLayer, NormLayer
+
+
+class CifarStem(nn.Module):
+    """One 3x3 convolution: ``(N, in_chans, H, W) -> (N, out_channels, H, W)``; no norm, no activation."""
+
+    reduction = 1
+
+    def __init__(
+        self,
+        in_chans: int,
+        out_channels: int,
+        norm_layer: NormLayer = nn.BatchNorm2d,
+        act_layer: ActLayer = nn.ReLU,
+    ) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(in_chans, out_channels, kernel_size=3, padding=1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(x)
+
+
+class ImageNetStem(nn.Module):
+    """conv7x7/2-BN-ReLU-max pool 3x3/2: ``(N, in_chans, H, W) -> (N, out_channels, H / 4, W / 4)``."""
+
+    reduction = 4
+
+    def __init__(
+        self,
+        in_chans: int,
+        out_channels: int,
+        norm_layer: NormLayer = nn.BatchNorm2d,
+        act_layer: ActLayer = nn.ReLU,
+    ) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(in_chans, out_channels, 7, stride=2, padding=3, bias=False)
+        self.norm = norm_layer(out_channels)
+        self.act = act_layer()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.max_pool2d(self.act(self.norm(self.conv(x))), kernel_size=3, stride=2, padding=1)
+
+
+STEMS: dict[str, type[CifarStem | ImageNetStem]] = {"cifar": CifarStem, "imagenet": ImageNetStem}
