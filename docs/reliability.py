@@ -1,6 +1,6 @@
 """Write `docs/reliability.md` from a run of the tests of faults: `python docs/reliability.py`.
 
-The tests record what a user sees and what is left on disk; nothing in the tables is typed by hand.
+The tests record what a user sees and what is left on disk.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from pathlib import Path
 REPOSITORY = Path(__file__).parent.parent
 TESTS = ("tests/pretrained", "tests/test_create_model.py", "tests/integrations/test_convert.py")
 
-HEAD = """# What goes wrong with weights, and what you see
+HEAD = """# Errors of weights, and what they look like
 
-No weights are loaded half: on any error the net in hand keeps every byte, and what `create_model` was
-building is never returned. Nor are files: what arrives is renamed into place when it is whole, and checked at
-every load against the sha256 (weights) or git hash (small files) under which the Hub keeps it.
+Weights are loaded whole or not at all: on any error a net that exists keeps all its values, and
+`create_model` returns none. A fetched file gets its name only when it is complete, and each load checks it
+against the sha256 (weights) or git hash (small files) that the Hub has for it.
 
-`python docs/reliability.py` wrote this page from a run of the tests that it names, slow ones too; they drive
-the real huggingface_hub client against a server on loopback, kill real processes, and fill a real file
-system. `DIR` is the test's folder, and the server's address is shown as the Hub's.
+`python docs/reliability.py` writes this page from a run of the tests that it names, including slow ones.
+They run the real huggingface_hub client against a local server, kill real processes, and fill a real file
+system. `DIR` is the folder of the test, and the address of the server is replaced by that of the Hub.
 
 | fault | what the user sees | what is left on disk | test |
 | --- | --- | --- | --- |
@@ -32,11 +32,12 @@ system. `DIR` is the test's folder, and the server's address is shown as the Hub
 MUTATIONS = """
 ## Damaged files at random
 
-Hypothesis damages weight files and configurations. Each was either refused in one line with the file's name,
-the net in hand unchanged, or loaded with exactly the numbers that a second, independent reading of its bytes
-finds. None crashed, took 10 s of CPU time or loaded in part.
+Hypothesis damages weight files and configurations. Each file was either refused with a message of one line
+that names it, and the net was unchanged, or it was loaded with exactly the values that a second,
+independent reader finds in its bytes. None made the process crash, took 10 s of CPU time, or was loaded in
+part.
 
-| what was damaged | tried | refused | loaded as they say | test |
+| damaged part | tried | refused | loaded correctly | test |
 | --- | --- | --- | --- | --- |
 """
 

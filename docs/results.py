@@ -14,7 +14,7 @@ DOCS = Path(__file__).parent
 
 ZOO = ("bc_100_k24", "bc_100_k16_32_64", "bc_40_k12", "bc_100_k12", "40_k24")
 GOALS = (
-    # net, data, error that must be reached on 2 CPU cores (None: only with a GPU), must and goal with a GPU
+    # net, data, error to reach on 2 CPU cores (None: only with a GPU), error to reach and goal with a GPU
     ("sparsenet_bc_40_k12", "cifar10", 10.5, 8.0, 6.9),
     ("sparsenet_bc_40_k12", "cifar100", 39.0, 32.5, 30.0),
     ("sparsenet_bc_100_k12", "cifar10", None, 6.0, 5.3),
@@ -33,7 +33,7 @@ def main() -> None:
 
 
 def finished_runs() -> list[dict[str, Any]]:
-    """Return what ``training.release`` told of each run, and which net, tag and folder it is of."""
+    """Return each run's ``result.json``, with its net, tag and folder as ``net``, ``tag`` and ``run``."""
     return [
         json.loads(path.read_text(encoding="utf-8"))
         | {"net": path.parts[-3].partition(".")[0], "tag": path.parts[-3].partition(".")[2]}
@@ -43,37 +43,41 @@ def finished_runs() -> list[dict[str, Any]]:
 
 
 def page(runs: list[dict[str, Any]]) -> str:
-    """Return the page; ``runs`` are those of ``finished_runs``."""
+    """Return the text of the page; ``runs`` as ``finished_runs`` returns them."""
     parts = [
         "# Results",
-        "Written by `python docs/results.py` from the results of the runs (`docs/runs/*/*/result.json`) and "
-        "`sparsenet_models/published.py`. Errors are top-1 in percent on all 10,000 test images: last epoch, "
-        "single view, trained on all 50,000 training images, nothing chosen on the test set.",
+        "`python docs/results.py` writes this page from the results of the runs "
+        "(`docs/runs/*/*/result.json`) and the published results "
+        "(`sparsenet_models/analysis/published.py`). Errors are top-1 in percent on all 10,000 test "
+        "images, single view, after the last epoch. All 50,000 training images were used, and no option "
+        "was chosen by its error on the test images.",
         "## Every finished run",
-        "The bad ones too. `sparsenet list --pretrained` lists those whose weights are bundled; "
-        "[runs](runs/README.md) tells their stories. Epochs a + b: the run of b epochs began with weights "
-        "that had seen a; the minutes are of the b.",
+        "All runs are listed, also those whose weights are not used. `sparsenet list --pretrained` lists "
+        "the bundled weights, and [runs](runs/README.md) describes the runs. Epochs a + b: a run of b "
+        "epochs that began with weights trained for a epochs; the minutes are those of the b epochs.",
         table(
             ("net", "data", "error", "parameters", "multiply-adds", "epochs", "minutes", "machine", "log"),
             [finished(run) for run in runs],
         ),
         spread(runs),
         "## Goals",
-        "What the project set itself, on 2 CPU cores and with a GPU. Ours are the weights that are bundled, "
-        "and where their recipe was run with several seeds, the mean of these.",
+        'The errors that this project wants to reach, on 2 CPU cores and with a GPU. The column "ours" has '
+        "the error of the bundled weights, or the mean over seeds if their recipe was run with several.",
         table(
             ("net", "data", "ours", "2 cores: must", "met", "GPU: must", "GPU: goal"),
             [goal(*row, runs) for row in GOALS],
         ),
-        "Still to be trained: " + still_open(runs) + ".",
+        "Still to be trained: " + missing_weights(runs) + ".",
         "## Published figures",
-        "The paper trains 300 epochs of batch 64, rate 0.1 divided by 10 after 150 and 225, weight decay "
-        "1e-4, crops and flips (`--recipe original`); its nets have a stem of 2k channels, ours of k. The "
-        "course project trains 7 to 70 epochs of batch 32 at a constant rate of 0.1 without augmentation or "
-        "weight decay. Ours are trained for as many epochs as the first table says, most of them on smaller "
-        "images, with a rate that falls linearly. Parameters are counted here, for 100 classes. The paper's "
-        "sparsenet_bc_100_k24 has 22.12 in its code's README and is quoted elsewhere with 22.71.",
-        "Ours beside them are the bundled weights, of the same net with its usual stem.",
+        "The paper trains for 300 epochs with batches of 64, a learning rate of 0.1 that is divided by 10 "
+        "after epochs 150 and 225, weight decay 1e-4, random crops and flips (`--recipe original`). Its "
+        "nets have a stem of 2k channels, ours of k. The course project trains for 7 to 70 epochs with "
+        "batches of 32 and a constant learning rate of 0.1, without augmentation or weight decay. Our nets "
+        "are trained for the epochs of the first table, most of them on smaller images, with a learning "
+        "rate that falls linearly. Parameters are counted with this library, for 100 classes. For "
+        "sparsenet_bc_100_k24 on CIFAR-100, the README of the paper's code has 22.12; other papers quote "
+        "22.71.",
+        'The columns "ours" have the errors of the bundled weights of the same net with its default stem.',
         table(
             ("who", "net", "parameters", "CIFAR-10", "ours", "CIFAR-100", "ours"),
             published(runs),
@@ -106,7 +110,7 @@ def finished(run: dict[str, Any]) -> tuple[str, ...]:
 
 
 def spread(runs: list[dict[str, Any]]) -> str:
-    """Return the mean and the spread of every recipe that was run with several seeds."""
+    """Return a table of the mean and standard deviation of each recipe that was run with several seeds."""
     groups: dict[tuple[str, ...], list[float]] = {}
     for run in runs:
         key = (run["net"], run["tag"], json.dumps(without_seed(run["recipe"]), sort_keys=True))
@@ -117,44 +121,49 @@ def spread(runs: list[dict[str, Any]]) -> str:
         if len(errors) > 1
     ]
     if not rows:
-        return "No recipe has been run with a second seed so far, so no spread is known."
+        return "No recipe has been run with more than one seed yet, so there is no spread to report."
     return table(("weights", "seeds", "error, mean ± standard deviation"), rows)
 
 
 def goal(
     net: str, data: str, cpu_must: float | None, must: float, aim: float, runs: list[dict[str, Any]]
 ) -> tuple[str, ...]:
-    found = our_error(net, data, runs)
+    ours = our_error(net, data, runs)
     met = "" if cpu_must is None else "no run yet"
-    if cpu_must is not None and found is not None:
-        met = "yes" if found <= cpu_must else f"no, by {found - cpu_must:.2f}"
-    ours = "" if found is None else f"{found:.2f}"
-    return (net, data, ours, "" if cpu_must is None else f"{cpu_must}", met, f"{must}", f"{aim}")
+    if cpu_must is not None and ours is not None:
+        met = "yes" if ours <= cpu_must else f"no, by {ours - cpu_must:.2f}"
+    return (net, data, percent(ours), "" if cpu_must is None else f"{cpu_must}", met, f"{must}", f"{aim}")
 
 
 def our_error(net: str, tag: str, runs: list[dict[str, Any]]) -> float | None:
-    """Return the error of the bundled weights, as the mean over all seeds of their recipe."""
-    bundled = get_pretrained_cfg(f"{net}.{tag}").recipe
-    if bundled is None:
+    """Return the error in percent of the bundled weights, as the mean over all seeds of their recipe."""
+    recipe = get_pretrained_cfg(f"{net}.{tag}").recipe
+    if recipe is None:
         return None
-    own = [run for run in runs if (run["net"], run["tag"]) == (net, tag)]
-    errors = [error(run) for run in own if without_seed(run["recipe"]) == without_seed(bundled)]
-    return statistics.mean(errors)
+    return statistics.mean(
+        error(run)
+        for run in runs
+        if (run["net"], run["tag"]) == (net, tag) and without_seed(run["recipe"]) == without_seed(recipe)
+    )
+
+
+def percent(error: float | None) -> str:
+    return "" if error is None else f"{error:.2f}"
 
 
 def without_seed(recipe: str) -> dict[str, Any]:
     return {key: value for key, value in json.loads(recipe).items() if key != "seed"}
 
 
-def still_open(runs: list[dict[str, Any]]) -> str:
+def missing_weights(runs: list[dict[str, Any]]) -> str:
     done = {(run["net"], run["tag"]) for run in runs}
     both = ("cifar10", "cifar100")
-    wanted = [(f"sparsenet_{size}", data) for size in ZOO for data in both]
-    wanted += [("densenet_bc_40_k12", data) for data in both]
-    wanted += [(net, "cifar10") for net in ("sparse_resnet_20", "resnet_20")]
-    wanted += [(f"sparsenet_{size}", f"{data}_kd") for size in ZOO for data in both]
-    wanted += [(f"densenet_{size}", data) for size in ZOO for data in both if size != "bc_40_k12"]
-    return ", ".join(f"{net}.{tag}" for net, tag in wanted if (net, tag) not in done)
+    planned = [(f"sparsenet_{size}", data) for size in ZOO for data in both]
+    planned += [("densenet_bc_40_k12", data) for data in both]
+    planned += [(net, "cifar10") for net in ("sparse_resnet_20", "resnet_20")]
+    planned += [(f"sparsenet_{size}", f"{data}_kd") for size in ZOO for data in both]
+    planned += [(f"densenet_{size}", data) for size in ZOO for data in both if size != "bc_40_k12"]
+    return ", ".join(f"{net}.{tag}" for net, tag in planned if (net, tag) not in done)
 
 
 def published(runs: list[dict[str, Any]]) -> list[tuple[str, ...]]:
@@ -166,7 +175,7 @@ def published(runs: list[dict[str, Any]]) -> list[tuple[str, ...]]:
         errors = []
         for tag, value in (("cifar10", result.cifar10), ("cifar100", result.cifar100)):
             ours = our_error(result.model, tag, runs)
-            errors += ["" if value is None else f"{value}", "" if ours is None else f"{ours:.2f}"]
+            errors += ["" if value is None else f"{value}", percent(ours)]
         rows.append((result.source, result.model + arguments, f"{parameters:,}", *errors))
     return rows
 
