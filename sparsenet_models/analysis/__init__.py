@@ -1,10 +1,46 @@
-"""What rules and nets cost, counted and drawn; the rules need no torch. No net is trained here."""
+"""What rules and nets cost, counted and drawn; a rule needs no torch. No net is trained here."""
 
 from typing import TYPE_CHECKING
 
 from ..common.lazy import lazy_exports
 
 if TYPE_CHECKING:
+    from .costs import stage_costs as stage_costs
+    from .fractal import fractal_costs as fractal_costs
+    from .fractal import fractal_graph as fractal_graph
+    from .graphs import graph_figures as graph_figures
+    from .growth import growth_curves as growth_curves
+    from .link_weights import weight_maps as weight_maps
+    from .nets import analyze_model as analyze_model
+    from .plot import plot_accuracy as plot_accuracy
+    from .plot import plot_confusion as plot_confusion
+    from .plot import plot_curves as plot_curves
+    from .plot import plot_growth as plot_growth
+    from .plot import plot_pattern as plot_pattern
+    from .plot import plot_weights as plot_weights
+    from .published import PUBLISHED as PUBLISHED
+    from .rules import RULES as RULES
     from .rules import analyze_rule as analyze_rule
+    from .table import analyze as analyze
 
-__getattr__, __dir__ = lazy_exports(__name__, {"analyze_rule": "rules"})
+_HOMES = {
+    "PUBLISHED": "published",
+    "RULES": "rules",
+    "analyze": "table",
+    "analyze_model": "nets",
+    "analyze_rule": "rules",
+    "fractal_costs": "fractal",
+    "fractal_graph": "fractal",
+    "graph_figures": "graphs",
+    "growth_curves": "growth",
+    "plot_accuracy": "plot",
+    "plot_confusion": "plot",
+    "plot_curves": "plot",
+    "plot_growth": "plot",
+    "plot_pattern": "plot",
+    "plot_weights": "plot",
+    "stage_costs": "costs",
+    "weight_maps": "link_weights",
+}
+
+__getattr__, __dir__ = lazy_exports(__name__, _HOMES)

@@ -1,4 +1,4 @@
-"""What a whole net costs: its modules counted, its run on the meta device followed; no arithmetic is done."""
+"""What a whole net costs, from one run on the meta device: shapes are computed, values are not."""
 
 from __future__ import annotations
 
@@ -16,26 +16,21 @@ from ..common.arguments import integer
 from ..factory import create_model
 from ..layers.stage import Stage
 from ..models.fractalnet import Column, FractalBlock
+from ..models.resnet import ProjectedStage
 from ..pretrained.load import unwrap_model
-from .rules import (
-    Analysis,
-    Costs,
-    GraphFigures,
-    combined,
-    fractal_figures,
-    graph_figures,
-    live_in_fractal,
-    live_in_stage,
-)
+from .costs import Costs, live_in_stage
+from .fractal import fractal_figures, live_in_fractal
+from .graphs import GraphFigures, combined, graph_figures
+from .rules import Analysis
 
 Block = Stage | FractalBlock | Column
 
 BATCH = 2
-"""Batch norm wants more than one image; what scales with the batch is divided by it."""
+"""Batch norm in train mode needs more than one image. Counts are divided by it, to be for one image."""
 
 
 class Call(NamedTuple):
-    """One run of a module: sizes are numbers for one image."""
+    """One run of a module: sizes of input and output, and multiply-adds, all for one image."""
 
     module: nn.Module
     entering: int
@@ -49,12 +44,14 @@ def analyze_model(model: str | nn.Module, input_size: tuple[int, int, int] | Non
     >>> analyze_model("sparsenet_bc_100_k24").costs.macs
 
     Args:
-        model: a model's name, or a net; a net is copied to the meta device, not run.
-        input_size: channels, height and width of the image; default the net's own.
+        model: a model's name, or a net, of which a copy is analysed.
+        input_size: channels, height and width of the image; default: ``input_size`` of the net's
+            ``pretrained_cfg``, or 32x32 pixels.
 
     Raises:
-        TypeError: ``model`` is neither a name nor a net, or ``input_size`` is no three integers.
-        ValueError: an unknown name, a net without stages or fractal blocks, or a size that it does not take.
+        TypeError: ``model`` is neither a name nor a net, or ``input_size`` is not three integers.
+        ValueError: the name is unknown, the net has neither stages nor fractal blocks, or it does not take
+            images of that size.
     """
     if isinstance(model, str):
         name, net = model, create_model(model, device="meta")
@@ -66,13 +63,13 @@ def analyze_model(model: str | nn.Module, input_size: tuple[int, int, int] | Non
     blocks = [module for module in net.modules() if isinstance(module, (Stage, FractalBlock, Column))]
     if not blocks:
         raise ValueError(f"{name} has neither stages nor fractal blocks to analyse")
-    # Neither dropout nor drop-path may leave anything out; what is kept is the same in both modes.
+    # In train mode drop-path could skip layers. Autograd keeps the same tensors in both modes.
     net.eval()
-    calls, kept = _traced(net, _input_size(name, net, input_size))
+    calls, kept = _trace(net, _input_size(name, net, input_size))
     weighted = [call for call in calls.values() if isinstance(call.module, (nn.Conv2d, nn.Linear))]
     convolutions = [call for call in weighted if isinstance(call.module, nn.Conv2d)]
-    within = {part for block in blocks for part in block.modules()}
-    outside = [c.entering + c.leaving for c in weighted if c.module not in within]
+    in_blocks = {module for block in blocks for module in block.modules()}
+    outside = [call.entering + call.leaving for call in weighted if call.module not in in_blocks]
     costs = Costs(
         parameters=sum(parameter.numel() for parameter in net.parameters()),
         macs=sum(call.macs for call in weighted),
@@ -80,32 +77,33 @@ def analyze_model(model: str | nn.Module, input_size: tuple[int, int, int] | Non
         kept=kept,
         live=max([*outside, *(_live(block, calls) for block in blocks)]),
     )
-    return Analysis(
-        name, _depth(net, blocks, weighted), combined([_figures(block) for block in blocks]), costs
-    )
+    figures = combined([_figures(block) for block in blocks])
+    return Analysis(name, _depth(net, blocks, weighted), figures, costs)
 
 
-def _input_size(name: str, net: nn.Module, asked: tuple[int, int, int] | None) -> tuple[int, int, int]:
+def _input_size(name: str, net: nn.Module, input_size: tuple[int, int, int] | None) -> tuple[int, int, int]:
     """Return the channels, height and width to analyse a net at."""
-    known: dict[str, Any] = getattr(net, "pretrained_cfg", None) or {}
-    channels = getattr(getattr(net, "net", net), "in_chans", 3)  # a feature net holds the net that has them
-    if asked is None:
-        return known.get("input_size") or (channels, 32, 32)
-    if not isinstance(asked, Sequence) or len(asked) != 3:
-        raise TypeError(f"input_size must be channels, height and width, got {asked!r}")
-    found, height, width = (integer("each of input_size", number, minimum=1) for number in asked)
-    if found != channels:
-        raise ValueError(f"input_size must have the {channels} channels that {name} takes, got {asked!r}")
-    return found, height, width
+    cfg: dict[str, Any] = getattr(net, "pretrained_cfg", None) or {}
+    in_chans = getattr(getattr(net, "net", net), "in_chans", 3)  # a FeatureNet holds the net that has them
+    if input_size is None:
+        return cfg.get("input_size") or (in_chans, 32, 32)
+    if not isinstance(input_size, Sequence) or len(input_size) != 3:
+        raise TypeError(f"input_size must be channels, height and width, got {input_size!r}")
+    channels, height, width = (integer("each of input_size", size, minimum=1) for size in input_size)
+    if channels != in_chans:
+        raise ValueError(
+            f"input_size must have the {in_chans} channels that {name} takes, got {input_size!r}"
+        )
+    return channels, height, width
 
 
-def _traced(net: nn.Module, size: tuple[int, int, int]) -> tuple[dict[nn.Module, Call], int]:
-    """Run ``net`` on meta images; return every module's call and the numbers kept for the backward pass."""
+def _trace(net: nn.Module, size: tuple[int, int, int]) -> tuple[dict[nn.Module, Call], int]:
+    """Run ``net`` on meta images; return each module's call, and how much the backward pass keeps."""
     calls: dict[nn.Module, Call] = {}
 
-    def note(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor | Sequence[Tensor]) -> None:
-        made = [output] if isinstance(output, Tensor) else output
-        leaving = sum(tensor.numel() for tensor in made) // BATCH
+    def record(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor | Sequence[Tensor]) -> None:
+        outputs = [output] if isinstance(output, Tensor) else output
+        leaving = sum(tensor.numel() for tensor in outputs) // BATCH
         macs = 0
         if isinstance(module, nn.Conv2d):
             macs = leaving * module.in_channels // module.groups * math.prod(module.kernel_size)
@@ -122,7 +120,7 @@ def _traced(net: nn.Module, size: tuple[int, int, int]) -> tuple[dict[nn.Module,
             kept[storage] = tensor
         return tensor
 
-    handles = [module.register_forward_hook(note) for module in net.modules()]
+    handles = [module.register_forward_hook(record) for module in net.modules()]
     with torch.enable_grad(), saved_tensors_hooks(pack, lambda tensor: tensor):
         net(torch.empty(BATCH, *size, device="meta"))
     for handle in handles:
@@ -139,11 +137,11 @@ def _figures(block: Block) -> GraphFigures:
         return fractal_figures(len(block.columns))
     if isinstance(block, Column):
         return graph_figures(StageGraph(len(block), lambda layer: (layer - 1,)))
-    return graph_figures(_graph(block), running_sum=block.runs_sum)
+    return graph_figures(_graph(block), running_sum=block.running_sum)
 
 
 def _live(block: Block, calls: dict[nn.Module, Call]) -> int:
-    """Return the most numbers that a stage or block holds at once in inference."""
+    """Return the most that a stage or block holds at once in inference, for one image."""
     if isinstance(block, FractalBlock):
         return live_in_fractal(len(block.columns), calls[block].entering, calls[block].leaving)
     if isinstance(block, Column):
@@ -151,7 +149,7 @@ def _live(block: Block, calls: dict[nn.Module, Call]) -> int:
     layers = [calls[layer] for layer in block.layers]
     first = calls[block].entering
     outputs = [first, *(call.leaving for call in layers)]
-    if block.makes_output_0:
+    if isinstance(block, ProjectedStage):
         outputs[:2] = [layers[0].leaving // 2] * 2
     return live_in_stage(
         _graph(block),
@@ -161,15 +159,15 @@ def _live(block: Block, calls: dict[nn.Module, Call]) -> int:
             [(calls[m].entering, calls[m].leaving) for m in layer.modules() if isinstance(m, nn.Conv2d)]
             for layer in block.layers
         ],
-        running_sum=block.runs_sum,
+        running_sum=block.running_sum,
     )
 
 
 def _depth(net: nn.Module, blocks: list[Block], weighted: list[Call]) -> int:
-    """Return the convolutions and linear layers on the longest way through the net, without projections."""
+    """Return how many convolutions and linear layers the longest way has, without projections."""
     projections = {getattr(module, "projection", None) for module in net.modules()}
     depth = sum(call.module not in projections for call in weighted)
     for block in blocks:
         if isinstance(block, FractalBlock):
-            depth -= 2 ** (len(block.columns) - 1) - 1  # the convolutions of all columns but the deepest
+            depth -= 2 ** (len(block.columns) - 1) - 1  # only the deepest column counts
     return depth

@@ -17,20 +17,11 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
 from sparsenet_models import DenseNet, FractalNet, ResNet, SparseNet, StageGraph, create_model, list_models
-from sparsenet_models.analysis.analyze import analyze
-from sparsenet_models.analysis.nets import analyze_model
-from sparsenet_models.analysis.rules import (
-    GROWTH_DEPTHS,
-    Costs,
-    analyze_rule,
-    fit_growth,
-    fractal_costs,
-    fractal_figures,
-    fractal_graph,
-    graph_figures,
-    growth_curves,
-    stage_costs,
-)
+from sparsenet_models.analysis import analyze, analyze_model, analyze_rule
+from sparsenet_models.analysis.costs import Costs, stage_costs
+from sparsenet_models.analysis.fractal import fractal_costs, fractal_figures, fractal_graph
+from sparsenet_models.analysis.graphs import graph_figures
+from sparsenet_models.analysis.growth import GROWTH_DEPTHS, fit_growth, growth_curves
 from sparsenet_models.layers.blocks import PreActivationLayer
 from sparsenet_models.layers.stage import Stage
 from sparsenet_models.models.fractalnet import FractalBlock
@@ -289,7 +280,7 @@ def test_a_stages_formulas_agree_exactly_with_a_real_stage(drawn, rule, base, me
     width, in_channels = widths[0], widths[0] if merge == "sum" else widths[1]
     graph = StageGraph(depth, indices.__getitem__ if rule == "own" else rule, base)
 
-    def make(channels: int) -> nn.Module:
+    def make(_: int, channels: int) -> nn.Module:
         if layer == "residual":
             return ResidualBranch(channels, width, bottleneck=False)
         return PreActivationLayer(channels, width, layer == "bottleneck")
@@ -545,7 +536,7 @@ def test_the_growth_of_parameters_is_that_of_real_stages():
         ("DenseNet", "dense", "concat"),
     ):
         stage = Stage(
-            StageGraph(16, rule), merge, 3, 3, lambda channels: PreActivationLayer(channels, 3, False)
+            StageGraph(16, rule), merge, 3, 3, lambda _, channels: PreActivationLayer(channels, 3, False)
         )
         assert curves[family, "parameters"].values[0] == sum(p.numel() for p in stage.parameters())
     block = FractalBlock(3, 3, 5, 0.0)

@@ -10,7 +10,6 @@ import subprocess
 import sys
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -20,28 +19,33 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from support.repository import REPOSITORY
+from torch import nn
 
 from sparsenet_models import (
     DenseNet,
+    PretrainedCfg,
     ResNet,
     SparseNet,
     StageGraph,
     create_model,
     get_pretrained_cfg,
     list_pretrained,
+    register_model,
 )
-from sparsenet_models.analysis.nets import analyze_model
-from sparsenet_models.analysis.plot import (
-    _accuracy_points,
-    _labelled,
+from sparsenet_models.analysis import (
+    PUBLISHED,
+    analyze_model,
+    analyze_rule,
     plot_curves,
     plot_pattern,
     plot_weights,
     weight_maps,
 )
-from sparsenet_models.analysis.published import PUBLISHED
-from sparsenet_models.analysis.rules import GROWTH_DEPTHS, analyze_rule
+from sparsenet_models.analysis.accuracy import AccuracyPoint, accuracy_points, family_of, short_name
+from sparsenet_models.analysis.growth import GROWTH_DEPTHS
+from sparsenet_models.analysis.plot.pattern import numbered_outputs
 from sparsenet_models.cli import main
+from sparsenet_models.models.registry import temporary_registry
 from sparsenet_models.pretrained.weight_file import save_weights
 
 METRICS = REPOSITORY / "docs" / "runs" / "sparsenet_bc_40_k12.cifar10" / "seed0" / "metrics.csv"
@@ -105,10 +109,6 @@ def test_analyze_growth_prints_exponents_and_residuals():
     assert found["SparseNet", "links"]["law"] == "N log N"
     assert found["DenseNet", "parameters"]["exponent"] == pytest.approx(2, abs=0.02)
     assert all(row["residual"] < 0.012 for row in rows)
-    text = run("analyze", "--growth").stdout
-    assert "exponent" in text
-    assert "residual" in text
-    assert len(text.splitlines()) == len(rows) + 1
 
 
 @pytest.mark.parametrize(
@@ -197,7 +197,7 @@ def test_a_pattern_of_any_depth_is_drawn(tmp_path, depth):
 
 @given(st.integers(1, 128), st.sampled_from(["sparse", "dense"]), st.integers(2, 5))
 def test_the_numbers_under_a_pattern_have_its_ends_and_keep_their_distance(depth, rule, base):
-    labels = _labelled(StageGraph(depth, rule, base))
+    labels = numbered_outputs(StageGraph(depth, rule, base))
     assert {0, depth} <= set(labels)
     assert labels == sorted(labels)
     if len(labels) > 3:
@@ -265,8 +265,8 @@ def test_without_matplotlib_a_picture_fails_and_says_what_to_install(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def points() -> list[dict[str, Any]]:
-    return _accuracy_points()
+def points() -> list[AccuracyPoint]:
+    return accuracy_points()
 
 
 def test_a_picture_that_cannot_be_written_leaves_the_old_one(tmp_path):
@@ -299,29 +299,79 @@ def test_two_weights_of_one_net_are_both_drawn(tmp_path, monkeypatch):
     assert list(drawn) == [f"sparsenet_bc_40_k12\n({file})" for file in files]
 
 
+def user_net(**kwargs) -> SparseNet:
+    return SparseNet(depth=10, growth_rate=4, aggregation=lambda layer: (layer - 1,), **kwargs)
+
+
+def user_module(**kwargs) -> nn.Module:
+    return nn.Conv2d(3, 10, 1)
+
+
+def sparsenet121(**kwargs) -> SparseNet:
+    return SparseNet(layers=(1, 2), growth_rate=4, stem="imagenet", **kwargs)
+
+
+def test_nets_of_imagenet_and_of_users_are_drawn_with_their_family(monkeypatch):
+    cfgs = {"cifar10": PretrainedCfg(file="a.safetensors", top1=75.0, num_classes=10)}
+    with temporary_registry():
+        for build in (user_net, user_module, sparsenet121):
+            register_model(pretrained_cfgs=cfgs, override=True)(build)
+        names = [f"{name}.cifar10" for name in ("sparsenet121", "user_module", "user_net")]
+        assert [name for name in list_pretrained() if name in names] == names
+        monkeypatch.setattr("sparsenet_models.analysis.accuracy.list_pretrained", lambda: names)
+        monkeypatch.setattr("sparsenet_models.analysis.accuracy.PUBLISHED", ())
+        found = accuracy_points()
+    assert [(point.source, point.net, point.data, point.error) for point in found] == [
+        ("this library, SparseNet", "121", "CIFAR-10", 25.0),
+        ("this library, SparseNet", "user_net", "CIFAR-10", 25.0),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "family", "short"),
+    [
+        ("sparsenet121", "SparseNet", "121"),
+        ("sparsenet_bc_40_k12", "SparseNet", "bc_40_k12"),
+        ("densenet_40_k12", "DenseNet", "40_k12"),
+        ("resnet_20", "ResNet", "20"),
+        ("sparse_resnet_20", "sparse ResNet", "20"),
+        ("fractalnet_c2", "FractalNet", "c2"),
+    ],
+)
+def test_a_nets_family_is_that_of_its_class_and_rule(name, family, short):
+    net = create_model(name, device="meta")
+    assert family_of(net) == family
+    assert short_name(f"{name}.cifar10", family) == short
+
+
+def test_a_sparsenet_with_the_dense_rule_counts_as_a_densenet():
+    assert family_of(SparseNet(depth=10, growth_rate=4, aggregation="dense")) == "DenseNet"
+    assert family_of(nn.Conv2d(3, 4, 1)) is None
+
+
 @pytest.mark.slow
 def test_accuracy_has_a_point_for_each_published_error_and_each_weight(points):
     published = sum((result.cifar10 is not None) + (result.cifar100 is not None) for result in PUBLISHED)
-    ours = [point for point in points if point["source"].startswith("this library")]
+    ours = [point for point in points if point.source.startswith("this library")]
     assert len(points) == published + len(ours)
     known = [get_pretrained_cfg(name) for name in list_pretrained()]
     errors = sorted(100 - cfg.top1 for cfg in known if cfg.tag.split("_")[0] == "cifar10")
-    assert sorted(point["error"] for point in ours if point["data"] == "CIFAR-10") == errors
-    names = {point["net"] for point in points}
+    assert sorted(point.error for point in ours if point.data == "CIFAR-10") == errors
+    names = {point.net for point in points}
     assert {"bc_100_k16_32_64", "100_k16_32_64", "bc_250_k24", "bc_190_k40", "bc_40_k12", "20"} <= names
-    assert all(point["parameters"] > 1e5 and point["macs"] > 1e7 for point in points)
+    assert all(point.parameters > 1e5 and point.macs > 1e7 for point in points)
 
 
 @pytest.mark.slow
 def test_densenets_of_the_paper_have_its_parameters(points):
-    paper = {(p["data"], p["error"]): p["parameters"] for p in points if p["source"] == "DenseNet paper"}
+    paper = {(p.data, p.error): p.parameters for p in points if p.source == "DenseNet paper"}
     for error, million in ((4.51, 0.8), (3.62, 15.3), (3.46, 25.6)):
         assert round(paper["CIFAR-10", error] / 1e6, 1) == million
 
 
 @pytest.mark.slow
 def test_the_papers_nets_are_counted_with_its_stem_and_have_its_parameters(points):
-    paper = {(p["data"], p["error"]): p["parameters"] for p in points if p["source"] == "SparseNet paper"}
+    paper = {(p.data, p.error): p.parameters for p in points if p.source == "SparseNet paper"}
     for error, million in ((24.65, 0.76), (20.50, 5.65), (19.49, 7.22), (22.12, 1.46), (19.71, 4.38)):
         assert paper["CIFAR-100", error] / 1e6 == pytest.approx(million, rel=0.01)
 
@@ -412,7 +462,9 @@ NETS_OF_THE_PAGE = (
 def test_the_page_prints_what_the_command_prints(arguments):
     page = (REPOSITORY / "docs" / "analysis.md").read_text(encoding="utf-8")
     assert f"sparsenet analyze {' '.join(arguments)}\n" in page
-    for line in run("analyze", *arguments).stdout.splitlines():
+    lines = run("analyze", *arguments).stdout.splitlines()
+    assert len(lines) > len(arguments)
+    for line in lines:
         assert f"    {line}\n" in page
 
 

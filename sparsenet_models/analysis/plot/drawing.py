@@ -1,0 +1,60 @@
+"""What the pictures share: colours, an empty figure, the look of the axes, and the file."""
+
+from __future__ import annotations
+
+import io
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ...common.files import atomic_write
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+DARK, PALE = "#1a1a1a", "#b9c4cf"
+BLUE, ORANGE, GREEN, PINK, SKY = "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9"
+DPI = 130
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """Return an empty figure of so many inches.
+
+    Raises:
+        ImportError: matplotlib is missing.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError("pictures need matplotlib: pip install 'sparsenet-models[docs]'") from error
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def style_axes(axes: Axes) -> None:
+    """Draw a pale grid behind the curves, and no frame above and on the right."""
+    axes.grid(True, which="major", color="#d9d9d9", linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.tick_params(labelsize=13)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def tick_step(layers: int) -> int:
+    """Return the power of two that puts about eight ticks on an axis of layers."""
+    return max(1, 2 ** round(math.log2(max(1, layers / 8))))
+
+
+def write_figure(figure: Figure, path: str | Path) -> None:
+    """Write the figure in the format of the path's suffix, PNG without one.
+
+    Raises:
+        ValueError: matplotlib does not know the format.
+        OSError: the file cannot be written.
+    """
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"there is no folder {str(path.parent)!r} to write {path.name!r} into")
+    picture = io.BytesIO()
+    figure.savefig(picture, dpi=DPI, format=path.suffix.lstrip(".").lower() or "png")
+    with atomic_write(path) as (temporary,):
+        temporary.write_bytes(picture.getvalue())

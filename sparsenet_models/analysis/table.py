@@ -1,0 +1,49 @@
+"""The table that `sparsenet analyze` prints: rules at several depths, and models."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .rules import RULES, Analysis, analyze_rule
+
+
+def analyze(name: str, depths: Sequence[int]) -> list[Analysis]:
+    """Analyse a rule at each depth, or a model at its own depth.
+
+    Args:
+        name: "sparse", "dense", "resnet", or a model's name.
+        depths: layers of the one stage, for a rule.
+
+    Raises:
+        ValueError: ``name`` is neither a rule nor a model, or a depth is below 1.
+    """
+    if name in RULES:
+        return [analyze_rule(name, depth) for depth in depths]
+    # Rules are analysed without torch, which these bring along.
+    from ..common.messages import did_you_mean
+    from ..models.listing import list_models
+    from ..models.registry import is_model
+    from .nets import analyze_model
+
+    if not is_model(name):
+        hint = did_you_mean(name, [*RULES, *list_models()])
+        raise ValueError(f"unknown rule or model {name!r}{hint or ';'} the rules: {', '.join(RULES)}")
+    return [analyze_model(name)]
+
+
+def parse_depths(text: str) -> list[int]:
+    """Return the depths of a text such as ``16,128,1024``.
+
+    Raises:
+        ValueError: a part is not an integer from 1 to 10**18.
+    """
+    depths = []
+    for part in text.split(","):
+        number = part.strip()
+        # The length is checked first, since int() refuses thousands of digits with a message of its own.
+        if not number.isdecimal() or len(number) > 19 or not 1 <= int(number) <= 10**18:
+            raise ValueError(
+                f"depths must be integers from 1 to 10**18 with commas between, got {part!r} in {text!r}"
+            )
+        depths.append(int(number))
+    return depths
