@@ -7,7 +7,7 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from sparsenet_models import create_model, get_pretrained_cfg
+from sparsenet_models import PretrainedCfg, create_model, get_pretrained_cfg
 from sparsenet_models.analysis.published import PUBLISHED
 
 DOCS = Path(__file__).parent
@@ -95,14 +95,14 @@ def error(run: dict[str, Any]) -> float:
 
 
 def finished(run: dict[str, Any]) -> tuple[str, ...]:
-    earlier = f"{run['epochs_before']} + " if run.get("epochs_before") else ""
+    cfg = PretrainedCfg(epochs=run["epochs"], epochs_before=run.get("epochs_before", 0))
     return (
         f"{run['net']}.{run['tag']}",
         run["data"],
         f"{error(run):.2f}",
         f"{run['num_params']:,}",
         f"{run['macs']:,}",
-        f"{earlier}{run['epochs']}",
+        str(cfg.epochs_text),
         f"{run['train_seconds'] / 60:.0f}",
         run["machine"],
         f"[{Path(run['run']).name}]({run['run']})",

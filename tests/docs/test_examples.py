@@ -18,7 +18,7 @@ from sparsenet_models import get_pretrained_cfg
 EXAMPLES = REPOSITORY / "examples"
 
 
-def test_every_cell_of_the_tour_runs_and_tells_what_its_text_says(monkeypatch, capsys):
+def test_every_cell_of_the_tour_runs_and_shows_what_its_text_says(monkeypatch, capsys):
     notebook = json.loads((EXAMPLES / "tour.ipynb").read_text(encoding="utf-8"))
     monkeypatch.chdir(EXAMPLES)
     namespace: dict[str, object] = {}
@@ -56,9 +56,9 @@ def comparison(*arguments: str, data: str | None = None) -> str:
 
 @pytest.mark.slow
 def test_the_comparison_has_the_projects_fourteen_nets_with_its_stem_and_its_errors():
-    told = comparison()
+    shown = comparison()
     rows = {
-        line.split()[0]: line.split() for line in told.splitlines() if re.match(r"(sparse|dense)net_", line)
+        line.split()[0]: line.split() for line in shown.splitlines() if re.match(r"(sparse|dense)net_", line)
     }
     assert len(rows) == 14
     assert rows["sparsenet_bc_100_k16_32_64"][1] == "4,333,682"
@@ -66,7 +66,7 @@ def test_the_comparison_has_the_projects_fourteen_nets_with_its_stem_and_its_err
     error = 100 - get_pretrained_cfg("sparsenet_bc_40_k12.cifar10").top1
     assert rows["sparsenet_bc_40_k12"][1:5] == ["124,246", "54M", "17", f"{error:.2f}"]
     assert rows["densenet_bc_100_k24"][-2:] == ["35", "-"]
-    assert "steps" not in told
+    assert "steps" not in shown
 
 
 @pytest.mark.slow
@@ -74,10 +74,10 @@ def test_the_comparison_has_the_projects_fourteen_nets_with_its_stem_and_its_err
 def test_quick_trains_every_net_on_both_sets_within_two_minutes(request, with_data):
     data = str(request.getfixturevalue("cifar10_folder").parent) if with_data else None
     begun = time.perf_counter()
-    told = comparison("--quick", data=data)
+    shown = comparison("--quick", data=data)
     assert time.perf_counter() - begun < 120
-    losses = re.findall(r"loss (\d+\.\d+) -> (\d+\.\d+)", told)
+    losses = re.findall(r"loss (\d+\.\d+) -> (\d+\.\d+)", shown)
     assert len(losses) == 28
     fell = sum(float(last) < float(first) for first, last in losses)
     assert fell >= 24  # three steps on eight images; a step may overshoot
-    assert ("random images" in told) == (not with_data)
+    assert ("random images" in shown) == (not with_data)

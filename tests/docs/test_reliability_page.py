@@ -12,14 +12,14 @@ PAGE = (REPOSITORY / "docs" / "reliability.md").read_text(encoding="utf-8")
 
 def test_every_test_that_the_reliability_page_names_exists():
     named = set(re.findall(r"`(test_\w+)`", PAGE))
-    there = {
+    defined = {
         node.name
         for path in (REPOSITORY / "tests").rglob("test_*.py")
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.FunctionDef)
     }
     assert len(named) > 20
-    assert named <= there
+    assert named <= defined
 
 
 def test_every_kind_of_damage_was_tried_often_enough():
@@ -32,5 +32,5 @@ def test_every_kind_of_damage_was_tried_often_enough():
     assert min(tried.values()) >= 300
 
 
-def test_the_reliability_page_tells_nothing_of_the_machine_that_it_was_written_on():
+def test_the_reliability_page_has_no_path_or_port_of_its_machine():
     assert not re.search(r"127\.0\.0\.1:(?!9\b)|/tmp/|/home/|/root/", PAGE)

@@ -1,4 +1,4 @@
-"""What the cards of the bundled weights tell, measured again; the table and the page made from them."""
+"""The figures on the cards of the bundled weights, measured again; the table and the page made from them."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def test_a_cards_parameters_and_multiply_adds_are_the_nets(name):
 
 
 @pytest.mark.parametrize("name", list_pretrained())
-def test_a_bundled_weight_answers_for_the_photograph_as_it_did_when_it_was_made(name):
-    """`python tests/docs/test_results.py` writes the answers anew, for weights that are new."""
+def test_a_bundled_weight_gives_its_golden_logits_for_the_photograph(name):
+    """`python tests/docs/test_results.py` writes the golden logits, for new weights."""
     expected = torch.tensor(json.loads(GOLDEN.read_text())[name])
     assert torch.allclose(logits(name), expected, rtol=1e-3, atol=1e-3)
 
@@ -58,12 +58,12 @@ def logits(name: str) -> torch.Tensor:
 
 @pytest.mark.parametrize("name", list_pretrained())
 def test_every_bundled_weight_has_its_evidence_in_the_repository(name):
-    told = json.loads((WEIGHTS_DIR / f"{name}.json").read_text(encoding="utf-8"))
+    card = json.loads((WEIGHTS_DIR / f"{name}.json").read_text(encoding="utf-8"))
     runs = [json.loads(path.read_text(encoding="utf-8")) for path in (RUNS / name).glob("*/result.json")]
-    assert told in runs
+    assert card in runs
     for result in (RUNS / name).glob("*/result.json"):
         assert {path.name for path in result.parent.iterdir()} == {
-            "config.json", "curves.png", "log.txt", "metrics.csv", "result.json"
+            "curves.png", "log.txt", "metrics.csv", "result.json", "run.json"
         }  # fmt: skip
 
 
@@ -71,11 +71,11 @@ def test_every_bundled_weight_has_its_evidence_in_the_repository(name):
 def test_the_command_on_a_card_has_the_options_of_the_run(name):
     card = (WEIGHTS_DIR / f"{name}.md").read_text(encoding="utf-8")
     (command,) = (line for line in card.splitlines() if line.startswith("    sparsenet train "))
-    given = cli.train.make_context("sparsenet train", shlex.split(command)[2:]).params
+    options = cli.train.make_context("sparsenet train", shlex.split(command)[2:]).params
     recipe = json.loads(get_pretrained_cfg(name).recipe)
     recipe["resolution"] = ",".join(f"{side}:{epochs}" for side, epochs in recipe["resolution"])
-    told = {key: value for key, value in recipe.items() if value != "" and key != "init_sha256"}
-    assert {key: given[key] for key in told} == told
+    expected = {key: value for key, value in recipe.items() if value != "" and key != "init_sha256"}
+    assert {key: options[key] for key in expected} == expected
 
 
 def test_the_bundled_weights_stay_within_32_mebibytes():
@@ -83,7 +83,7 @@ def test_the_bundled_weights_stay_within_32_mebibytes():
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "sentence"),
     [
         (
             {},
@@ -102,16 +102,16 @@ def test_the_bundled_weights_stay_within_32_mebibytes():
     ],
     ids=["random", "pretrained", "a file"],
 )
-def test_a_card_tells_where_the_run_started_and_which_epoch_it_kept(changes, said):
+def test_a_card_says_where_the_run_started_and_which_epoch_it_kept(changes, sentence):
     (name, *_) = list_pretrained()
     fields = get_pretrained_cfg(name).to_dict()
     fields["recipe"] = json.dumps(TrainConfig("m", "d", "o", epochs=3).to_dict() | changes)
     score = Score(90.0, 99.0, 0.3, count=100, images_per_second=1.0, confusion=torch.zeros(10, 10))
     before = "40 epochs" if "init_from" in changes else ""
-    assert f"Trained here {said}\n" in _card(name, fields, score, 90.0, True, before)
+    assert f"Trained here {sentence}\n" in _card(name, fields, score, 90.0, True, before)
 
 
-def test_the_table_has_a_row_for_every_weight_with_what_its_card_tells():
+def test_the_table_has_a_row_for_every_weight_with_the_figures_of_its_card():
     table = list_pretrained(as_table=True)
     assert [row["name"] for row in table] == list_pretrained()
     for row in table:
@@ -126,7 +126,7 @@ def test_the_results_page_is_what_its_command_writes():
     assert written == command["page"](command["finished_runs"]())
 
 
-def test_no_run_tells_a_folder_of_the_machine_that_it_ran_on():
+def test_no_record_of_a_run_has_a_path_of_its_machine():
     for path in RUNS.rglob("*.*"):
         if path.suffix in (".txt", ".json", ".csv"):
             text = path.read_text(encoding="utf-8")
@@ -136,5 +136,5 @@ def test_no_run_tells_a_folder_of_the_machine_that_it_ran_on():
 
 
 if __name__ == "__main__":
-    answers = {name: [round(value, 4) for value in logits(name).tolist()] for name in list_pretrained()}
-    GOLDEN.write_text(json.dumps(answers, indent=1) + "\n")
+    golden = {name: [round(value, 4) for value in logits(name).tolist()] for name in list_pretrained()}
+    GOLDEN.write_text(json.dumps(golden, indent=1) + "\n")
