@@ -1,4 +1,4 @@
-"""From a family's table to registered entrypoints, with the tags that every net of it has."""
+"""Register the nets of a family's table as entrypoints, each with the family's tags."""
 
 from __future__ import annotations
 
@@ -19,27 +19,6 @@ from ..data.cifar import (
 from .pretrained_cfg import PretrainedCfg
 from .registry import register_model
 
-CIFAR_SIZES: dict[str, dict[str, Any]] = {
-    "40_k12": dict(depth=40, growth_rate=12),
-    "40_k24": dict(depth=40, growth_rate=24),
-    "100_k12": dict(depth=100, growth_rate=12),
-    "100_k24": dict(depth=100, growth_rate=24),
-    "100_k36": dict(depth=100, growth_rate=36),
-    "bc_40_k12": dict(depth=40, growth_rate=12, bottleneck=True),
-    "bc_100_k12": dict(depth=100, growth_rate=12, bottleneck=True),
-    "bc_100_k24": dict(depth=100, growth_rate=24, bottleneck=True),
-    "bc_100_k36": dict(depth=100, growth_rate=36, bottleneck=True),
-    "bc_100_k64": dict(depth=100, growth_rate=64, bottleneck=True),
-    "bc_100_k16_32_64": dict(depth=100, growth_rate=(16, 32, 64), bottleneck=True),
-    "bc_100_k32_64_128": dict(depth=100, growth_rate=(32, 64, 128), bottleneck=True),
-}
-"""The CIFAR nets' arguments. SparseNets and their dense twins share them, so that twins they stay."""
-
-
-def cifar_table(family: str) -> dict[str, dict[str, Any]]:
-    """Return the arguments of ``family`` in every CIFAR size, by name."""
-    return {f"{family}_{size}": arguments for size, arguments in CIFAR_SIZES.items()}
-
 
 def register_cifar_models(
     net: type[nn.Module],
@@ -50,14 +29,14 @@ def register_cifar_models(
     first_conv: str | tuple[str, ...] = "stem.conv",
     **paper: str,
 ) -> None:
-    """Register every net of ``table`` (name -> arguments) with the tags cifar10 and cifar100.
+    """Register every net of ``table`` with the tags cifar10 (the default) and cifar100.
 
     Args:
         net: the family's class.
-        table: the arguments of each net.
+        table: by name, the arguments of each net.
         min_side: the smallest height and width in pixels that the nets take.
-        pool_side: height and width in pixels of the last map of a 32x32 image.
-        first_conv: name of the convolution that reads the image, or the names of all that do.
+        pool_side: height and width of the last feature map for an image of 32x32 pixels.
+        first_conv: name of the convolution that reads the image, or of all that do.
         **paper: ``paper_name`` and ``paper_ids``.
     """
     for name, arguments in table.items():
@@ -92,7 +71,13 @@ def register_cifar_models(
 
 
 def register_imagenet_models(net: type[nn.Module], table: Mapping[str, dict[str, Any]], **paper: str) -> None:
-    """Register every net of ``table`` (name -> arguments) with the tag in1k, for 224x224 images."""
+    """Register every net of ``table`` with the tag in1k, for images of 224x224 pixels.
+
+    Args:
+        net: the family's class.
+        table: by name, the arguments of each net.
+        **paper: ``paper_name`` and ``paper_ids``.
+    """
     for name, arguments in table.items():
         fields: dict[str, Any] = dict(paper)
         cfg = PretrainedCfg(

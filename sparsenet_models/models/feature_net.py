@@ -1,4 +1,4 @@
-"""A net that returns its feature maps alone: ``create_model(..., features_only=True)``."""
+"""A net that returns only its feature maps: ``create_model(..., features_only=True)``."""
 
 from __future__ import annotations
 
@@ -12,18 +12,22 @@ from .features import FeatureInfo, chosen_indices
 
 
 class FeatureNet(nn.Module):
-    """A net without its head that returns feature maps: ``(N, in_chans, H, W)`` to a list of them.
+    """A net without its head: ``(N, in_chans, H, W)`` to a list of maps ``(N, num_chs, H / r, W / r)``.
 
-    A map is what its stage makes, before the norm and ReLU that the next stage or the head begins with.
-    What no wanted map needs is removed.
+    A map is its stage's output, before the norm and ReLU with which the transition or the head begins. The
+    stages and norms that no selected map needs are removed.
 
     Args:
-        net: a net of any family; it becomes part of this one.
-        out_indices: which maps, in which order; as in ``chosen_indices``.
+        net: a net of any family. It is pruned in place and becomes part of this one.
+        out_indices: which maps, in which order, as in ``chosen_indices``.
 
     Attributes:
-        feature_info: a ``FeatureInfo``.
-        pretrained_cfg: that of the net.
+        feature_info: a ``FeatureInfo``; its ``reduction()`` is r of each map.
+        pretrained_cfg: the net's pretrained configuration.
+
+    Raises:
+        TypeError: an index is not an integer.
+        ValueError: an index is out of range.
     """
 
     def __init__(self, net: ClassifierNet, out_indices: int | Sequence[int] | None = None) -> None:
@@ -40,7 +44,7 @@ class FeatureNet(nn.Module):
         return self.pretrained_cfg
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Compute activations anew in the backward pass, or (``enable=False``) keep them."""
+        """Recompute activations in the backward pass, or (``enable=False``) keep them."""
         self.net.set_grad_checkpointing(enable)
 
     def forward(self, x: Tensor) -> list[Tensor]:

@@ -1,4 +1,4 @@
-"""Intermediate feature maps: which ones are asked for, and what is known of them."""
+"""Intermediate feature maps: the argument that selects them, and their description."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from ..common.arguments import is_integer
 
 
 def chosen_indices(indices: int | Sequence[int] | None, count: int, name: str = "out_indices") -> list[int]:
-    """Return which of ``count`` feature maps are meant, in the caller's order.
+    """Return the positions of the selected feature maps among ``count``, in the caller's order.
 
     >>> chosen_indices((2, 0), 3), chosen_indices(-1, 3), chosen_indices(2, 3), chosen_indices(None, 3)
     ([2, 0], [2], [1, 2], [0, 1, 2])
 
     Args:
-        indices: positions, from the end where negative; one positive number for the last so many, one
-            negative for that map; None for all.
-        count: how many there are.
-        name: of the argument, for the message.
+        indices: a sequence of positions, negative ones from the end; or an integer: n > 0 selects the last
+            n maps, n < 0 the one map at that position; None selects all.
+        count: number of feature maps.
+        name: the argument's name in the error.
 
     Raises:
         TypeError: an index is not an integer.
-        ValueError: an index is out of range, or there is none.
+        ValueError: an index is out of range, or the sequence is empty.
     """
     if indices is None:
         return list(range(count))
@@ -47,11 +47,11 @@ def chosen_indices(indices: int | Sequence[int] | None, count: int, name: str = 
 
 
 class FeatureInfo:
-    """What is known of feature maps; timm's verbs. Lists are in the order of ``out_indices``.
+    """Describes a net's feature maps, with timm's methods; lists are in the order of ``out_indices``.
 
     Args:
         infos: one dict for each map of the net, with ``num_chs``, ``reduction`` and ``module``.
-        out_indices: positions of the maps that come out.
+        out_indices: positions of the maps that the net returns.
     """
 
     def __init__(self, infos: Sequence[dict[str, Any]], out_indices: Sequence[int]) -> None:
@@ -65,13 +65,13 @@ class FeatureInfo:
         return self.info[index]
 
     def get(self, key: str, idx: int | Sequence[int] | None = None) -> Any:
-        """Return ``key`` of the map ``idx`` of the net, of several, or (None) of those that come out."""
+        """Return ``key`` of the map at ``idx``, of several maps, or (None) of the maps that the net returns."""
         if isinstance(idx, int):
             return self.info[idx][key]
         return [self.info[index][key] for index in (self.out_indices if idx is None else idx)]
 
     def get_dicts(self) -> list[dict[str, Any]]:
-        """Return all that is known of the maps that come out."""
+        """Return the descriptions of the maps that the net returns."""
         return [dict(self.info[index]) for index in self.out_indices]
 
     def channels(self, idx: int | Sequence[int] | None = None) -> Any:
@@ -79,9 +79,9 @@ class FeatureInfo:
         return self.get("num_chs", idx)
 
     def reduction(self, idx: int | Sequence[int] | None = None) -> Any:
-        """Return by how much the maps are smaller than the image, in height and in width."""
+        """Return how many times smaller than the image the maps are, in height and in width."""
         return self.get("reduction", idx)
 
     def module_name(self, idx: int | Sequence[int] | None = None) -> Any:
-        """Return the names of the modules that make the maps."""
+        """Return the names of the modules whose outputs the maps are."""
         return self.get("module", idx)

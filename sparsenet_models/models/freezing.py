@@ -1,4 +1,4 @@
-"""Freeze the first layers of a net, batch norm's statistics with them."""
+"""Freeze the first layers of a net, including their batch-norm statistics."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from .feature_net import FeatureNet
 
 
 def freeze(model: ClassifierNet | FeatureNet, up_to: str) -> None:
-    """Stop the layers from the input up to and including ``up_to`` from learning.
+    """Freeze the layers from the input up to and including ``up_to``.
 
-    Their parameters need no gradient any more, and their batch norms become of the class
-    ``FrozenBatchNorm2d``, which keeps its statistics in train mode too. Modules, parameters and the names
-    of the state dict stay, so an optimizer may be built before or after.
+    Their parameters no longer require gradients, and their batch norms change their class to
+    ``FrozenBatchNorm2d``, whose statistics stay fixed in train mode too. Modules, parameters and the names
+    in the state dict stay the same, so an optimizer may be built before or after.
 
     >>> freeze(model, up_to="stages.1")
 
     Args:
         model: a net of any family, or its ``FeatureNet``.
-        up_to: one of ``model.parts()``; of a ``FeatureNet``, of the net that it was made of.
+        up_to: one of ``model.parts()``, for a ``FeatureNet`` one of ``model.net.parts()``.
 
     Raises:
-        ValueError: the net has no such part, the message names them; or a norm with running statistics
-            that is no batch norm of torch's.
+        ValueError: the net has no such part (the message lists the parts), or a frozen part has a norm with
+            running statistics other than torch's ``BatchNorm2d`` and ``SyncBatchNorm``.
     """
     frozen = _parts_up_to(model, up_to)
     norms = [module for part in frozen for module in part.modules() if _keeps_statistics(module)]
@@ -41,9 +41,9 @@ def freeze(model: ClassifierNet | FeatureNet, up_to: str) -> None:
 
 
 def unfreeze(model: ClassifierNet | FeatureNet, up_to: str = "head") -> None:
-    """Let the layers up to ``up_to`` learn again: what ``freeze`` did is undone.
+    """Make the layers from the input up to and including ``up_to`` trainable again, undoing ``freeze``.
 
-    Norms that the net was built with as "frozenbatchnorm2d" stay as they are.
+    Norms that the net was built with as "frozenbatchnorm2d" stay frozen.
 
     Raises:
         ValueError: the net has no such part.

@@ -1,4 +1,4 @@
-"""Nets without memory: for their names and shapes alone."""
+"""Nets on the meta device, which have names and shapes but no memory."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from torch.overrides import TorchFunctionMode
 
 
 def build_on_meta(build: Callable[..., nn.Module], **arguments: Any) -> nn.Module:
-    """Return the net that ``build(**arguments)`` makes, on the meta device."""
-    with torch.device("meta"), _NothingDrawn():
+    """Return ``build(**arguments)``, built on the meta device."""
+    with torch.device("meta"), _NoRandomInitialisation():
         return build(**arguments)
 
 
-class _NothingDrawn(TorchFunctionMode):
-    """Leaves random initialisation out: on the meta device it would import torch._dynamo, for seconds."""
+class _NoRandomInitialisation(TorchFunctionMode):
+    """Skips random initialisation, which on the meta device imports torch._dynamo and takes seconds."""
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
         if function in (Tensor.normal_, Tensor.uniform_):

@@ -1,13 +1,13 @@
 """SparseNet: each layer reads the outputs at exponentially growing distance.
 
 Paper: Zhu, Deng, Maire, Deng, Mori, Tan, "Sparsely Aggregated Convolutional Networks", ECCV 2018, arXiv
-1801.05895 (not the SparseNet of arXiv 1804.05340). Official code: Lyken17/SparseNet (MIT); nothing of
-it is copied here, and the parameter counts equal those of its nets.
+1801.05895 (not the SparseNet of arXiv 1804.05340). Official code: Lyken17/SparseNet (MIT); no line of it is
+copied here, and the parameter counts equal those of its nets.
 
-The official code's stem has k channels, as ours; the paper's counts (0.76M, 1.46M, 5.65M, 7.22M) are
-those of a stem of 2k, which ``stem_channels`` gives. The ImageNet family has the counts of
-pytorchcv's nets; the paper prints 4.51M, 6.23M, 7.22M and 14.91M for 121, 169, 201 and 201-48, which
-no public code reaches. The ``sum`` merge is this library's. Code and weights: Apache-2.0.
+The stem has k channels, as in the official code. The paper's counts (0.76M, 1.46M, 5.65M, 7.22M) need a
+stem of 2k channels, which ``stem_channels`` gives. The counts of the ImageNet nets equal those of
+pytorchcv's nets; the paper prints 4.51M, 6.23M, 7.22M and 14.91M for 121, 169, 201 and 201-48, which no
+public code reaches. The ``sum`` merge is this library's own. Code and weights: Apache-2.0.
 """
 
 from __future__ import annotations
@@ -15,13 +15,34 @@ from __future__ import annotations
 from typing import Any
 
 from .aggregation_net import AggregationNet
-from .entrypoints import cifar_table, register_cifar_models, register_imagenet_models
+from .entrypoints import register_cifar_models, register_imagenet_models
 
 
 class SparseNet(AggregationNet):
-    """A net whose layers each read O(log L) earlier outputs; arguments as ``AggregationNet`` tells.
+    """A net whose layers each read O(log N) earlier outputs: ``(B, in_chans, H, W) -> (B, num_classes)``.
 
-    ``(N, in_chans, H, W) -> (N, num_classes)``.
+    **Rule.** Output 0 of a stage is its input, output l is layer l's. Layer l reads the outputs l - 1, l - 2,
+    l - 4, l - 8, ... (with ``base=b``: l - 1, l - b, l - b**2, ...), and so does the stage's own output::
+
+        layer   1  2    3    4      5      6      7      8
+        reads   0  1 0  2 1  3 2 0  4 3 1  5 4 2  6 5 3  7 6 4 0
+
+    **Layer.** BN-ReLU-conv3x3 makes k channels (``growth_rate``) from the outputs that it reads, joined
+    along channels. With ``bottleneck``, BN-ReLU-conv1x1 to 4k channels comes first.
+
+    **Net**, for CIFAR at depth L: N = (L - 4) // 3 layers in each stage, N // 2 with ``bottleneck``::
+
+        stem            conv3x3 to k channels           32x32
+        stages.0        N layers
+        transitions.0   BN-ReLU-conv1x1, average pool   16x16   keeps all channels, half with bottleneck
+        stages.1        N layers
+        transitions.1   BN-ReLU-conv1x1, average pool    8x8
+        stages.2        N layers
+        norm, act       BN-ReLU
+        head            global average, linear
+
+    For ImageNet: conv7x7/2 to 2k channels, BN-ReLU, max pool 3x3/2, then four stages. ``AggregationNet``
+    documents the arguments.
 
     >>> SparseNet(depth=100, growth_rate=24, bottleneck=True)  # sparsenet_bc_100_k24
     >>> SparseNet(depth=40, growth_rate=12, aggregation=lambda layer: (layer - 1,))  # a plain chain
@@ -30,21 +51,36 @@ class SparseNet(AggregationNet):
     family_aggregation = "sparse"
 
 
-_IMAGENET: dict[str, dict[str, Any]] = {
-    name: dict(layers=layers, growth_rate=growth, bottleneck=True, stem="imagenet", num_classes=1000)
-    for name, layers, growth in (
-        ("sparsenet121", (6, 12, 24, 16), 32),
-        ("sparsenet161", (6, 12, 36, 24), 48),
-        ("sparsenet169", (6, 12, 32, 32), 32),
-        ("sparsenet201", (6, 12, 48, 32), 32),
-        ("sparsenet201_k48", (6, 12, 48, 32), 48),
-        ("sparsenet264", (6, 12, 64, 48), 32),
-    )
+CIFAR_NETS: dict[str, dict[str, Any]] = {
+    "sparsenet_40_k12": dict(depth=40, growth_rate=12),
+    "sparsenet_40_k24": dict(depth=40, growth_rate=24),
+    "sparsenet_100_k12": dict(depth=100, growth_rate=12),
+    "sparsenet_100_k24": dict(depth=100, growth_rate=24),
+    "sparsenet_100_k36": dict(depth=100, growth_rate=36),
+    "sparsenet_bc_40_k12": dict(depth=40, growth_rate=12, bottleneck=True),
+    "sparsenet_bc_100_k12": dict(depth=100, growth_rate=12, bottleneck=True),
+    "sparsenet_bc_100_k24": dict(depth=100, growth_rate=24, bottleneck=True),
+    "sparsenet_bc_100_k36": dict(depth=100, growth_rate=36, bottleneck=True),
+    "sparsenet_bc_100_k64": dict(depth=100, growth_rate=64, bottleneck=True),
+    "sparsenet_bc_100_k16_32_64": dict(depth=100, growth_rate=(16, 32, 64), bottleneck=True),
+    "sparsenet_bc_100_k32_64_128": dict(depth=100, growth_rate=(32, 64, 128), bottleneck=True),
+}
+"""Arguments by name; ``densenet.CIFAR_NETS`` has a dense twin of each."""
+
+_IMAGENET: dict[str, Any] = dict(bottleneck=True, stem="imagenet", num_classes=1000)
+
+IMAGENET_NETS: dict[str, dict[str, Any]] = {
+    "sparsenet121": dict(layers=(6, 12, 24, 16), growth_rate=32, **_IMAGENET),
+    "sparsenet161": dict(layers=(6, 12, 36, 24), growth_rate=48, **_IMAGENET),
+    "sparsenet169": dict(layers=(6, 12, 32, 32), growth_rate=32, **_IMAGENET),
+    "sparsenet201": dict(layers=(6, 12, 48, 32), growth_rate=32, **_IMAGENET),
+    "sparsenet201_k48": dict(layers=(6, 12, 48, 32), growth_rate=48, **_IMAGENET),
+    "sparsenet264": dict(layers=(6, 12, 64, 48), growth_rate=32, **_IMAGENET),
 }
 
 _PAPER: dict[str, Any] = dict(
     paper_name="Sparsely Aggregated Convolutional Networks", paper_ids="arXiv:1801.05895"
 )
 
-register_cifar_models(SparseNet, cifar_table("sparsenet"), **_PAPER)
-register_imagenet_models(SparseNet, _IMAGENET, **_PAPER)
+register_cifar_models(SparseNet, CIFAR_NETS, **_PAPER)
+register_imagenet_models(SparseNet, IMAGENET_NETS, **_PAPER)

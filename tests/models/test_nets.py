@@ -21,6 +21,7 @@ from sparsenet_models import DenseNet, SparseNet, create_model
 from sparsenet_models.aggregation import StageGraph
 from sparsenet_models.layers.blocks import PreActivationLayer
 from sparsenet_models.layers.stage import Stage
+from sparsenet_models.models import densenet, sparsenet
 
 # name: (sparse at 10 classes, at 100, dense twin at 10, at 100), counted by running the original code
 COUNTS = {
@@ -113,6 +114,13 @@ def test_cifar_nets_have_exactly_the_parameters_of_the_original_code(name):
         for tag in ("cifar10", "cifar100")
     ]
     assert tuple(parameter_count(net) for net in nets) == COUNTS[name]
+
+
+def test_every_cifar_sparsenet_has_a_dense_twin_with_the_same_arguments():
+    twins = {
+        name.replace("densenet", "sparsenet"): arguments for name, arguments in densenet.CIFAR_NETS.items()
+    }
+    assert twins == sparsenet.CIFAR_NETS
 
 
 @pytest.mark.parametrize("name", IMAGENET_COUNTS)
