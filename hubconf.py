@@ -1,4 +1,4 @@
-"""Entry points of torch.hub: every name, and every name.tag, of ``sparsenet_models.list_models``.
+"""Entry points of torch.hub: every model and every ``model.tag`` that ``list_models()`` names.
 
 >>> model = torch.hub.load("path/to/this/repository", "sparsenet_bc_40_k12", source="local", pretrained=True)
 """
@@ -13,7 +13,7 @@ dependencies = ["torch", "safetensors"]
 
 def _entrypoint(name):
     entrypoint = _partial(_create_model, name)
-    entrypoint.__doc__ = f"{name}; arguments are those of sparsenet_models.create_model."
+    entrypoint.__doc__ = f"{name}; it takes the arguments of sparsenet_models.create_model."
     return entrypoint
 
 

@@ -204,7 +204,7 @@ def test_keywords_of_the_net_reach_it():
     assert net.stages[0].sources != create_model(NAME, device="meta").stages[0].sources
 
 
-def test_a_value_that_the_net_refuses_is_told_as_the_net_tells_it():
+def test_a_value_that_the_net_refuses_raises_the_error_of_the_net():
     with pytest.raises(ValueError, match=r"global_pool must be one of .* got 'median'"):
         create_model(NAME, global_pool="median")
 
@@ -390,7 +390,7 @@ def test_the_overlays_classes_are_those_of_the_net():
     assert net.num_classes == 5
 
 
-def test_an_overlaid_file_is_told_on_the_net(weights):
+def test_an_overlaid_file_is_recorded_on_the_net(weights):
     net = create_model(NAME, pretrained=True, pretrained_cfg_overlay=dict(file=weights))
     assert net.pretrained_cfg["file"] == str(weights)
 
@@ -477,7 +477,7 @@ def test_a_net_for_grey_images_gets_a_transform_for_grey_images():
     assert tensor.shape == (1, 32, 32)
 
 
-def test_class_names_are_told_only_of_the_classes_they_belong_to():
+def test_class_names_are_kept_only_for_the_classes_they_belong_to():
     assert create_model(NAME, num_classes=10, device="meta").pretrained_cfg["label_names"][0] == "airplane"
     cfg = create_model(NAME, num_classes=11, device="meta").pretrained_cfg
     assert (cfg["num_classes"], cfg["label_names"]) == (11, None)

@@ -1,4 +1,4 @@
-"""Listings of the registry: which names there are, which have weights, and what is on record of those."""
+"""Listings of the registry: all names, those with weights, and the metrics of those."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def list_models(
     Args:
         filter: a pattern with ``*`` and ``?``, or several, any of which may match; a pattern
             without a tag also matches ``name.*``.
-        pretrained: only what has weights, as ``architecture.tag``.
+        pretrained: only models with weights, as ``architecture.tag``.
         exclude_filters: patterns of names to leave out.
         include_tags: list tags too; None follows ``pretrained``.
     """
@@ -77,8 +77,8 @@ def list_pretrained(filter="", exclude_filters="", as_table=False):
     Args:
         filter: patterns of names.
         exclude_filters: patterns of names to leave out.
-        as_table: return a dict for each instead, with the columns ``TABLE_COLUMNS``: what its card
-            tells. ``pandas.DataFrame(list_pretrained(as_table=True))`` makes a table of them.
+        as_table: return a dict for each instead, with the fields ``TABLE_COLUMNS`` of its configuration, for
+            ``pandas.DataFrame(list_pretrained(as_table=True))``.
     """
     names = list_models(filter, pretrained=True, exclude_filters=exclude_filters)
     if not as_table:
@@ -88,10 +88,10 @@ def list_pretrained(filter="", exclude_filters="", as_table=False):
 
 
 def best_cifar10_model() -> str:
-    """Return the ``architecture.cifar10`` with the lowest recorded error among those with weights.
+    """Return the ``architecture.cifar10`` whose weights have the highest top-1 accuracy.
 
     Raises:
-        ValueError: there is none.
+        ValueError: no weights for CIFAR-10 are registered.
     """
     names = list_pretrained("*.cifar10")
     if not names:

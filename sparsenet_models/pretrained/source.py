@@ -44,9 +44,10 @@ def holds_saved_model(folder: Path) -> bool:
     Old runs have a config.json too, which holds the run's options and names no architecture.
     """
     try:
-        return "architecture" in json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    except (OSError, ValueError, TypeError):
+        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
         return False
+    return isinstance(config, dict) and "architecture" in config
 
 
 def _split_prefix(name: str) -> tuple[str, str]:

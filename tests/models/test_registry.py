@@ -1,4 +1,4 @@
-"""Names, tags and listings: what is registered, how it is found, and what is known of it."""
+"""Names, tags, listings and configurations of registered models."""
 
 import dataclasses
 import fnmatch
@@ -133,17 +133,17 @@ PATTERNS = st.lists(
 
 
 @few_examples
-@given(wanted=PATTERNS, unwanted=PATTERNS)
-def test_a_name_is_listed_when_some_filter_matches_and_no_exclude_filter_does(wanted, unwanted):
+@given(included=PATTERNS, excluded=PATTERNS)
+def test_a_name_is_listed_when_some_filter_matches_and_no_exclude_filter_does(included, excluded):
     def matches(name, patterns):
         return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
 
     expected = [
         name
         for name in list_models()
-        if (not wanted or matches(name, wanted)) and not matches(name, unwanted)
+        if (not included or matches(name, included)) and not matches(name, excluded)
     ]
-    assert list_models(wanted, exclude_filters=unwanted) == expected
+    assert list_models(included, exclude_filters=excluded) == expected
 
 
 def test_one_exclude_filter_may_be_a_plain_string():

@@ -1,4 +1,4 @@
-"""A model in a folder: saved whole, read back by us and by timm; nothing hostile in it is believed."""
+"""A model in a folder: saved whole, read by this library and by timm; hostile values are refused."""
 
 from __future__ import annotations
 
@@ -37,6 +37,7 @@ from sparsenet_models import (
 from sparsenet_models.cli import main
 from sparsenet_models.data.transforms import open_image
 from sparsenet_models.pretrained import read_metadata
+from sparsenet_models.pretrained.source import holds_saved_model
 
 NAME = "sparsenet_bc_40_k12"
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
@@ -250,9 +251,9 @@ def test_predict_uses_the_classes_arguments_and_images_of_a_saved_folder(tmp_pat
     model = lived_in(create_model(f"{NAME}.cifar10", **options))
     save_pretrained(model, tmp_path / "net")
     photo = REPOSITORY / "examples" / "photos" / "cat_chelsea.jpg"
-    told = run("predict", photo, "--model", tmp_path / "net", "--json")
-    assert told.exit_code == 0, told.output
-    (answer,) = json.loads(told.output)
+    result = run("predict", photo, "--model", tmp_path / "net", "--json")
+    assert result.exit_code == 0, result.output
+    (answer,) = json.loads(result.output)
     transform = create_transform(**resolve_data_config(model))
     with torch.no_grad():
         best = names[model.eval()(transform(open_image(photo))[None]).argmax()]
@@ -324,7 +325,7 @@ def test_a_model_that_cannot_be_saved_leaves_nothing(tmp_path, build, word):
 @pytest.mark.parametrize(
     "name", ["org/name", "./folder", "C:\\models\\x", "C:/models/x", "org/name:v1", "some/where/net.tag"]
 )
-def test_a_path_or_a_repository_without_a_prefix_is_told_both(name):
+def test_a_path_or_a_repository_without_a_prefix_gets_both_suggestions(name):
     with pytest.raises(ValueError, match="write") as caught:
         create_model(name)
     assert f"'hf-hub:{name}' or 'local-dir:{name}'" in str(caught.value)
@@ -341,16 +342,33 @@ def test_a_path_or_a_repository_without_a_prefix_is_told_both(name):
         ("hf-hub:", ["write hf-hub:org/name"]),
     ],
 )
-def test_a_prefix_that_is_unknown_or_alone_is_told(name, words):
+def test_a_prefix_that_is_unknown_or_alone_is_reported(name, words):
     with pytest.raises(ValueError, match=name.partition(":")[0]) as caught:
         create_model(name)
     assert all(word in str(caught.value) for word in words)
 
 
-# Folders that are no models
+# Folders without a model
 
 
-def test_missing_folders_and_files_are_told_by_name(tmp_path, folder):
+def test_a_saved_model_is_distinguished_from_the_folder_of_a_run(tmp_path, folder):
+    assert holds_saved_model(folder)
+    for number, (name, content) in enumerate(
+        (
+            ("run.json", {"model": NAME}),
+            (CONFIG, {"model": NAME, "epochs": 3}),  # a run before its options were called run.json
+            (CONFIG, "architecture"),
+            (CONFIG, None),
+        )
+    ):
+        run_folder = tmp_path / str(number)
+        run_folder.mkdir()
+        (run_folder / name).write_text(json.dumps(content))
+        assert not holds_saved_model(run_folder)
+    assert not holds_saved_model(tmp_path / "nowhere")
+
+
+def test_missing_folders_and_files_are_named(tmp_path, folder):
     message = refusal(tmp_path / "nowhere", FileNotFoundError)
     fault("local-dir: of a folder that is not there", message, "nothing", tmp_path)
     assert "checkpoint_path=" in refusal(folder / WEIGHTS, NotADirectoryError)
@@ -434,8 +452,8 @@ def test_a_hostile_configuration_is_refused_at_once(tmp_path, folder, changes, w
     assert word in str(caught.value)
     assert "\n" not in str(caught.value)
     if pretrained:
-        told = request.node.callspec.id.partition("-")[2]
-        fault(f"config.json: {told}", str(caught.value), "the folder, untouched", tmp_path)
+        case = request.node.callspec.id.partition("-")[2]
+        fault(f"config.json: {case}", str(caught.value), "the folder, untouched", tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -532,13 +550,13 @@ def test_a_compressed_torch_file_is_refused_before_it_fills_the_memory(tmp_path)
 def test_metadata_that_cannot_be_are_refused_with_the_files_name(tmp_path, net, metadata, words):
     path = tmp_path / "net.safetensors"
     save_file(net.state_dict(), path, {"architecture": NAME, **metadata})
-    told = run("predict", REPOSITORY / "examples" / "photos" / "cat_chelsea.jpg", "--checkpoint", path)
-    assert told.exit_code == 1
-    assert f"the metadata of {path} are refused: " in told.output
-    assert words in told.output
+    result = run("predict", REPOSITORY / "examples" / "photos" / "cat_chelsea.jpg", "--checkpoint", path)
+    assert result.exit_code == 1
+    assert f"the metadata of {path} are refused: " in result.output
+    assert words in result.output
     if words.startswith("data_config must"):
         fault(
-            "metadata of a weight file that cannot be", told.output.strip(), "the file, untouched", tmp_path
+            "metadata of a weight file that cannot be", result.output.strip(), "the file, untouched", tmp_path
         )
 
 
@@ -576,9 +594,9 @@ def test_convert_writes_a_folder_that_keeps_the_width_of_the_stem(tmp_path):
 
 
 def test_convert_into_a_folder_that_is_not_there_names_it(tmp_path, folder):
-    told = run("convert", folder / WEIGHTS, tmp_path / "no" / "x.safetensors", "--model", NAME)
-    assert told.exit_code == 1
-    assert f"there is no folder {tmp_path / 'no'}" in told.output
+    result = run("convert", folder / WEIGHTS, tmp_path / "no" / "x.safetensors", "--model", NAME)
+    assert result.exit_code == 1
+    assert f"there is no folder {tmp_path / 'no'}" in result.output
 
 
 def test_convert_overwrites_nothing(tmp_path):

@@ -1,4 +1,4 @@
-"""Weights from and to a Hub: the real huggingface_hub client against a real server on loopback."""
+"""Weights from and to a Hub: the real huggingface_hub client with a real server on loopback."""
 
 from __future__ import annotations
 
@@ -156,8 +156,8 @@ def test_cache_dir_is_where_files_go(hub, published, environment, digest, tmp_pa
 
 def test_arguments_beat_those_of_the_configuration(hub, published, environment):
     code = load(num_classes=3, in_chans=1, drop_rate=0.5)
-    told = run(code + "result = model.num_classes, model.in_chans, model.head.drop.p", environment)
-    assert told.value() == (3, 1, 0.5)
+    answer = run(code + "result = model.num_classes, model.in_chans, model.head.drop.p", environment)
+    assert answer.value() == (3, 1, 0.5)
 
 
 def test_without_pretrained_only_the_configuration_is_fetched(hub, published, environment):
@@ -172,8 +172,8 @@ def test_a_registered_tag_is_fetched_from_its_pinned_commit(hub, published, envi
     sha256 = hashlib.sha256(model_files[WEIGHTS]).hexdigest()
     code = REGISTERED.format(**place, sha256=sha256)
     listed = "from sparsenet_models import list_pretrained; names = list_pretrained('hosted*')\n"
-    told = run(listed + code + listed + load("hosted_net.lab") + "result = result, names", environment)
-    assert told.value() == (digest, ["hosted_net.lab"])
+    answer = run(listed + code + listed + load("hosted_net.lab") + "result = result, names", environment)
+    assert answer.value() == (digest, ["hosted_net.lab"])
     assert hub.asked("GET", "config.json") == 0
 
 
@@ -190,7 +190,7 @@ def test_a_progress_bar_is_shown_unless_it_is_switched_off(hub, published, envir
     for switch, shown in (("0", True), ("1", False)):
         written = tmp_path / f"stderr{switch}"
         code = f"import os; os.dup2(os.open({str(written)!r}, os.O_CREAT | os.O_WRONLY), 2)\n"
-        # tqdm draws no bar into a file unless it is told to.
+        # tqdm draws no bar into a file by default.
         switches = {"HF_HUB_DISABLE_PROGRESS_BARS": switch, "TQDM_POSITION": "-1"}
         run(code + load(cache_dir=str(tmp_path / switch)), {**environment, **switches}).value()
         assert (WEIGHTS in written.read_text(encoding="utf-8")) is shown
@@ -248,7 +248,7 @@ def test_a_weight_of_the_library_that_is_not_bundled_is_fetched_and_verified(hub
 # Faults
 
 
-def test_offline_without_a_copy_tells_what_is_missing_and_three_ways_out(published, environment, tmp_path):
+def test_offline_without_a_copy_says_what_is_missing_and_three_ways_out(published, environment, tmp_path):
     message = run(load(), {**environment, "HF_HUB_OFFLINE": "1"}).error("LocalEntryNotFoundError")
     for part in (
         "HF_HUB_OFFLINE",
@@ -266,28 +266,28 @@ def test_offline_without_a_copy_tells_what_is_missing_and_three_ways_out(publish
 
 
 @pytest.mark.slow
-def test_a_hub_that_does_not_answer_is_told_like_offline(published, environment, tmp_path):
-    nobody = {**environment, "HF_ENDPOINT": "http://127.0.0.1:9"}
-    message = run(load(), nobody, timeout=120).error("LocalEntryNotFoundError")
+def test_a_hub_that_does_not_answer_is_reported_like_offline(published, environment, tmp_path):
+    unreachable = {**environment, "HF_ENDPOINT": "http://127.0.0.1:9"}
+    message = run(load(), unreachable, timeout=120).error("LocalEntryNotFoundError")
     assert "http://127.0.0.1:9 does not answer" in message
     fault("no network", message, "nothing", tmp_path)
 
 
-def test_an_unknown_repository_is_told_by_name(hub, environment, tmp_path):
+def test_an_unknown_repository_is_named(hub, environment, tmp_path):
     message = run(load("hf-hub:lab/nowhere"), environment).error("RepositoryNotFoundError")
     assert "no repository lab/nowhere" in message
     fault("no such repository (401 or 404)", message, "nothing", tmp_path)
     assert kept(tmp_path) == []
 
 
-def test_an_unknown_revision_is_told_by_name(published, environment, tmp_path):
+def test_an_unknown_revision_is_named(published, environment, tmp_path):
     message = run(load(f"hf-hub:{REPOSITORY}@v9"), environment).error("RevisionNotFoundError")
     assert message.startswith(f"{REPOSITORY} has no revision 'v9' (404)")
     fault("no such revision (404)", message, "nothing", tmp_path)
 
 
 @pytest.mark.parametrize("missing", ["config.json", WEIGHTS])
-def test_a_repository_without_a_file_is_told_which(hub, environment, model_files, tmp_path, missing):
+def test_a_repository_without_a_file_is_reported_with_it(hub, environment, model_files, tmp_path, missing):
     files = {name: content for name, content in model_files.items() if name != missing}
     hub.repository(REPOSITORY).commit(files)
     message = run(load(), environment).error("EntryNotFoundError")
@@ -308,7 +308,7 @@ def test_one_server_error_is_tried_again(hub, published, environment, digest):
     assert run(load(), environment).value() == digest
 
 
-def test_a_storage_that_fails_is_told_and_the_next_call_succeeds(
+def test_a_storage_that_fails_is_reported_and_the_next_call_succeeds(
     hub, published, environment, digest, model_files, tmp_path
 ):
     hub.fails("500", path=WEIGHTS, times=1)
@@ -320,7 +320,7 @@ def test_a_storage_that_fails_is_told_and_the_next_call_succeeds(
 
 
 @pytest.mark.slow
-def test_a_hub_that_is_down_for_good_is_told(hub, published, environment, tmp_path):
+def test_a_hub_that_is_down_for_good_is_reported(hub, published, environment, tmp_path):
     hub.fails("503", method="HEAD")
     message = run(load(), environment, timeout=180).error("LocalEntryNotFoundError")
     assert f"{hub.endpoint} answers 503" in message
@@ -396,7 +396,7 @@ def test_a_page_in_place_of_a_file_is_refused(
     assert run(load(), environment).value() == digest
 
 
-def test_a_login_page_in_place_of_the_hub_is_told(hub, published, environment, tmp_path):
+def test_a_login_page_in_place_of_the_hub_is_reported(hub, published, environment, tmp_path):
     for method in ("HEAD", "GET"):
         hub.fails("page", method=method)
     message = run(load(), environment).error("LocalEntryNotFoundError")
@@ -474,7 +474,7 @@ def run_mounted(folder: Path, flags: str, options: bytes, environment: dict[str,
     return answer
 
 
-def test_a_read_only_cache_is_told(hub, published, environment, tmp_path):
+def test_a_read_only_cache_is_reported(hub, published, environment, tmp_path):
     answer = run_mounted(tmp_path / "cache", "READ_ONLY", b"size=8m", environment)
     message = answer.error("OSError")
     assert "Read-only file system" in message
@@ -483,8 +483,8 @@ def test_a_read_only_cache_is_told(hub, published, environment, tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_a_full_disk_is_told_and_nothing_half_written_stays(hub, published, environment, tmp_path):
-    """The file system is there for the one process: what is left on it is told by that process."""
+def test_a_full_disk_is_reported_and_nothing_half_written_stays(hub, published, environment, tmp_path):
+    """Only that process sees its file system, so it reports what is left there."""
     folder = tmp_path / "cache"
     folder.mkdir()
     code = MOUNTED.format(folder=str(folder), flags="0", options=b"size=128k")
@@ -533,8 +533,8 @@ def writing(hub: Hub, environment: dict[str, str]) -> dict[str, str]:
 
 
 def test_what_is_pushed_loads_in_another_process(hub, writing):
-    told = run(push(options={"num_classes": 4, "stem_channels": 20}) + LOAD_DIGEST, writing).value()
-    commit, digest = told
+    answer = run(push(options={"num_classes": 4, "stem_channels": 20}) + LOAD_DIGEST, writing).value()
+    commit, digest = answer
     assert hub.repositories["me/mine"].branches["main"] == commit
     assert set(hub.repositories["me/mine"].commits[commit]) == {"config.json", WEIGHTS, "README.md"}
     assert run(load(f"hf-hub:me/mine@{commit}"), writing).value() == digest
@@ -639,7 +639,7 @@ def test_private_makes_a_private_repository(hub, writing):
     assert hub.repositories["me/mine"].private
 
 
-def test_a_push_without_a_token_is_told(hub, environment, tmp_path):
+def test_a_push_without_a_token_is_reported(hub, environment, tmp_path):
     message = run(push(), environment).error("OSError")
     assert message.startswith("the model could not be pushed to me/mine on ")
     assert hub.repositories == {}
@@ -647,7 +647,7 @@ def test_a_push_without_a_token_is_told(hub, environment, tmp_path):
     fault("a push without a token (401)", message, "no repository is made", tmp_path)
 
 
-def test_a_push_to_a_branch_that_is_not_there_is_told(hub, writing, tmp_path):
+def test_a_push_to_a_branch_that_is_not_there_is_reported(hub, writing, tmp_path):
     hub.repository("me/mine").commit({"README.md": b"mine"})
     message = run(push(revision="v2"), writing).error("RevisionNotFoundError")
     assert "me/mine" in message

@@ -322,7 +322,7 @@ def test_one_number_that_is_not_finite_is_enough_to_refuse(tmp_path, write, valu
     fault("one number that is not finite", message, "the file and the net, untouched", tmp_path)
 
 
-def test_every_kind_of_misfit_is_told_at_once(tmp_path):
+def test_every_kind_of_misfit_is_reported_at_once(tmp_path):
     state = scrambled(small_net()).state_dict()
     del state[STEM]
     state["more"] = torch.zeros(1)
@@ -635,7 +635,7 @@ def test_the_numbers_of_a_bundled_weight_reach_the_net(name):
     assert net.pretrained_cfg == dataclasses.asdict(get_pretrained_cfg(name))
 
 
-def test_a_stem_of_another_width_is_told_with_the_argument_that_fits(tmp_path):
+def test_a_stem_of_another_width_is_reported_with_the_argument_that_fits(tmp_path):
     """The course project behind this library fed its 16_32_64 nets from a stem of 24 channels."""
     theirs = create_model("sparsenet_bc_100_k16_32_64", stem_channels=24)
     save_file(theirs.state_dict(), tmp_path / "theirs")
@@ -647,7 +647,7 @@ def test_a_stem_of_another_width_is_told_with_the_argument_that_fits(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["x" * 70_000, "a\nb\x1b[31m", "\ud800", "é" * 90])
-def test_an_odd_name_in_a_file_is_told_in_one_short_printable_line(tmp_path, name):
+def test_an_odd_name_in_a_file_is_reported_in_one_short_printable_line(tmp_path, name):
     torch.save({**small_net().state_dict(), name: torch.zeros(1)}, tmp_path / "odd.pt")
     message = refusal(small_net(), tmp_path / "odd.pt")
     assert "1 unexpected: " in message
@@ -655,7 +655,7 @@ def test_an_odd_name_in_a_file_is_told_in_one_short_printable_line(tmp_path, nam
     assert len(message) < 600
 
 
-def test_the_stem_that_a_net_of_ones_own_would_need_is_told_too(tmp_path):
+def test_the_stem_that_a_net_of_ones_own_would_need_is_named_too(tmp_path):
     save_file(small_net(stem_channels=5).state_dict(), tmp_path / "theirs")
     assert refusal(small_net(), tmp_path / "theirs").endswith(
         "; the file's stem has 5 channels, not 2: stem_channels=5"

@@ -1,4 +1,4 @@
-"""Damaged and odd files and registrations that once slipped through, each kept out by a test."""
+"""Damaged and unusual files and registrations that were accepted once."""
 
 import io
 import pickle
@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 
 import sparsenet_models as s
 from sparsenet_models import PretrainedCfg, SparseNet, create_model, load_checkpoint, register_model
+from sparsenet_models.data.transforms import open_image, to_channels
 from sparsenet_models.models.registry import temporary_registry
 
 STEM = "stem.conv.weight"
@@ -66,12 +67,12 @@ def test_a_torch_file_with_one_changed_byte_loads_or_is_refused_by_name(tmp_path
     index = data.draw(st.integers(0, min(len(whole), 4000) - 1))
     path = tmp_path_factory.mktemp("cut") / "weights.pt"
     path.write_bytes(whole[:index] + bytes([data.draw(st.integers(0, 255))]) + whole[index + 1 :])
-    told = str(path)
+    message = str(path)
     try:
         load_checkpoint(small_net(), path)
     except (ValueError, OSError) as error:
-        told = str(error)
-    assert str(path) in told
+        message = str(error)
+    assert str(path) in message
 
 
 @pytest.mark.parametrize("content", [ZIP, b"PK\x05\x06" + bytes(18)])
@@ -171,8 +172,6 @@ def test_the_stem_of_integers_is_refused_whatever_the_channels(tmp_path):
 
 
 def test_big_endian_sixteen_bit_grey_is_read():
-    from sparsenet_models.data.transforms import to_channels
-
     image = Image.frombytes("I;16B", (1, 1), b"\x80\x00")
     assert to_channels(image, 1).getpixel((0, 0)) == 128
 
@@ -184,7 +183,7 @@ def test_a_truncated_tiff_is_one_error_without_a_warning(tmp_path):
     whole = (tmp_path / "a.tif").read_bytes()
     (tmp_path / "cut.tif").write_bytes(whole[:37])
     with pytest.raises(OSError, match=r"cut\.tif"):
-        s.transforms.open_image(tmp_path / "cut.tif")
+        open_image(tmp_path / "cut.tif")
 
 
 def test_an_oblong_input_size_is_filled_with_the_image():
@@ -222,3 +221,14 @@ def test_a_registered_nets_own_classifier_can_be_swapped(tmp_path):
     cfg = PretrainedCfg("f_net", "m", file=str(tmp_path / "a.pt"), first_conv="conv1", classifier="fc")
     register_model(pretrained_cfgs={"m": cfg})(f_net)
     assert create_model("f_net", pretrained=True, num_classes=5).fc.out_features == 5
+
+
+@pytest.mark.parametrize("key", ["mean", "std", "crop_pct"])
+def test_a_number_that_no_float_can_hold_is_refused(tmp_path, key):
+    number = "1" + "0" * 400
+    value = number if key == "crop_pct" else f"[{number}, 1, 1]"
+    (tmp_path / "config.json").write_text(
+        f'{{"architecture": "sparsenet_bc_40_k12", "pretrained_cfg": {{"{key}": {value}}}}}'
+    )
+    with pytest.raises(ValueError, match=rf"config\.json is refused: {key} must be a"):
+        create_model(f"local-dir:{tmp_path}")

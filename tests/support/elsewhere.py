@@ -1,7 +1,7 @@
-"""Code in a process of its own: forked from a server that has torch imported, and no huggingface_hub yet.
+"""Code in a process of its own, forked from a server that has imported torch but not huggingface_hub.
 
-So each has the environment that it is given when huggingface_hub reads it, at its import, and starts in a
-fraction of a second.
+So a process starts in a fraction of a second, and huggingface_hub, which reads the environment when it is
+imported, reads that of the process.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(
     [
         *("sparsenet_models.factory", "sparsenet_models.pretrained.save"),
-        # What huggingface_hub imports, as far as it is there; none of it reads the environment.
+        # Modules that huggingface_hub imports, where installed; none of them reads the environment.
         *("httpx2", "httpx", "tqdm.auto", "yaml", "filelock", "fsspec", "packaging.version"),
     ]
 )
@@ -25,7 +25,7 @@ _context.set_forkserver_preload(
 
 @dataclass(frozen=True)
 class Answer:
-    """What the code left in ``result``, or the error that it ended with."""
+    """The value of ``result`` after the code has run, or its error."""
 
     result: Any = None
     kinds: tuple[str, ...] = ()
@@ -38,7 +38,7 @@ class Answer:
         return self.result
 
     def error(self, kind: str) -> str:
-        """Return the message of an error that is a ``kind``, by any of its base classes."""
+        """Return the message of an error whose class or base class is ``kind``."""
         assert self.kinds, f"no error, but {self.result!r}"
         assert kind in self.kinds, self.trace
         assert "\n" not in self.message
@@ -46,7 +46,7 @@ class Answer:
 
 
 class Elsewhere:
-    """A process that runs ``code``; it starts at once."""
+    """A process that runs ``code``. It starts immediately."""
 
     def __init__(self, code: str, environment: dict[str, str]) -> None:
         self._answers, sender = _context.Pipe(duplex=False)

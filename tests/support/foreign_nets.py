@@ -1,7 +1,7 @@
-"""Nets as other people's code builds them, from torch.nn alone: only the names and the sums are theirs.
+"""Nets with the module names and the arithmetic of other code bases, built from torch.nn alone.
 
 ``OriginalNet`` has the module names of the PyTorch code of Zhu et al. (ECCV 2018); with ``norm="batch_norm"``
-and ``last_norm="batch_norm_last_layer"`` those of a course project that built on it.
+and ``last_norm="batch_norm_last_layer"``, those of a course project that is based on it.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ class OriginalNet(nn.Module):
 
 
 def lived_in(net: nn.Module, seed: int = 0) -> nn.Module:
-    """Draw all weights, and for norms what no new net has, so that no mix-up goes unseen."""
+    """Draw all weights and statistics at random, so that a test notices tensors that were swapped."""
     generator = torch.Generator().manual_seed(seed)
     for parameter in net.parameters():
         if parameter.ndim > 1:

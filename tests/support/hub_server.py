@@ -1,7 +1,7 @@
-"""A Hub of one's own on loopback: the endpoints that huggingface_hub calls, over real HTTP.
+"""A local Hub on loopback: the endpoints that huggingface_hub calls, over real HTTP.
 
-It keeps repositories with commits and branches in memory, serves small files itself and weights from a
-second port, as the Hub redirects them to its storage, and can be told to fail. It announces no xet.
+It keeps repositories with commits and branches in memory. It serves small files itself, and weights from a
+second port, as the Hub redirects them to its storage. Tests can make it fail. It does not announce xet.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ HTML = b"<!DOCTYPE html><html><head><title>Sign in to the network</title></head>
 
 @dataclass
 class Repository:
-    """Files by path, by commit; which commit each branch is at."""
+    """A repository: the files of each commit, by path, and the commit of each branch."""
 
     private: bool = False
     gated: bool = False
@@ -47,7 +47,7 @@ class Repository:
 
 @dataclass
 class Fault:
-    """What goes wrong, for how many of the requests that match."""
+    """A fault of the server: its kind, the requests that it hits, and how many of them."""
 
     kind: str
     method: str = "GET"
@@ -56,7 +56,7 @@ class Fault:
 
 
 class Hub:
-    """The server and what it knows. ``token`` opens private repositories and lets one write."""
+    """The server and its content. ``token`` gives access to private repositories, and allows writing."""
 
     token = "hf_loopback"
 
@@ -76,11 +76,11 @@ class Hub:
         return self.repositories.setdefault(name, Repository(**kwargs))
 
     def fails(self, kind: str, **kwargs) -> None:
-        """From now on, for requests whose path ends with ``path``."""
+        """Fail from now on, for requests whose path ends with ``path``."""
         self.faults.append(Fault(kind, **kwargs))
 
     def asked(self, method: str, path: str) -> int:
-        """How many requests of a method there were whose path matches a pattern."""
+        """Return the number of requests of a method whose path matches a pattern."""
         return sum(m == method and re.search(path, p) is not None for m, p in self.requests)
 
     def fault_for(self, method: str, path: str) -> str | None:
@@ -172,16 +172,16 @@ class _Handler(BaseHTTPRequestHandler):
                 return
         self._error(404, "NoSuchRoute")
 
-    def _knows_token(self) -> bool:
+    def _has_token(self) -> bool:
         return self.headers.get("Authorization") == f"Bearer {self.hub.token}"
 
     def _repository(self, name: str) -> Repository | None:
-        """Return a repository that the asking one may see; else answer that there is none."""
+        """Return a repository that the client may see; otherwise answer that there is none."""
         repository = self.hub.repositories.get(name)
-        if repository is None or (repository.private and not self._knows_token()):
-            self._error(404 if self._knows_token() else 401, "RepoNotFound")
+        if repository is None or (repository.private and not self._has_token()):
+            self._error(404 if self._has_token() else 401, "RepoNotFound")
             return None
-        if repository.gated and not self._knows_token():
+        if repository.gated and not self._has_token():
             self._error(401, "GatedRepo")
             return None
         return repository
@@ -270,14 +270,14 @@ class _Handler(BaseHTTPRequestHandler):
             return self._error(404, "RevisionNotFound")
         files = repository.commits.get(commit or "", {})
         form = json.loads(body) if body[:1] == b"{" else None
-        wanted = form["paths"] if form else re.findall(r"paths=([^&]+)", unquote(body.decode()))
-        self._json([described(path, files[path]) for path in wanted if path in files])
+        paths = form["paths"] if form else re.findall(r"paths=([^&]+)", unquote(body.decode()))
+        self._json([described(path, files[path]) for path in paths if path in files])
         return None
 
     # Uploads
 
     def _may_write(self) -> bool:
-        if not self._knows_token():
+        if not self._has_token():
             self._error(401, "Unauthorized")
             return False
         return True
@@ -323,12 +323,12 @@ class _Handler(BaseHTTPRequestHandler):
             return
         objects = [
             {
-                **wanted,
+                **item,
                 "actions": {
-                    "upload": {"href": f"{self.hub.storage}/upload/{wanted['oid']}", "header": {}},
+                    "upload": {"href": f"{self.hub.storage}/upload/{item['oid']}", "header": {}},
                 },
             }
-            for wanted in json.loads(body)["objects"]
+            for item in json.loads(body)["objects"]
         ]
         self._json({"transfer": "basic", "objects": objects})
 
@@ -369,12 +369,12 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def git_sha1(content: bytes) -> str:
-    """The hash that git gives a file's content."""
+    """Return git's hash of a file's content."""
     return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
 
 
 def described(path: str, content: bytes) -> dict:
-    """What the Hub tells of a file in paths-info."""
+    """Return what the Hub answers about a file in paths-info."""
     entry: dict = {"type": "file", "path": path, "size": len(content), "oid": git_sha1(content)}
     entry["oid_to_compare"] = entry["oid"]
     if path.endswith(LARGE):

@@ -1,6 +1,7 @@
-"""What tests of faults tell `docs/reliability.md`: the fault, what a user sees, what is left on disk.
+"""The rows of `docs/reliability.md`: a fault, what a user sees, what is left on disk.
 
-Where ``SPARSENET_RELIABILITY`` names a file, it is written there for the page; else the page must tell it.
+Where ``SPARSENET_RELIABILITY`` names a file, tests write their rows into it, for the page to be made of.
+Otherwise they compare them with those of the page.
 """
 
 from __future__ import annotations
@@ -22,16 +23,16 @@ def record(**fields: object) -> None:
         file.write(json.dumps({"test": _test(), **fields}) + "\n")
 
 
-def fault(told: str, text: str, left: str, *folders: Path) -> None:
-    """Record a fault and what came of it; ``folders`` are the test's own and become ``DIR``."""
+def fault(name: str, text: str, left: str, *folders: Path) -> None:
+    """Record a fault and its outcome, or compare them with the page; ``folders`` become ``DIR``."""
     for folder in folders:
         text = text.replace(str(folder), "DIR")
     text = re.sub(r"http://127\.0\.0\.1:\d+", "https://huggingface.co", text)
     if "SPARSENET_RELIABILITY" in os.environ:
-        record(fault=told, text=text, left=left)
+        record(fault=name, text=text, left=left)
         return
-    row = [told, _without_numbers(text).replace("|", "\\|"), left, f"`{_test()}`"]
-    assert _rows().get(told) == row, "docs/reliability.md tells otherwise: run `python docs/reliability.py`"
+    row = [name, _without_numbers(text).replace("|", "\\|"), left, f"`{_test()}`"]
+    assert _rows().get(name) == row, "docs/reliability.md has another row: run `python docs/reliability.py`"
 
 
 def _test() -> str:
@@ -43,9 +44,9 @@ def _rows() -> dict[str, list[str]]:
     page = (REPOSITORY / "docs" / "reliability.md").read_text(encoding="utf-8")
     rows = [re.split(r"(?<!\\)\|", line)[1:-1] for line in page.splitlines() if line.startswith("|")]
     cells = [[cell.strip() for cell in row] for row in rows if len(row) == 4]
-    return {told: [told, _without_numbers(text), left, test] for told, text, left, test in cells}
+    return {name: [name, _without_numbers(text), left, test] for name, text, left, test in cells}
 
 
 def _without_numbers(text: str) -> str:
-    """Blank what differs from run to run: hashes, sizes, counts."""
+    """Replace what differs between runs: hashes, sizes, counts."""
     return re.sub(r"\b[0-9a-f]{14,}\b|\d[\d,]*", "#", text)
