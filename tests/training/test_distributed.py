@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -14,64 +15,66 @@ import pytest
 import torch
 import torch.nn.functional as F
 from PIL import Image
+from support.elsewhere import Elsewhere
 from support.repository import REPOSITORY
 
-from sparsenet_models import create_model
+from sparsenet_models import SparseNet
 from sparsenet_models.pretrained.weight_file import read_state_dict
 
 MODEL = "sparsenet_bc_40_k12"
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 
 GRADIENTS = """
-import sys
 import torch
 import torch.nn.functional as F
-from sparsenet_models import create_model
+from sparsenet_models import SparseNet
 from sparsenet_models.training.distributed import joined_processes, wrapped
 
 with joined_processes("cpu") as (processes, device):
     torch.manual_seed(0)
-    model = create_model("sparsenet_bc_40_k12").double()
-    images, labels = torch.load(sys.argv[1], weights_only=True)
+    model = SparseNet(depth=10, growth_rate=4, bottleneck=True).double()
+    images, labels = torch.load({batch!r}, weights_only=True)
     own = slice(processes.rank * 4, processes.rank * 4 + 4)
     together = wrapped(model, processes)
     F.cross_entropy(together(images[own]), labels[own]).backward()
-    gradients = {name: parameter.grad for name, parameter in model.named_parameters()}
-    torch.save(gradients, f"{sys.argv[1]}.{processes.rank}")
+    result = {{name: parameter.grad.tolist() for name, parameter in model.named_parameters()}}
 """
 
 
 def test_gradients_of_two_processes_are_the_mean_of_both_halves_gradients(tmp_path):
+    """The processes have the environment that torchrun gives them; the slow tests start torchrun itself."""
     torch.manual_seed(1)
     images, labels = torch.randn(8, 3, 16, 16, dtype=torch.float64), torch.randint(10, (8,))
     torch.save((images, labels), tmp_path / "batch")
-    script = tmp_path / "gradients.py"
-    script.write_text(GRADIENTS)
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
-    subprocess.run(
-        [*TORCHRUN, str(script), str(tmp_path / "batch")],
-        check=True,
-        env=environment,
-        capture_output=True,
-        timeout=120,
-    )
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    common = {
+        "TORCHELASTIC_RUN_ID": "test",
+        "WORLD_SIZE": "2",
+        "MASTER_ADDR": "localhost",
+        "MASTER_PORT": str(port),
+    }
+    code = GRADIENTS.format(batch=str(tmp_path / "batch"))
+    processes = [Elsewhere(code, common | {"RANK": rank, "LOCAL_RANK": rank}) for rank in ("0", "1")]
     torch.manual_seed(0)
-    model = create_model(MODEL).double()
+    model = SparseNet(depth=10, growth_rate=4, bottleneck=True).double()
     halves = []
     for half in (slice(0, 4), slice(4, 8)):
         model.zero_grad()
         F.cross_entropy(model(images[half]), labels[half]).backward()
         halves.append([parameter.grad.clone() for parameter in model.parameters()])
-    for rank in (0, 1):
-        found = torch.load(tmp_path / f"batch.{rank}", weights_only=True)
-        for (name, gradient), first, second in zip(found.items(), *halves):
-            torch.testing.assert_close(gradient, (first + second) / 2, rtol=1e-9, atol=1e-12, msg=name)
+    for process in processes:
+        gradients = process.answer().value()
+        for (name, gradient), first, second in zip(gradients.items(), *halves, strict=True):
+            actual = torch.tensor(gradient, dtype=torch.float64)
+            torch.testing.assert_close(actual, (first + second) / 2, rtol=1e-9, atol=1e-12, msg=name)
 
 
 SCORES = """
 import sys
 import torch
-from sparsenet_models import create_model
+from sparsenet_models import SparseNet
 from sparsenet_models.evaluate import evaluate
 from sparsenet_models.image_set import ImageSet
 from sparsenet_models.training.distributed import joined_processes, merged

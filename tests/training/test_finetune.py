@@ -51,7 +51,7 @@ def flowers(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def finetuned(flowers: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("runs") / "flowers"
-    made = finetune(flowers, out, "--epochs", 12, "--batch-size", 4)
+    made = finetune(flowers, out, "--epochs", 8, "--batch-size", 4, "--size", 24)
     assert made.exit_code == 0, made.stderr
     assert "starting from sparsenet_bc_40_k12.cifar10.safetensors, with a new head" in made.stdout
     assert "20% of each class are held out to score on" in made.stdout
@@ -106,7 +106,7 @@ def test_the_size_and_normalisation_of_training_are_those_of_predicting(finetune
         name, checkpoint_path=finetuned / "model.safetensors", pretrained_cfg_overlay=overlay
     )
     assert name == "sparsenet_bc_40_k12"
-    assert model.pretrained_cfg["input_size"] == (3, 64, 64)
+    assert model.pretrained_cfg["input_size"] == (3, 24, 24)
     assert model.pretrained_cfg["mean"] == create_model(MODEL, device="meta").pretrained_cfg["mean"]
 
 

@@ -5,24 +5,22 @@ from __future__ import annotations
 import csv
 import json
 import random
-import resource
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from support.repository import REPOSITORY
+from support.trainer import TINY_NET, Trainer, register_tiny_net
 
 from sparsenet_models.training.config import TrainConfig
 from sparsenet_models.training.loop import TrainingStopped, train
 from sparsenet_models.training.schedule import learning_rate
 
-MODEL = "sparsenet_bc_40_k12"
 AUGMENTED = (
     "--cutout 4 --trivial-augment 0.5 --cutmix 0.5 --augment-until 0.9 --label-smoothing 0.1 "
     "--schedule cosine --ema-decay 0.9 --ema-start 0.2 --ema-warmup"
@@ -30,41 +28,14 @@ AUGMENTED = (
 EVERYTHING = f"{AUGMENTED} --distill sparsenet_bc_40_k12.cifar10"
 
 
-def command(data: Path, out: Path, options: str) -> list[str]:
+def command(data: Path, out: Path, options: str, model: str = TINY_NET) -> list[str]:
     common = "--batch-size 16 --lr 0.05 --eval-every 0 --precision float32 --device cpu --no-compile"
-    run = [sys.executable, "-m", "sparsenet_models", "train", MODEL, "--data", str(data), "--out", str(out)]
-    return [*run, *common.split(), *options.split()]
-
-
-def finished(words: list[str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(words, cwd=REPOSITORY, capture_output=True, text=True, timeout=300, check=False)
-
-
-def started(words: list[str]) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        words, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, bufsize=1
-    )
+    return ["train", model, "--data", str(data), "--out", str(out), *common.split(), *options.split()]
 
 
 def leftovers(run: Path) -> list[Path]:
     """Return what checkpoints are written into before they take their place."""
     return list(run.glob(".checkpoint.pt.*.tmp"))
-
-
-def waits_for(is_there: Callable[[], object], process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 120
-    while not is_there():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline, "it did not come in two minutes"
-        time.sleep(0.002)
-
-
-def reads_until(process: subprocess.Popen[str], start: str) -> None:
-    assert process.stdout is not None
-    for line in process.stdout:
-        if line.startswith(start):
-            return
-    raise AssertionError(process.communicate())
 
 
 def epochs(folder: Path) -> list[int]:
@@ -106,29 +77,28 @@ def killed_and_left_alone(
     """Compare the weights of both runs; return how many kills fell inside the write of a checkpoint."""
     options += f" --resolution 8:{epochs_in_all} --checkpoint-minutes 0.0005"
     straight, killed = folder / "straight", folder / "killed"
-    whole = finished(command(data, straight, options))
-    assert whole.returncode == 0, whole.stderr
+    whole = Trainer(command(data, straight, options), folder)
+    assert whole.end() == 0, whole.stderr
     chance = random.Random(0)
     in_write = 0
     for number in range(kills):
         for temporary in leftovers(killed):  # of the kill before
             temporary.unlink()
-        process = started([*command(data, killed, options), "--resume"])
-        reads_until(process, MODEL)
+        process = Trainer([*command(data, killed, options), "--resume"], folder)
+        process.wait_for_line(TINY_NET)
         if number == kills - 1:
-            waits_for((killed / "checkpoint.pt").exists, process)  # so that something is resumed
-        time.sleep(chance.uniform(0, 0.3))
+            process.wait_for((killed / "checkpoint.pt").exists)  # so that something is resumed
+        else:
+            time.sleep(chance.uniform(0, 0.3))
         if number % 2:
-            waits_for(lambda: leftovers(killed), process)
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-        assert process.returncode == -signal.SIGKILL
+            process.wait_for(lambda: leftovers(killed))
+        assert process.end(signal.SIGKILL) == -signal.SIGKILL
         in_write += bool(leftovers(killed))
         if (killed / "checkpoint.pt").exists():
             torch.load(killed / "checkpoint.pt", weights_only=True)
     assert not (killed / "model.safetensors").exists(), "it ended before it was killed"
-    rest = finished([*command(data, killed, options), "--resume"])
-    assert rest.returncode == 0, rest.stderr
+    rest = Trainer([*command(data, killed, options), "--resume"], folder)
+    assert rest.end() == 0, rest.stderr
     assert "resuming after epoch" in rest.stdout
     print(f"{kills} kills, {in_write} inside the write of a checkpoint")
     assert written(killed) == written(straight)
@@ -146,14 +116,15 @@ CHECKPOINT_KEYS = set(
 
 @pytest.mark.parametrize("options_name", ["run.json", "config.json"])
 def test_a_run_of_version_0_1_resumes_to_the_bytes_of_one_left_alone(
-    colour_folder, tmp_path, monkeypatch, options_name
+    colour_folder, tmp_path, monkeypatch, own_models, options_name
 ):
     """Its options were in config.json; the keys of its checkpoint are those of today."""
+    register_tiny_net()
 
     def config(name: str) -> TrainConfig:
         options = dict(epochs=3, batch_size=16, lr=0.05, resolution=((8, 3),), cutmix=0.5, ema_decay=0.9)
         return TrainConfig(
-            MODEL, str(colour_folder), str(tmp_path / name), **options, checkpoint_minutes=1e-9,
+            TINY_NET, str(colour_folder), str(tmp_path / name), **options, checkpoint_minutes=1e-9,
             precision="float32", device="cpu", compile=False,
         )  # fmt: skip
 
@@ -166,9 +137,7 @@ def test_a_run_of_version_0_1_resumes_to_the_bytes_of_one_left_alone(
     stopped = tmp_path / "stopped"
     with monkeypatch.context() as patch:
         patch.setattr("sparsenet_models.training.loop.learning_rate", disk_full)
-        with pytest.raises(
-            TrainingStopped, match="disk full; .* step 3 of epoch 2 is kept"
-        ):
+        with pytest.raises(TrainingStopped, match=r"disk full; .* step 3 of epoch 2 is kept"):
             train(config("stopped"))
     assert set(torch.load(stopped / "checkpoint.pt", weights_only=True)) == CHECKPOINT_KEYS
     (stopped / "run.json").rename(stopped / options_name)
@@ -177,55 +146,69 @@ def test_a_run_of_version_0_1_resumes_to_the_bytes_of_one_left_alone(
     assert json.loads((stopped / "run.json").read_text())["cutmix"] == 0.5
 
 
+MODEL = "sparsenet_bc_40_k12"
+
+
+def started(words: list[str]) -> subprocess.Popen[str]:
+    program = [sys.executable, "-m", "sparsenet_models", *words]
+    return subprocess.Popen(
+        program, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, bufsize=1
+    )
+
+
+def finished(words: list[str]) -> subprocess.Popen[str]:
+    process = started(words)
+    process.communicate(timeout=300)
+    return process
+
+
+def reads_until(process: subprocess.Popen[str], start: str) -> None:
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith(start):
+            return
+    raise AssertionError(process.communicate())
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("loader", ["memory", "stream"])
 def test_ctrl_c_saves_says_how_to_go_on_and_loses_nothing(colour_folder, tmp_path, loader):
     options = f"--resolution 8:8 --loader {loader} --workers 1"
-    assert finished(command(colour_folder, tmp_path / "straight", options)).returncode == 0
+    assert finished(command(colour_folder, tmp_path / "straight", options, MODEL)).returncode == 0
     stopped = tmp_path / "stopped"
-    process = started(command(colour_folder, stopped, options))
+    process = started(command(colour_folder, stopped, options, MODEL))
     reads_until(process, "epoch 2/8")
     process.send_signal(signal.SIGINT)
-    _, told = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert len(told.splitlines()) == 1
-    assert "Error: interrupted; the checkpoint after " in told
-    assert "continue with the same command and --resume" in told
-    assert finished([*command(colour_folder, stopped, options), "--resume"]).returncode == 0
+    assert len(errors.splitlines()) == 1
+    assert "Error: interrupted; the checkpoint after " in errors
+    assert "continue with the same command and --resume" in errors
+    assert finished([*command(colour_folder, stopped, options, MODEL), "--resume"]).returncode == 0
     assert written(stopped) == written(tmp_path / "straight")
 
 
 def test_ctrl_c_is_heard_between_epochs_of_one_step(colour_folder, tmp_path):
-    process = started(
-        [*command(colour_folder, tmp_path / "run", "--resolution 8:2000"), "--batch-size", "96"]
-    )
-    reads_until(process, "epoch 2/2000")
-    process.send_signal(signal.SIGINT)
-    _, told = process.communicate(timeout=60)
-    assert process.returncode == 1
-    assert "Error: interrupted; the checkpoint after epoch " in told
+    words = [*command(colour_folder, tmp_path / "run", "--resolution 8:2000"), "--batch-size", "96"]
+    process = Trainer(words, tmp_path)
+    process.wait_for_line("epoch 2/2000")
+    assert process.end(signal.SIGINT) == 1
+    assert "Error: interrupted; the checkpoint after epoch " in process.stderr
     assert epochs(tmp_path / "run")[-1] < 2000
 
 
 def test_a_disk_that_takes_no_more_is_one_line_and_the_last_checkpoint_stays(colour_folder, tmp_path):
     words = [*command(colour_folder, tmp_path / "run", "--resolution 8:50"), "--resume"]
-    process = started(words)
-    reads_until(process, "epoch 1/50")
-    process.send_signal(signal.SIGINT)
-    process.communicate(timeout=60)
+    process = Trainer(words, tmp_path)
+    process.wait_for_line("epoch 1/50")
+    assert process.end(signal.SIGINT) == 1
     checkpoint = tmp_path / "run" / "checkpoint.pt"
     before = checkpoint.read_bytes()
-
-    def full_disk() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
-
-    stopped = subprocess.run(
-        words, cwd=REPOSITORY, capture_output=True, text=True, preexec_fn=full_disk, timeout=120, check=False
-    )
-    assert stopped.returncode == 1
-    assert len(stopped.stderr.splitlines()) == 1
-    assert "File too large" in stopped.stderr
-    assert "is kept; continue with the same command and --resume" in stopped.stderr
+    process = Trainer(words, tmp_path, file_size=len(before) // 2)
+    assert process.end() == 1
+    assert len(process.stderr.splitlines()) == 1
+    assert "File too large" in process.stderr
+    assert "is kept; continue with the same command and --resume" in process.stderr
     assert checkpoint.read_bytes() == before
     assert not list((tmp_path / "run").glob(".*"))
 
@@ -234,26 +217,28 @@ def test_a_disk_that_takes_no_more_is_one_line_and_the_last_checkpoint_stays(col
 def test_data_that_vanish_are_one_line_and_the_last_checkpoint_stays(colour_folder, tmp_path, workers):
     data = shutil.copytree(colour_folder, tmp_path / "data")
     out = tmp_path / "run"
-    process = started(command(data, out, f"--resolution 8:200 --loader stream --workers {workers}"))
-    waits_for((out / "metrics.csv").exists, process)
+    process = started(command(data, out, f"--resolution 8:200 --loader stream --workers {workers}", MODEL))
+    deadline = time.monotonic() + 120
+    while not (out / "metrics.csv").exists():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline, "no epoch in two minutes"
+        time.sleep(0.002)
     shutil.rmtree(data / "train")
-    _, told = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert len(told.splitlines()) == 1
-    assert f"image not found: {data}" in told
-    assert "the checkpoint after " in told
+    assert len(errors.splitlines()) == 1
+    assert f"image not found: {data}" in errors
+    assert "the checkpoint after " in errors
     torch.load(out / "checkpoint.pt", weights_only=True)
 
 
 @pytest.mark.slow
-def test_a_run_goes_on_with_other_threads_and_records_it(colour_folder, tmp_path):
+def test_a_run_continues_with_another_number_of_workers_and_records_it(colour_folder, tmp_path):
     words = command(colour_folder, tmp_path / "run", "--resolution 8:12")
-    process = started(words)
-    reads_until(process, "epoch 1/12")
-    process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=60)
-    again = [*words, "--resume", "--workers", "3"]
-    resumed = finished(again)
-    assert resumed.returncode == 0, resumed.stderr
+    process = Trainer(words, tmp_path)
+    process.wait_for_line("epoch 1/12")
+    assert process.end(signal.SIGTERM) == 1
+    resumed = Trainer([*words, "--resume", "--workers", "3"], tmp_path)
+    assert resumed.end() == 0, resumed.stderr
     assert "the environment has changed, so the last digits may differ: workers 2 -> 3" in resumed.stdout
     assert '"workers": 3' in (tmp_path / "run" / "run.json").read_text().partition("environments")[2]
