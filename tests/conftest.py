@@ -1,4 +1,4 @@
-"""What several test files share: the CIFAR folder, and small image sets made on the spot."""
+"""Fixtures of several test files: the CIFAR folder, small image sets, a registry that is restored."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def colour_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def ten_class_folder(tmp_path_factory: pytest.TempPathFactory, colour_folder: Path) -> Path:
-    """The two colours under two of CIFAR-10's names, beside eight classes of one image: the teacher's."""
+    """The two colours under two of CIFAR-10's class names, and eight more classes of one image each."""
     folder = tmp_path_factory.mktemp("ten")
     names = "airplane automobile bird cat deer dog frog horse ship truck".split()
     for split in ("train", "test"):
@@ -62,6 +62,6 @@ def ten_class_folder(tmp_path_factory: pytest.TempPathFactory, colour_folder: Pa
 
 @pytest.fixture
 def own_models() -> Iterator[None]:
-    """Let the test register what it likes: it is forgotten afterwards."""
+    """Undo the registrations of the test afterwards."""
     with temporary_registry():
         yield

@@ -1,4 +1,4 @@
-"""Labelled image sets from every source, and what is said of those that are none."""
+"""Labelled image sets from every source, their errors, and the evaluation of a model on them."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_a_folder_without_images_is_refused_by_name(tmp_path, kind):
 
 
 @pytest.mark.parametrize("name", ["train", "test", "val"])
-def test_a_class_that_is_called_as_a_split_is_told_from_one(tmp_path, name):
+def test_a_class_that_is_named_as_a_split_is_refused(tmp_path, name):
     for folder in ("bus", name):
         (tmp_path / folder).mkdir()
         Image.new("RGB", (32, 32)).save(tmp_path / folder / "a.png")
@@ -113,9 +113,9 @@ def test_a_damaged_image_is_named(tmp_path):
 
 def test_normalised_pixels_follow_the_formula():
     images = torch.randint(0, 256, (4, 3, 5, 6), dtype=torch.uint8)
-    found = normalised(images, CONFIG["mean"], CONFIG["std"])
+    normalised_images = normalised(images, CONFIG["mean"], CONFIG["std"])
     for channel, (mean, std) in enumerate(zip(CONFIG["mean"], CONFIG["std"])):
-        torch.testing.assert_close(found[:, channel], (images[:, channel] / 255 - mean) / std)
+        torch.testing.assert_close(normalised_images[:, channel], (images[:, channel] / 255 - mean) / std)
 
 
 def test_a_score_counts_hits_and_leaves_the_mode_alone(colour_folder):
@@ -163,7 +163,7 @@ def test_flips_average_the_logits_of_both_views(colour_folder):
     assert [top1(100, 110, flip) for flip in (False, True)] == [0.0, 0.0]
 
 
-def test_hidden_folders_are_no_classes(tmp_path):
+def test_hidden_folders_are_not_classes(tmp_path):
     for name in ("bus", "car"):
         (tmp_path / name).mkdir()
         Image.new("RGB", (32, 32)).save(tmp_path / name / "a.png")
@@ -177,7 +177,7 @@ def test_images_outside_class_folders_are_refused_with_what_to_do(tmp_path):
         load_image_set(tmp_path, "train", CONFIG)
 
 
-def test_a_net_that_fails_is_left_in_the_mode_it_was_in(colour_folder):
+def test_a_net_that_fails_keeps_its_mode(colour_folder):
     model = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3)).train()
     with pytest.raises(RuntimeError):
         evaluate(model, load_image_set(colour_folder, "test", CONFIG), mean=CONFIG["mean"], std=CONFIG["std"])

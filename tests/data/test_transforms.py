@@ -1,4 +1,4 @@
-"""From image files of every kind to tensors, and what is said of files that are no images."""
+"""From image files of every kind to tensors, and the errors of files that are not images."""
 
 import math
 from itertools import pairwise
@@ -272,7 +272,7 @@ def test_a_photograph_from_a_phone_held_upright_is_read_upright(tmp_path):
     assert pixels_of(image)[18:].max() < 15
 
 
-# Files that are no images
+# Files that are not images
 
 
 def test_a_missing_image_is_named(tmp_path):
@@ -289,7 +289,7 @@ def test_a_folder_is_named(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"no image at all", b"<html></html>" * 50, bytes(1000)])
-def test_a_file_that_is_no_image_is_named(tmp_path, content):
+def test_a_file_that_is_not_an_image_is_named(tmp_path, content):
     path = tmp_path / "cat.png"
     path.write_bytes(content)
     with pytest.raises(OSError, match=r"no image that Pillow can read: ") as caught:
@@ -324,12 +324,12 @@ def test_a_truncated_image_is_named(tmp_path, whole_files, ending, share):
 def test_a_truncated_image_is_read_whole_or_named(tmp_path_factory, whole_files, ending, share):
     path, whole = tmp_path_factory.mktemp("cut") / f"cat.{ending}", whole_files[ending]
     path.write_bytes(whole[: int(len(whole) * share)])
-    told = None
+    message = None
     try:
         size = open_image(path).size
     except OSError as error:
-        told = str(error)
-    assert size == (24, 24) if told is None else str(path) in told
+        message = str(error)
+    assert size == (24, 24) if message is None else str(path) in message
 
 
 def test_an_image_too_large_for_pillow_is_named(tmp_path):
@@ -374,7 +374,7 @@ def test_an_argument_out_of_range_is_refused(argument, value, reason, is_trainin
     assert str(caught.value).startswith(reason)
 
 
-def test_an_interpolation_like_no_other_is_answered_with_all_there_are():
+def test_the_error_of_an_unknown_interpolation_lists_all():
     with pytest.raises(ValueError, match=r"unknown interpolation 'xyz'; one of ") as caught:
         create_transform((3, 32, 32), interpolation="xyz", **PLAIN)
     for mode in ("nearest", "bilinear", "bicubic", "lanczos"):
@@ -455,7 +455,7 @@ def test_a_large_training_image_is_a_part_of_the_picture_that_varies_in_size():
     assert min(spans) < 0.7
 
 
-# What a net tells of its images
+# The image configuration of a net
 
 
 def test_the_data_config_holds_what_create_transform_takes():

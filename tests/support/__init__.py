@@ -1,1 +1,1 @@
-"""What several test files share: nets, servers, processes, and the record of faults."""
+"""Code of several test files: nets, a server, processes, and the record of faults."""
