@@ -1,6 +1,6 @@
-"""The aggregation rules: their indices, and every truth about them that the package states.
+"""The aggregation rules: their indices, and every property of them that the package states.
 
-What a formula answers is held against integers counted the slow way, here, without the package's code.
+Formulas are compared with integers that this file counts one by one, without the package's code.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def test_the_sparse_rule_gives_the_published_examples(layer, base, indices):
     assert sparse_aggregation_indices(layer, base=base) == indices
 
 
-def test_the_base_is_2_unless_told():
+def test_the_base_is_2_by_default():
     assert (
         sparse_aggregation_indices(100) == sparse_aggregation_indices(100, 2) == (99, 98, 96, 92, 84, 68, 36)
     )
@@ -232,13 +232,13 @@ def test_numpys_own_width_does_not_wrap_around():
 
 
 @pytest.mark.parametrize("pattern", ["sprase", "Sparse", "", None, 3, (0, 1)], ids=repr)
-def test_an_unknown_aggregation_is_a_value_error_that_tells_the_known_ones(pattern):
+def test_an_unknown_aggregation_is_a_value_error_that_lists_the_built_in_ones(pattern):
     with pytest.raises(ValueError, match=r"^aggregation must be 'sparse', 'dense' or a function") as caught:
         StageGraph(3, pattern)
     assert repr(pattern) in str(caught.value)
 
 
-def test_a_layer_beyond_the_stages_output_is_a_value_error_that_tells_the_limit():
+def test_a_layer_beyond_the_stages_output_is_a_value_error_with_the_limit():
     graph = StageGraph(7)
     assert graph.inputs(8) == (7, 6, 4, 0)
     for question in (graph.inputs, graph.fan_in, lambda layer: graph.reads(layer, 0)):
@@ -246,7 +246,7 @@ def test_a_layer_beyond_the_stages_output_is_a_value_error_that_tells_the_limit(
             question(9)
 
 
-def test_an_output_outside_the_stage_is_a_value_error_that_tells_the_limit():
+def test_an_output_outside_the_stage_is_a_value_error_with_the_limit():
     graph = StageGraph(7)
     for question in (graph.shortest_path, graph.last_use, lambda output: graph.reads(3, output)):
         with pytest.raises(ValueError, match=r"^output must be at most 7 in a stage of 7 layers, got 8$"):
@@ -315,7 +315,7 @@ def test_dense_links_are_the_triangular_numbers(num_layers):
 
 
 @given(st.integers(1, 200), small_base)
-def test_the_sparse_shortest_path_is_the_digit_sum_is_what_a_search_finds(num_layers, base):
+def test_the_sparse_shortest_path_is_the_digit_sum_and_what_a_search_finds(num_layers, base):
     graph = StageGraph(num_layers, base=base)
     for output, distance in enumerate(distances_from_output_0(graph)):
         assert graph.shortest_path(output) == sum(digits(output, base)) == distance
@@ -497,9 +497,9 @@ def test_a_users_rule_may_return_anything_that_can_be_gone_through(container):
 def test_what_a_users_rule_may_not_return_is_a_value_error_with_the_layer_and_the_value(returned, value):
     graph = StageGraph(5, lambda layer: returned if layer == 3 else (layer - 1,))
     assert graph.inputs(2) == (1,)
-    wanted = r"^aggregation\(3\) must return distinct integers in \[0, 3\)"
+    message = r"^aggregation\(3\) must return distinct integers in \[0, 3\)"
     for question in (lambda: graph.inputs(3), lambda: list(graph.links()), graph.link_count):
-        with pytest.raises(ValueError, match=wanted) as caught:
+        with pytest.raises(ValueError, match=message) as caught:
             question()
         assert value in str(caught.value).removeprefix(
             "aggregation(3) must return distinct integers in [0, 3)"

@@ -65,7 +65,7 @@ class FeatureInfo:
         return self.info[index]
 
     def get(self, key: str, idx: int | Sequence[int] | None = None) -> Any:
-        """Return ``key`` of the map at ``idx``, of several maps, or (None) of the maps that the net returns."""
+        """Return ``key`` of the map at ``idx``, of several maps, or (None) of those that the net returns."""
         if isinstance(idx, int):
             return self.info[idx][key]
         return [self.info[index][key] for index in (self.out_indices if idx is None else idx)]

@@ -32,13 +32,12 @@ from sparsenet_models.models.features import chosen_indices
 
 @families
 @pytest.mark.parametrize("size", [(32, 32), (64, 48)])
-def test_feature_maps_have_the_channels_and_strides_that_the_net_tells(family, size):
+def test_feature_maps_have_the_channels_and_strides_of_the_feature_info(family, size):
     net = build(family).eval()
-    for info, found in zip(
-        net.feature_info, net.forward_intermediates(images(size), intermediates_only=True)
-    ):
+    maps = net.forward_intermediates(images(size), intermediates_only=True)
+    for info, feature in zip(net.feature_info, maps):
         reduction = info["reduction"]
-        assert found.shape == (2, info["num_chs"], size[0] // reduction, size[1] // reduction)
+        assert feature.shape == (2, info["num_chs"], size[0] // reduction, size[1] // reduction)
         net.get_submodule(info["module"])
     assert len(net.feature_info) >= 3
 
@@ -49,8 +48,8 @@ def test_intermediates_end_where_forward_features_does(family):
     features = net.forward_features(images())
     last, maps = net.forward_intermediates(images(), norm=True)
     assert torch.equal(last, features)
-    for info, found in zip(net.feature_info, maps):
-        assert found.shape == (2, info["num_chs"], 32 // info["reduction"], 32 // info["reduction"])
+    for info, feature in zip(net.feature_info, maps):
+        assert feature.shape == (2, info["num_chs"], 32 // info["reduction"], 32 // info["reduction"])
     if net.ends_with_norm:
         assert torch.equal(maps[-1], features)
     plain, before = net.forward_intermediates(images())
@@ -75,12 +74,12 @@ def test_a_feature_net_gives_the_same_maps_without_the_later_stages(family):
     expected = net.forward_intermediates(images(), [1, 0], intermediates_only=True)
     whole = sum(p.numel() for p in net.parameters())
     backbone = FeatureNet(net, out_indices=(1, 0))
-    found = backbone(images())
-    assert all(torch.equal(a, b) for a, b in zip(found, expected))
-    assert [feature.shape[1] for feature in found] == backbone.feature_info.channels()
-    known = [net.feature_info[index] for index in (1, 0)]
-    assert backbone.feature_info.reduction() == [info["reduction"] for info in known]
-    assert backbone.feature_info.module_name() == [info["module"] for info in known]
+    maps = backbone(images())
+    assert all(torch.equal(a, b) for a, b in zip(maps, expected))
+    assert [feature.shape[1] for feature in maps] == backbone.feature_info.channels()
+    selected = [net.feature_info[index] for index in (1, 0)]
+    assert backbone.feature_info.reduction() == [info["reduction"] for info in selected]
+    assert backbone.feature_info.module_name() == [info["module"] for info in selected]
     assert sum(p.numel() for p in backbone.parameters()) < whole
 
 
@@ -95,8 +94,8 @@ def test_feature_maps_of_a_fractalnet_under_global_drop_path_are_those_of_one_co
     net = build("fractalnet", global_drop_path=1.0).train()
     expected = [net.column(i).forward_intermediates(images(), [1], intermediates_only=True) for i in (0, 1)]
     backbone = FeatureNet(net, out_indices=[1])
-    (found,) = backbone(images())
-    assert any(torch.allclose(found, maps[0]) for maps in expected)
+    (feature,) = backbone(images())
+    assert any(torch.allclose(feature, maps[0]) for maps in expected)
 
 
 @given(st.integers(1, 9), st.data())
@@ -111,7 +110,7 @@ def test_indices_follow_pythons_lists(count, data):
 
 
 @pytest.mark.parametrize(
-    ("indices", "error", "said"),
+    ("indices", "error", "message"),
     [
         ([0, 3], ValueError, r"out_indices has 3, out of range for a net of 3 feature maps"),
         ([-4], ValueError, r"out_indices has -4, out of range"),
@@ -122,8 +121,8 @@ def test_indices_follow_pythons_lists(count, data):
         ("01", TypeError, r"out_indices must be an integer or a sequence of them"),
     ],
 )
-def test_indices_out_of_range_are_refused_by_name(indices, error, said):
-    with pytest.raises(error, match=said):
+def test_indices_out_of_range_are_refused_by_name(indices, error, message):
+    with pytest.raises(error, match=message):
         create_model("sparsenet_bc_40_k12", features_only=True, out_indices=indices)
 
 
@@ -233,15 +232,6 @@ def test_a_checkpointed_net_compiles_and_learns_as_the_plain_one(family):
         assert torch.allclose(net.state_dict()[name], expected), name
 
 
-def test_drop_path_drops_whole_samples_and_keeps_the_mean():
-    torch.manual_seed(0)
-    dropped = DropPath(0.25).train()(torch.ones(20_000, 2, 1, 1))
-    assert sorted(set(dropped.flatten().tolist())) == pytest.approx([0.0, 1 / 0.75])
-    assert torch.equal(dropped[:, 0], dropped[:, 1])
-    assert dropped.mean().item() == pytest.approx(1, abs=0.02)
-    assert torch.equal(DropPath(0.25).eval()(dropped), dropped)
-
-
 @pytest.mark.parametrize("family", ["sparsenet", "densenet", "resnet", "sparse_resnet"])
 def test_drop_path_rises_linearly_from_the_first_layer_to_the_last(family):
     net = build(family, drop_path_rate=0.4)
@@ -253,11 +243,11 @@ def test_drop_path_rises_linearly_from_the_first_layer_to_the_last(family):
 
 @families
 @pytest.mark.parametrize("norm_layer", ["groupnorm", "frozenbatchnorm2d", "syncbatchnorm"])
-def test_other_norms_take_batch_norms_place_everywhere(family, norm_layer):
+def test_another_norm_replaces_every_batch_norm(family, norm_layer):
     net = build(family, norm_layer=norm_layer, act_layer=nn.SiLU)
     assert not any(type(module) is nn.BatchNorm2d for module in net.modules())
     assert not any(isinstance(module, nn.ReLU) for module in net.modules())
-    if norm_layer != "syncbatchnorm":  # which wants a GPU
+    if norm_layer != "syncbatchnorm":  # which needs a GPU
         net.train()(images()).sum().backward()
     if norm_layer != "groupnorm":
         net.load_state_dict(build(family).state_dict())
@@ -277,7 +267,7 @@ def test_an_activation_goes_by_its_name_in_timm(family, name, kind):
 
 
 @pytest.mark.parametrize(
-    ("argument", "value", "error", "said"),
+    ("argument", "value", "error", "message"),
     [
         (
             "act_layer",
@@ -297,8 +287,8 @@ def test_an_activation_goes_by_its_name_in_timm(family, name, kind):
     ],
 )
 @families
-def test_a_norm_or_activation_that_cannot_be_made_is_refused_by_name(family, argument, value, error, said):
-    with pytest.raises(error, match=said):
+def test_a_norm_or_activation_that_cannot_be_made_is_refused_by_name(family, argument, value, error, message):
+    with pytest.raises(error, match=message):
         build(family, **{argument: value})
 
 
@@ -325,7 +315,7 @@ def test_an_activation_that_learns_is_in_a_part_and_goes_with_the_norm(family):
 
 
 @families
-def test_what_is_frozen_stays_as_it_is_and_the_rest_learns(family):
+def test_frozen_parts_stay_unchanged_and_the_rest_learns(family):
     net = build(family)
     last = net.parts()[len(net.parts()) // 2]
     frozen = net.parts()[: net.parts().index(last) + 1]
@@ -341,7 +331,7 @@ def test_what_is_frozen_stays_as_it_is_and_the_rest_learns(family):
 
 
 @families
-def test_unfreezing_brings_back_what_was(family):
+def test_unfreezing_restores_the_net(family):
     net, plain = build(family), build(family)
     freeze(net, up_to="head")
     assert not any(p.requires_grad for p in net.parameters())
@@ -352,7 +342,7 @@ def test_unfreezing_brings_back_what_was(family):
     assert torch.equal(net.train()(images()), plain.train()(images()))
 
 
-def test_freezing_leaves_modules_parameters_and_options_of_norms_as_they_are():
+def test_freezing_keeps_modules_parameters_and_options_of_norms():
     net = build("sparsenet", norm_layer=lambda channels: nn.BatchNorm2d(channels, eps=1e-3, momentum=0.3))
     modules, parameters = list(net.modules()), list(net.parameters())
     freeze(net, up_to="stages.1")
@@ -378,7 +368,7 @@ def test_norms_that_were_built_frozen_stay_frozen():
     assert not any(isinstance(module, nn.BatchNorm2d) for module in net.modules())
 
 
-def test_synchronised_batch_norm_is_frozen_and_comes_back():
+def test_synchronised_batch_norm_is_frozen_and_unfrozen():
     net = nn.SyncBatchNorm.convert_sync_batchnorm(build("sparsenet")).train()
     freeze(net, up_to="head")
     before = copy.deepcopy(net.state_dict())
@@ -447,8 +437,8 @@ def test_copies_and_pickles_compute_the_same(family):
 def test_functional_call_takes_other_parameters(family):
     net, other = build(family).eval(), build(family).eval()
     nn.init.ones_(other.head.fc.bias)
-    found = torch.func.functional_call(net, dict(other.named_parameters()), (images(),))
-    assert torch.allclose(found, other(images()))
+    logits = torch.func.functional_call(net, dict(other.named_parameters()), (images(),))
+    assert torch.allclose(logits, other(images()))
 
 
 @families
@@ -480,15 +470,15 @@ def test_a_compiled_net_learns_without_a_graph_break(family):
 
 
 @families
-def test_torch_fx_extracts_feature_maps_by_the_names_that_feature_info_tells(family):
+def test_torch_fx_extracts_feature_maps_by_the_names_in_feature_info(family):
     from torchvision.models.feature_extraction import create_feature_extractor
 
     net = build(family).eval()
     names = [info["module"] for info in net.feature_info]
-    found = create_feature_extractor(net, [*names, "head"])(images())
+    features = create_feature_extractor(net, [*names, "head"])(images())
     maps = net.forward_intermediates(images(), intermediates_only=True)
-    assert all(torch.equal(found[name], expected) for name, expected in zip(names, maps))
-    assert torch.equal(found["head"], net(images()))
+    assert all(torch.equal(features[name], expected) for name, expected in zip(names, maps))
+    assert torch.equal(features["head"], net(images()))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="DataParallel copies a net to GPUs, there is none")

@@ -1,4 +1,4 @@
-"""FractalNet: sizes, the joins, local and global drop-path, the columns as nets of their own.
+"""FractalNet: sizes, the joins, local and global drop-path, the columns as plain nets.
 
 The reference follows the paper's recursion f_(C+1) = join(f_C after f_C, convolution), written out here.
 """
@@ -74,12 +74,12 @@ def reference(block: FractalBlock, x: Tensor, columns: list[int], start: int, le
     """Return what reaches the join at the end of f_C over rows start ... start + length, by recursion."""
     widest = len(block.columns[-1])
     shallow = columns[0]
-    own = block.columns[shallow][start * len(block.columns[shallow]) // widest](x)
+    shallowest = block.columns[shallow][start * len(block.columns[shallow]) // widest](x)
     if len(columns) == 1:
-        return [own]
+        return [shallowest]
     half = length // 2
     first = torch.stack(reference(block, x, columns[1:], start, half)).mean(0)
-    return [own, *reference(block, first, columns[1:], start + half, half)]
+    return [shallowest, *reference(block, first, columns[1:], start + half, half)]
 
 
 @pytest.mark.parametrize("columns", [1, 2, 3, 4])
@@ -116,11 +116,11 @@ def test_forward_and_backward_run_with_drop_path_on_and_off(arguments):
         net.zero_grad()
         F.cross_entropy(net(images(4, 3, 16, 16)), torch.tensor([3, 7, 1, 0])).backward()
         gradients = [parameter.grad for parameter in net.parameters()]
-        given = [gradient for gradient in gradients if gradient is not None]
-        assert all(gradient.isfinite().all() for gradient in given)
-        assert sum(bool(gradient.any()) for gradient in given) > 4
+        computed = [gradient for gradient in gradients if gradient is not None]
+        assert all(gradient.isfinite().all() for gradient in computed)
+        assert sum(bool(gradient.any()) for gradient in computed) > 4
         if not arguments:
-            assert len(given) == len(gradients)
+            assert len(computed) == len(gradients)
 
 
 def test_in_eval_mode_drop_path_changes_nothing():
@@ -174,9 +174,9 @@ def test_global_drop_path_runs_one_column_the_same_in_all_blocks():
     columns = set()
     for _ in range(30):
         run = run_layers(net, images(2, 3, 16, 16))
-        told = {name.split(".")[3] for name in run}
-        assert len(told) == 1
-        column = int(told.pop())
+        columns_run = {name.split(".")[3] for name in run}
+        assert len(columns_run) == 1
+        column = int(columns_run.pop())
         assert len(run) == len(set(run)) == 3 * 2**column
         columns.add(column)
     assert columns == {0, 1, 2}
@@ -202,8 +202,8 @@ def test_a_column_is_a_plain_net_of_the_same_weights(index):
         y = F.max_pool2d(y, 2)
     assert torch.equal(plain(x), net.head(y))
     assert sum(isinstance(module, nn.Conv2d) for module in plain.modules()) == 3 * 2**index
-    own = {id(parameter) for parameter in net.parameters()}
-    assert all(id(parameter) in own for parameter in plain.parameters())
+    shared = {id(parameter) for parameter in net.parameters()}
+    assert all(id(parameter) in shared for parameter in plain.parameters())
 
 
 def test_taking_a_column_leaves_the_modes_of_frozen_layers_alone():
@@ -246,17 +246,17 @@ def test_checkpointing_saves_memory_under_global_drop_path_too():
     assert kept(True) < 0.5 * kept(False)
 
 
-def test_a_column_knows_how_images_reach_it_and_claims_no_name_and_no_figures():
+def test_a_column_keeps_the_image_configuration_but_neither_name_nor_metrics():
     net = create_model("fractalnet_c2.cifar100", pretrained_cfg_overlay={"top1": 70.0})
     column = net.column(1)
-    told = column.pretrained_cfg
-    assert isinstance(column.get_submodule(told["first_conv"]), nn.Conv2d)
-    assert column.get_submodule(told["classifier"]) is column.get_classifier()
-    assert (told["mean"], told["num_classes"]) == (net.pretrained_cfg["mean"], 100)
-    assert not {"architecture", "tag", "top1", "sha256", "num_params"} & told.keys()
+    cfg = column.pretrained_cfg
+    assert isinstance(column.get_submodule(cfg["first_conv"]), nn.Conv2d)
+    assert column.get_submodule(cfg["classifier"]) is column.get_classifier()
+    assert (cfg["mean"], cfg["num_classes"]) == (net.pretrained_cfg["mean"], 100)
+    assert not {"architecture", "tag", "top1", "sha256", "num_params"} & cfg.keys()
 
 
-def test_a_fractalnet_speaks_timms_protocol():
+def test_a_fractalnet_has_timms_methods():
     net = create_model("fractalnet_c2", num_classes=0, in_chans=1, widths=(4, 8))
     assert net(images(2, 1, 8, 8)).shape == (2, 8)
     assert net.feature_info[1] == {"num_chs": 8, "reduction": 2, "module": "blocks.1"}
@@ -266,7 +266,7 @@ def test_a_fractalnet_speaks_timms_protocol():
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (dict(columns=0), "columns must be at least 1, got 0"),
         (dict(columns=2, widths=()), "widths must be a sequence of at least one number, got ()"),
@@ -275,14 +275,14 @@ def test_a_fractalnet_speaks_timms_protocol():
     ],
     ids=str,
 )
-def test_a_wrong_argument_is_named_with_its_value(arguments, told):
+def test_a_wrong_argument_is_named_with_its_value(arguments, message):
     with pytest.raises(ValueError) as caught:  # noqa: PT011
         FractalNet(**arguments)
-    assert told in str(caught.value)
+    assert message in str(caught.value)
 
 
 @pytest.mark.parametrize("index", [-1, 3])
-def test_a_column_that_there_is_not_is_refused(index):
+def test_a_missing_column_is_refused(index):
     with pytest.raises(ValueError, match=f"index must be at .*, got {index}"):
         build().column(index)
 

@@ -1,6 +1,6 @@
-"""One registered net of each family, at full width and depth, through all that a backbone is for.
+"""One registered net of each family at full width and depth, used as a backbone.
 
-Every other net goes through it on the meta device, which computes shapes alone.
+The shapes of every other net are tested on the meta device.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def test_every_parameter_gets_a_finite_gradient_at_two_sizes(name, channels):
 
 
 @pytest.mark.parametrize("name", list_models())
-def test_every_net_has_the_shapes_that_it_tells(name):
+def test_every_net_has_the_shapes_of_its_feature_info(name):
     net = create_model(name, num_classes=7, device="meta").train()
     net.set_grad_checkpointing()
     for size in ((64, 64), (96, 80)):
@@ -60,7 +60,7 @@ def test_every_net_has_the_shapes_that_it_tells(name):
         last, maps = net.forward_intermediates(batch)
         assert last.shape == net.forward_features(batch).shape
         strides = [info["reduction"] for info in net.feature_info]
-        assert [tuple(found.shape[2:]) for found in maps] == [(96 // r, 80 // r) for r in strides]
+        assert [tuple(feature.shape[2:]) for feature in maps] == [(96 // r, 80 // r) for r in strides]
         copied = copy.deepcopy(net)
         copied.reset_classifier(0, "")
         assert copied(batch).shape == last.shape
@@ -91,15 +91,15 @@ def test_the_head_can_be_taken_off_and_changed(name):
 
 
 @one_of_each_family
-def test_feature_maps_are_those_of_the_whole_net_and_as_large_as_told(name):
+def test_feature_maps_equal_the_whole_nets_and_have_the_shapes_of_the_feature_info(name):
     net = build(name).eval()
     torch.manual_seed(0)
     backbone = create_model(name, features_only=True, out_indices=(2, 0)).eval()
-    found = backbone(images())
+    maps = backbone(images())
     expected = net.forward_intermediates(images(), [2, 0], intermediates_only=True)
-    assert all(torch.equal(a, b) for a, b in zip(found, expected))
-    told = zip(backbone.feature_info.channels(), backbone.feature_info.reduction())
-    assert [feature.shape for feature in found] == [(2, c, 64 // r, 64 // r) for c, r in told]
+    assert all(torch.equal(a, b) for a, b in zip(maps, expected))
+    shapes = zip(backbone.feature_info.channels(), backbone.feature_info.reduction())
+    assert [feature.shape for feature in maps] == [(2, c, 64 // r, 64 // r) for c, r in shapes]
 
 
 @one_of_each_family
@@ -136,7 +136,7 @@ def test_a_compiled_net_has_no_graph_break(name):
 
 
 @one_of_each_family
-def test_a_copy_is_a_net_of_its_own_that_computes_the_same(name):
+def test_a_copy_computes_the_same_and_shares_no_parameters(name):
     net = build(name).eval()
     copied = copy.deepcopy(net)
     assert torch.equal(copied(images()), net(images()))

@@ -1,6 +1,6 @@
 """ResNet and sparse ResNet: sizes, what each branch reads, the running sum, depth 1001, errors.
 
-The reference computation is written out here, apart from the package's code.
+The reference computation is written out here, without the package's code.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.nets import expected_sources
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -54,12 +55,6 @@ def parameter_count(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-def sources(rule: str, layer: int, base: int = 2) -> list[int]:
-    if rule == "dense":
-        return list(range(layer))
-    return [layer - base**exponent for exponent in range(layer) if base**exponent <= layer]
-
-
 @pytest.mark.parametrize(("name", "count"), COUNTS.items())
 def test_a_resnet_and_its_sparse_twin_have_exactly_the_parameters_of_the_design(name, count):
     assert parameter_count(create_model(name, device="meta")) == count
@@ -91,7 +86,7 @@ def test_a_depth_counts_the_convolutions_on_the_way_and_the_classifier(layers, b
 
 
 def reference(model: ResNet, x: Tensor, kind: str, training: bool) -> Tensor:
-    """Compute a net anew from its weights: every sum from all its terms, no running sum."""
+    """Compute a net from its weights: every sum from all its terms, no running sum."""
     weights = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     rule, base = KINDS[kind].get("aggregation", "dense"), KINDS[kind].get("base", 2)
 
@@ -116,15 +111,17 @@ def reference(model: ResNet, x: Tensor, kind: str, training: bool) -> Tensor:
         for number in range(1, len(stage.layers) + 1):
             name = f"stages.{index}.layers.{number - 1}"
             if number == 1:
-                made = branch(name, x, stride)  # of the unprojected input
+                made = branch(name, x, stride)  # reads the unprojected input
                 projection = weights.get(f"{name}.projection.weight")
                 if projection is not None:
                     activated = normed(f"{name}.norm1", x)
                     outputs = [F.conv2d(activated, projection, stride=stride)]
             else:
-                made = branch(name, sum(outputs[source] for source in sources(rule, number, base)), 1)
+                made = branch(
+                    name, sum(outputs[source] for source in expected_sources(rule, number, base)), 1
+                )
             outputs.append(made)
-        x = sum(outputs[source] for source in sources(rule, len(outputs), base))
+        x = sum(outputs[source] for source in expected_sources(rule, len(outputs), base))
     x = normed("norm", x).mean((2, 3))
     return F.linear(x, weights["head.fc.weight"], weights["head.fc.bias"])
 
@@ -163,23 +160,23 @@ class Additions(TorchDispatchMode):
 @pytest.mark.parametrize("arguments", [dict(depth=44), dict(depth=47, bottleneck=True)], ids=str)
 def test_the_running_sum_gives_the_same_bits_for_one_addition_a_layer(arguments):
     running = build("basic", **arguments).train()
-    # The same rule as a function: the stage cannot know it as the dense one, and adds up every sum anew.
-    anew = build("basic", **arguments, aggregation=lambda layer: range(layer)).train()
-    anew.load_state_dict(running.state_dict())
+    # The same rule as a function: the stage does not recognise it as dense and adds up every sum in full.
+    in_full = build("basic", **arguments, aggregation=lambda layer: range(layer)).train()
+    in_full.load_state_dict(running.state_dict())
     x = images(2, 3, 16, 16)
     outputs, additions = [], []
-    for net in (running, anew):
+    for net in (running, in_full):
         with Additions() as counted:
             outputs.append(net(x))
         additions.append(counted.count)
     assert torch.equal(outputs[0], outputs[1])
-    assert all(torch.equal(*pair) for pair in zip(running.buffers(), anew.buffers()))
+    assert all(torch.equal(*pair) for pair in zip(running.buffers(), in_full.buffers()))
     layers = len(running.stages[0].layers)
     assert additions == [3 * layers, 3 * layers * (layers + 1) // 2]
 
     for output in outputs:
         output.sum().backward()
-    for mine, other in zip(running.parameters(), anew.parameters()):
+    for mine, other in zip(running.parameters(), in_full.parameters()):
         torch.testing.assert_close(mine.grad, other.grad, rtol=1e-3, atol=1e-4)
 
 
@@ -200,8 +197,8 @@ def test_a_projected_stage_sums_what_the_rule_names_from_output_0_of_its_first_l
     x = torch.ones(1, 3, 1, 1, dtype=torch.float64)
     outputs = [10, 100]
     for layer in range(2, layers + 1):
-        outputs.append(2 * sum(outputs[source] for source in sources(rule, layer, base)))
-    assert stage(x).item() == sum(outputs[source] for source in sources(rule, layers + 1, base))
+        outputs.append(2 * sum(outputs[source] for source in expected_sources(rule, layer, base)))
+    assert stage(x).item() == sum(outputs[source] for source in expected_sources(rule, layers + 1, base))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -223,7 +220,7 @@ def test_a_resnet_runs_at_any_size_from_8_up(height, width):
         assert model(images(2, 3, height, width)).shape == (2, 10)
 
 
-def test_a_resnet_speaks_timms_protocol():
+def test_a_resnet_has_timms_methods():
     model = create_model("sparse_resnet_20", num_classes=5, in_chans=1, drop_rate=0.1)
     x = images(2, 1, 16, 16)
     assert model(x).shape == (2, 5)
@@ -255,7 +252,7 @@ def test_1001_layers_build_train_copy_and_save_within_few_stack_frames(name):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (dict(depth=21), "depth must be 2 more than a multiple of 6, got 21; the nearest: 20 or 26"),
         (dict(depth=2), "depth must be 2 more than a multiple of 6, got 2; the nearest: 8"),
@@ -268,7 +265,7 @@ def test_1001_layers_build_train_copy_and_save_within_few_stack_frames(name):
     ],
     ids=str,
 )
-def test_a_wrong_argument_is_named_with_its_value(arguments, told):
+def test_a_wrong_argument_is_named_with_its_value(arguments, message):
     with pytest.raises(ValueError) as caught:  # noqa: PT011
         ResNet(**arguments)
-    assert told in str(caught.value)
+    assert message in str(caught.value)

@@ -1,4 +1,4 @@
-"""Small nets of every family, and what is asserted of nets in several files."""
+"""Small nets of every family, the rules written out, and assertions that several test files share."""
 
 from __future__ import annotations
 
@@ -40,8 +40,15 @@ def images(size: tuple[int, int] = (32, 32), channels: int = 3, count: int = 2) 
     return torch.randn(count, channels, *size, generator=torch.Generator().manual_seed(1))
 
 
+def expected_sources(rule: str, layer: int, base: int = 2) -> list[int]:
+    """Return the outputs that a layer reads, computed without the package's code."""
+    if rule == "dense":
+        return list(range(layer))
+    return [layer - base**exponent for exponent in range(layer) if base**exponent <= layer]
+
+
 def scrambled(net: nn.Module) -> nn.Module:
-    """Give every tensor values that no new net has."""
+    """Fill every tensor with values that no new net has."""
     with torch.no_grad():
         for tensor in net.state_dict().values():
             if tensor.is_floating_point():
