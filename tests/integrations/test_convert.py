@@ -193,7 +193,7 @@ def refusal(net: nn.Module, path: Path) -> str:
     ("dense", "stem", "name"),
     [(False, 24, "sparsenet_bc_100_k16_32_64"), (True, 48, "densenet_bc_100_k16_32_64")],
 )
-def test_the_course_projects_wide_stem_is_told_with_its_argument(tmp_path, dense, stem, name):
+def test_the_course_projects_wide_stem_is_reported_with_its_argument(tmp_path, dense, stem, name):
     """It fed its 16_32_64 nets from a stem of 24 channels, 48 for the dense twin."""
     theirs = OriginalNet(100, (16, 32, 64), True, dense, stem, **COURSE)
     torch.save(theirs.state_dict(), tmp_path / "theirs")

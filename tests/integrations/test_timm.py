@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 import warnings
-from collections.abc import Iterator
 
 import pytest
 import torch
@@ -18,7 +17,6 @@ from torch import nn
 import sparsenet_models
 from sparsenet_models import list_models, register_model
 from sparsenet_models.data.predict import predict
-from sparsenet_models.models.registry import temporary_registry
 
 timm = pytest.importorskip("timm", reason="timm is not installed: pip install 'sparsenet-models[timm]'")
 
@@ -43,13 +41,6 @@ every_name = pytest.mark.parametrize(
 @pytest.fixture(scope="module", autouse=True)
 def registered() -> list[str]:
     return register()
-
-
-@pytest.fixture
-def own_models() -> Iterator[None]:
-    """Forget the models that a test registers here; timm keeps them."""
-    with temporary_registry():
-        yield
 
 
 def tiny_net(**kwargs) -> nn.Module:
