@@ -1,3 +1,3 @@
-"""The version: a module of its own, so that no file has to import the package's face to tell it."""
+"""The version, in a module that every other module can import."""
 
 __version__ = "0.1.0"
