@@ -61,7 +61,7 @@ def plot_accuracy(png: str | Path) -> None:
             axes.set_title(f"{data}: error by {title}", fontsize=14, loc="left")
             axes.set_ylim(bottom=0)
             style_axes(axes)
-            if row is grid[-1]:
+            if data == "CIFAR-100":
                 axes.set_xlabel(title, fontsize=14)
         row[0].set_ylabel("top-1 test error, %", fontsize=14)
     sources = [source for source in STYLES if source in handles]
