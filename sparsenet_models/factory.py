@@ -45,7 +45,7 @@ def create_model(
     Args:
         model_name: ``architecture`` or ``architecture.tag``; ``list_models()`` names them. Or
             ``hf-hub:org/name[@revision]``, a repository of the Hub, or ``local-dir:path``, a folder:
-            their config.json gives architecture and arguments; arguments here come first.
+            their config.json gives architecture and arguments; arguments given here replace those.
         pretrained: load the weights of the tag, the repository or the folder.
         num_classes: number of classes of the head, 0 for no head; default that of the tag. With weights
             for another number the head is new and untrained, everything else is loaded.
