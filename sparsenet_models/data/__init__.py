@@ -6,5 +6,9 @@ from ..common.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from .datasets import load_image_set as load_image_set
+    from .evaluate import normalised as normalised
+    from .image_set import ImageSet as ImageSet
 
-__getattr__, __dir__ = lazy_exports(__name__, {"load_image_set": "datasets"})
+_HOMES = {"ImageSet": "image_set", "load_image_set": "datasets", "normalised": "evaluate"}
+
+__getattr__, __dir__ = lazy_exports(__name__, _HOMES)

@@ -1,1 +1,1 @@
-"""Doors into other libraries and file formats, each of which must be installed for its own module alone."""
+"""Other libraries and file formats: timm, ONNX, checkpoints. Only the module that uses a library needs it."""

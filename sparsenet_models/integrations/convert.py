@@ -1,4 +1,4 @@
-"""From somebody's checkpoint to a weight file or a folder of ours: `sparsenet convert`."""
+"""Conversion of other code bases' checkpoints to files or folders of this library: `sparsenet convert`."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from ..pretrained.weight_file import read_weights, save_weights
 def convert_checkpoint(
     source: Path, target: Path, model_name: str, stem_channels: int | None = None
 ) -> nn.Module:
-    """Write a checkpoint of any layout that the library knows in its own, and return the net.
+    """Rewrite a checkpoint of another code base in this library's format, and return the net.
 
-    Classes and input channels are those of the file.
+    The net has the classes and input channels of the checkpoint.
 
     Args:
-        source: a safetensors file, or one by ``torch.save``.
-        target: a new file ``NAME.safetensors``; any other name is a new folder, as ``save_pretrained``
-            writes it, which also keeps ``stem_channels``.
-        model_name: the architecture, or ``architecture.tag`` for the names of its classes too.
-        stem_channels: of a net whose stem is not as wide as the architecture's own.
+        source: a safetensors file, or a file by ``torch.save``.
+        target: a new file if it ends in ``.safetensors``, else a new folder as ``save_pretrained`` writes
+            it. Only the folder records ``stem_channels``.
+        model_name: the architecture, or ``architecture.tag``, which also names the classes.
+        stem_channels: width of the stem, if it differs from the architecture's default.
 
     Raises:
-        ValueError: the file does not fit, or holds no weights; the message names the net that it fits.
-        OSError: the source cannot be read, the target is there already or cannot be written.
+        ValueError: the file has no weights, or they do not fit; the message names a net that they fit.
+        OSError: the source cannot be read, or the target exists already or cannot be written.
     """
     if not target.absolute().parent.is_dir():
         raise FileNotFoundError(f"{target} cannot be written: there is no folder {target.parent}")
@@ -55,5 +55,5 @@ def convert_checkpoint(
 
 
 def _size(tensor: Tensor, dimension: int) -> int | None:
-    """Return a size of a tensor, None where it has no such dimension or there is nothing along it."""
+    """Return the size along a dimension; None if the tensor has no such dimension, or it is empty."""
     return (tensor.shape[dimension] or None) if tensor.ndim > dimension else None

@@ -1,7 +1,7 @@
-"""A net as a file that runs without this library: ONNX, or torch.export's pt2.
+"""Export of a net to a file that runs without this library: ONNX, or torch.export's pt2.
 
-A file is written beside its place, read back, and compared with the net on batches and image sizes that
-it was not traced with. Only a file that agrees is put in place.
+The file is written to a temporary folder, read back, and compared with the net on batches and image sizes
+other than those of the trace. It is moved to its path only if the logits agree.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from ..data.transforms import resolve_data_config
 from ..models.feature_net import FeatureNet
 
 TOLERANCE = 1e-4
-"""The most that a logit may differ, as a share of the largest: kernels add up in different orders."""
+"""Largest difference of a logit, relative to the largest logit: kernels sum in different orders."""
 
 METADATA_FILE = "metadata.json"
-"""The name of a pt2 file's extra file with what ``export_metadata`` returns."""
+"""Name of the extra file in a pt2 file that holds the metadata."""
 
 
 class ExportFailed(RuntimeError):
-    """A written file does not compute what the net computes."""
+    """The exported file computes other logits than the net."""
 
 
 def export_model(
@@ -39,21 +39,21 @@ def export_model(
 ) -> None:
     """Write ``model`` to ``path``, for batches and images of any size.
 
-    The file takes images ``(N, in_chans, H, W)`` in float32, normalised as its metadata tell, and returns
+    The file takes images ``(N, in_chans, H, W)`` in float32, normalised as its metadata specify, and returns
     logits ``(N, num_classes)``; ONNX names them ``images`` and ``logits``. An ONNX file has the metadata as
     its ``metadata_props``, a pt2 file as the extra file ``metadata.json``.
 
     Args:
         model: a net by ``create_model``, in float32 on the CPU; it is put into eval mode.
-        path: the file, which is replaced where there is one.
+        path: the file; an existing file is replaced.
         format: "onnx" or "pt2"; the path must end in it.
-        size: height and width in pixels of the images that it is traced and compared with; default the
-            net's own. Others go through the file too.
+        size: height and width in pixels of the images for the trace and the comparison; default: those of
+            the net's ``input_size``. The file takes other sizes too.
 
     Raises:
-        ValueError: an argument is out of range, or the net not in float32 on the CPU, or a ``FeatureNet``.
-        ImportError: a package, or the torch release, that the format needs is not installed.
-        ExportFailed: the file's logits are not those of the net; no file is written.
+        ValueError: an argument is out of range, or the net is not in float32 on the CPU or a ``FeatureNet``.
+        ImportError: the format needs a package that is not installed, or a newer torch.
+        ExportFailed: the file's logits differ from those of the net; no file is written.
         OSError: the file cannot be written.
     """
     if format not in FORMATS:
@@ -76,46 +76,52 @@ def export_model(
     metadata = export_metadata(model, (height, width))
     if format == "onnx":
         _onnxruntime()
-    write, opened = FORMATS[format]
+    write, open_file = FORMATS[format]
     model.eval()
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".export-") as folder, torch.no_grad():
         draft = Path(folder) / target.name
         write(traced(model, torch.zeros(2, channels, height, width)), draft, metadata)
-        _compare(model, opened(draft), channels, (height, width), target)
+        _compare(model, open_file(draft), channels, (height, width), target)
         draft.replace(target)
 
 
 def export_metadata(model: nn.Module, size: tuple[int, int]) -> dict[str, str]:
-    """Return what a reader of the file must know, each value as JSON or plain text.
+    """Return the metadata of an exported file, each value as JSON or plain text.
 
-    That is how images reach the net (``input_size``, ``mean``, ``std``, ``interpolation``, ``crop_pct``,
-    ``crop_mode``), ``class_names`` in the order of the logits where they are known, and where it is from.
+    These are the image configuration (``input_size``, ``mean``, ``std``, ``interpolation``, ``crop_pct``,
+    ``crop_mode``), ``class_names`` in the order of the logits if the net has them, and the file's origin
+    (``architecture``, ``tag``, ``license``, ``library``, ``library_version``).
+
+    Args:
+        model: a net by ``create_model``.
+        size: height and width in pixels of the images.
     """
     cfg: dict[str, Any] = model.pretrained_cfg  # type: ignore[assignment]
-    config = resolve_data_config(model)
-    told = {key: value if isinstance(value, str) else json.dumps(value) for key, value in config.items()}
-    told["input_size"] = json.dumps([config["input_size"][0], *size])
+    data_config = resolve_data_config(model)
+    data_config["input_size"] = [data_config["input_size"][0], *size]
+    metadata = {
+        key: value if isinstance(value, str) else json.dumps(value) for key, value in data_config.items()
+    }
     names = cfg.get("label_names")
     if names is not None and len(names) == model.num_classes:
-        told["class_names"] = json.dumps(list(names))
-    told |= {key: cfg[key] for key in ("architecture", "tag", "license") if cfg.get(key)}
-    return told | {"library": "sparsenet_models", "library_version": __version__}
+        metadata["class_names"] = json.dumps(list(names))
+    metadata |= {key: cfg[key] for key in ("architecture", "tag", "license") if cfg.get(key)}
+    return metadata | {"library": "sparsenet_models", "library_version": __version__}
 
 
 def _checked_size(model: nn.Module, size: tuple[int, int] | None) -> tuple[int, int]:
-    config = resolve_data_config(model)
-    least = model.pretrained_cfg.get("min_input_size") or (1, 1, 1)  # type: ignore[union-attr, operator]
-    height, width = config["input_size"][1:] if size is None else size
-    for side, minimum in ((height, least[1]), (width, least[2])):
+    smallest = model.pretrained_cfg.get("min_input_size") or (1, 1, 1)  # type: ignore[union-attr, operator]
+    height, width = resolve_data_config(model)["input_size"][1:] if size is None else size
+    for side, minimum in ((height, smallest[1]), (width, smallest[2])):
         integer("size", side, minimum=minimum)
     return height, width
 
 
 def traced(model: nn.Module, images: Tensor) -> Any:
-    """Return torch.export's program of ``model``, strictly traced, with batch, height and width left open.
+    """Return torch.export's program of ``model``, strictly traced, with dynamic batch, height and width.
 
     Raises:
-        ImportError: this torch cannot.
+        ImportError: torch is older than 2.6.
     """
     from torch.export import Dim, export
 
@@ -127,10 +133,10 @@ def traced(model: nn.Module, images: Tensor) -> Any:
 
 
 def _one_pixel_as_any_size() -> AbstractContextManager[Any]:
-    """Keep torch.export from telling maps of one pixel from larger ones, which would fix the size."""
+    """Stop torch.export from treating maps of one pixel as a special case, which would fix the size."""
     from torch.fx.experimental import _config
 
-    if not hasattr(_config, "backed_size_oblivious"):  # torch before 2.7: _compare tells where it matters
+    if not hasattr(_config, "backed_size_oblivious"):  # torch before 2.7: _compare reports a fixed size
         return nullcontext()
     return _config.patch(backed_size_oblivious=True)  # type: ignore[attr-defined]
 
@@ -179,7 +185,7 @@ FORMATS: dict[str, tuple[Callable[..., None], Callable[[Path], Callable[[Tensor]
     "onnx": (_write_onnx, _open_onnx),
     "pt2": (_write_pt2, _open_pt2),
 }
-"""How each format is written, and how it is opened as a function from images to logits."""
+"""By format: a function that writes the file, and one that opens it as a function from images to logits."""
 
 
 def _compare(
@@ -189,7 +195,7 @@ def _compare(
     size: tuple[int, int],
     target: Path,
 ) -> None:
-    """Raise ExportFailed unless both give one answer on two batch sizes and two image sizes."""
+    """Raise ExportFailed unless the logits agree for two batch sizes and two image sizes."""
     generator = torch.Generator().manual_seed(0)
     larger = (2 * size[0], 3 * size[1])
     for count in (1, 3):
@@ -197,17 +203,17 @@ def _compare(
             images = torch.randn(count, channels, height, width, generator=generator)
             expected = model(images)
             try:
-                found = exported(images)
-            # A guard of a pt2 file, or whatever onnxruntime raises.
+                logits = exported(images)
+            # A pt2 file's guards and onnxruntime raise errors of many classes.
             except Exception as error:
                 reason = str(error).partition("\n")[0]
                 raise ExportFailed(
                     f"{target} was not written: it takes no images {tuple(images.shape)}: {reason}"
                 ) from error
             allowed = TOLERANCE * max(1.0, expected.abs().max().item())
-            if found.shape == expected.shape and (found - expected).abs().max().item() <= allowed:
+            if logits.shape == expected.shape and (logits - expected).abs().max().item() <= allowed:
                 continue
             raise ExportFailed(
                 f"{target} was not written: on images {tuple(images.shape)} the export's logits "
-                f"{tuple(found.shape)} differ from the net's by more than {allowed:.1e}"
+                f"{tuple(logits.shape)} differ from the net's by more than {allowed:.1e}"
             )

@@ -4,10 +4,9 @@
 >>> register()
 >>> model = timm.create_model("sparsenet_bc_40_k12.cifar10", pretrained=True)
 
-timm builds the nets and loads their weights with its own code, so that all of its verbs mean what they
-mean for its own nets. Feature maps come from its ``FeatureGetterNet``, which calls the net's own
-``forward_intermediates``: timm's other wrappers take a net apart, or hand unsorted ``out_indices`` back in
-another order than they were asked for.
+timm builds the nets and loads their weights with its own code, so all of its functions work as for its own
+nets. Feature maps come from its ``FeatureGetterNet``, which calls the net's ``forward_intermediates``. timm's
+other wrappers take a net apart, or return the maps of unsorted ``out_indices`` in another order.
 """
 
 from __future__ import annotations
@@ -35,14 +34,14 @@ except ImportError as error:
     ) from error
 
 default_cfgs: dict[str, Any] = {}
-"""timm's configurations by architecture; its ``register_model`` looks for them under this name."""
+"""timm's configurations by architecture; timm's ``register_model`` requires this name."""
 
 
 def register() -> list[str]:
-    """Put every net that is registered here into timm's registry; return the names that timm now has.
+    """Add every registered net to timm's registry; return the names under which timm builds our nets.
 
-    A second call adds what has been registered since. A name that timm, or somebody else, has given to
-    another net stays with that net, and one warning names all such.
+    A second call adds the nets that were registered since the first. A name that timm's registry has for
+    another net keeps that net; one warning lists all such names.
     """
     from timm.models import generate_default_cfgs, is_model, model_entrypoint, register_model
 
@@ -65,7 +64,7 @@ def register() -> list[str]:
 
 
 def _entrypoint(name: str) -> Callable[..., nn.Module]:
-    """Return what timm calls to build ``name``."""
+    """Return the function that timm calls to build ``name``."""
 
     def entrypoint(pretrained: bool = False, **kwargs: Any) -> nn.Module:
         feature_cls = kwargs.get("feature_cls", "getter")
@@ -73,17 +72,17 @@ def _entrypoint(name: str) -> Callable[..., nn.Module]:
             raise ValueError(
                 f"feature_cls of {name} must be 'getter', which is its default; got {feature_cls!r}"
             )
-        given, overlay = kwargs.pop("pretrained_cfg", None), kwargs.pop("pretrained_cfg_overlay", None) or {}
+        cfg, overlay = kwargs.pop("pretrained_cfg", None), kwargs.pop("pretrained_cfg_overlay", None) or {}
         if pretrained:
-            _check_sha256(name, given, overlay, kwargs.get("cache_dir"))
-        kwargs.setdefault("pretrained_filter_fn", partial(_whole, name))
+            _check_sha256(name, cfg, overlay, kwargs.get("cache_dir"))
+        kwargs.setdefault("pretrained_filter_fn", partial(_complete_state, name))
         return timm.models.build_model_with_cfg(
             partial(create_model, name),
             name,
             pretrained,
             feature_cfg={"out_indices": None, "feature_cls": "getter"},
-            pretrained_cfg=_timms(given) if isinstance(given, Mapping) else given,
-            pretrained_cfg_overlay=_timms(overlay),
+            pretrained_cfg=_without_our_fields(cfg) if isinstance(cfg, Mapping) else cfg,
+            pretrained_cfg_overlay=_without_our_fields(overlay),
             **kwargs,
         )
 
@@ -92,46 +91,52 @@ def _entrypoint(name: str) -> Callable[..., nn.Module]:
     return entrypoint
 
 
-def _check_sha256(name: str, given: Any, overlay: Mapping[str, Any], cache_dir: Any) -> None:
-    """Raise unless the file that timm is about to load has the sha256 that is told of it, if one is.
+def _check_sha256(name: str, timm_cfg: Any, overlay: Mapping[str, Any], cache_dir: Any) -> None:
+    """Verify the file that timm is about to load, if its configuration has a sha256.
 
     Args:
         name: the net.
-        given: timm's ``pretrained_cfg``: a tag, a dict or an object; None for the default tag.
+        timm_cfg: timm's ``pretrained_cfg``: a tag, a dict or an object; None for the default tag.
         overlay: the keys to replace in it.
-        cache_dir: where fetched weights are kept.
+        cache_dir: folder of fetched weights.
+
+    Raises:
+        ValueError: the file has another sha256, or the tag has no weights.
     """
-    by_tag = given is None or isinstance(given, str)
-    if by_tag:
-        cfg = get_pretrained_cfg(f"{name}.{given}" if given else name)
-    else:
-        given = given if isinstance(given, Mapping) else vars(given)
-        cfg = PretrainedCfg(**_ours(given))
-    cfg = cfg.overlaid(_ours(overlay))
     if overlay.get("state_dict"):
         return
-    # Without any weights verified_file raises, with the tags that have some.
+    by_tag = timm_cfg is None or isinstance(timm_cfg, str)
+    if by_tag:
+        cfg = get_pretrained_cfg(f"{name}.{timm_cfg}" if timm_cfg else name)
+    else:
+        cfg = PretrainedCfg(**_our_fields(timm_cfg if isinstance(timm_cfg, Mapping) else vars(timm_cfg)))
+    cfg = cfg.overlaid(_our_fields(overlay))
+    # For a tag without weights, verified_file raises an error that lists the tags with weights.
     if cfg.sha256 is not None or (by_tag and not cfg.has_weights and not overlay.get("url")):
         verified_file(cfg, cache_dir)
 
 
-def _ours(cfg: Mapping[str, Any]) -> dict[str, Any]:
+def _our_fields(cfg: Mapping[str, Any]) -> dict[str, Any]:
     fields = {field.name for field in dataclasses.fields(PretrainedCfg)}
     return {key: value for key, value in cfg.items() if key in fields}
 
 
-def _timms(cfg: Mapping[str, Any]) -> dict[str, Any]:
-    """Return ``cfg`` without the fields that this library alone has, such as sha256."""
+def _without_our_fields(cfg: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``cfg`` without the fields that only this library has, such as sha256."""
     fields = {field.name for field in dataclasses.fields(timm.models.PretrainedCfg)}
-    return {key: value for key, value in cfg.items() if key in fields or key not in _ours(cfg)}
+    return {key: value for key, value in cfg.items() if key in fields or key not in _our_fields(cfg)}
 
 
-def _whole(name: str, state: dict[str, Any], model: nn.Module) -> dict[str, Any]:
-    """Return ``state`` as it is, or refuse it: beside a new head, timm leaves out whatever does not fit."""
+def _complete_state(name: str, state: dict[str, Any], model: nn.Module) -> dict[str, Any]:
+    """Return ``state`` unchanged if all of it fits: with a new head, timm drops every tensor that does not.
+
+    Raises:
+        ValueError: a tensor outside the head is missing or unexpected.
+    """
     head = f"{pretrained_cfg_of(model).classifier or 'head.fc'}."
-    # torch itself does without the counters.
-    left_out = (key for key in state.keys() ^ model.state_dict().keys() if not key.endswith("_tracked"))
-    if misfits := sorted(key for key in left_out if not key.startswith(head)):
+    # Old files lack num_batches_tracked, and torch loads them.
+    differing = (key for key in state.keys() ^ model.state_dict().keys() if not key.endswith("_tracked"))
+    if misfits := sorted(key for key in differing if not key.startswith(head)):
         raise ValueError(
             f"the pretrained weights do not fit the {name} that these arguments make, {len(misfits)} tensors "
             f"differ, {misfits[0]!r} first: leave out what changes its layers, such as norm_layer"
@@ -150,11 +155,9 @@ def _timm_cfgs(name: str) -> dict[str, Any]:
 
 
 def _timm_cfg(cfg: PretrainedCfg) -> Any:
-    """Return the fields that timm has too, as its own ``PretrainedCfg``."""
+    """Return the fields that timm has too, as timm's ``PretrainedCfg``."""
     shared = {field.name for field in dataclasses.fields(timm.models.PretrainedCfg)}
-    told = {field.name: getattr(cfg, field.name) for field in dataclasses.fields(cfg)}
+    values = {name: getattr(cfg, name) for name in shared if getattr(cfg, name, None) is not None}
     if cfg.hf_hub_id is not None and cfg.revision is not None:
-        told["hf_hub_id"] = f"{cfg.hf_hub_id}@{cfg.revision}"
-    return timm.models.PretrainedCfg(
-        **{key: value for key, value in told.items() if key in shared and value is not None}
-    )
+        values["hf_hub_id"] = f"{cfg.hf_hub_id}@{cfg.revision}"
+    return timm.models.PretrainedCfg(**values)
