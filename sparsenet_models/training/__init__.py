@@ -1,1 +1,1 @@
-"""The trainer that made the bundled weights, its recipes, and the release of what it trained."""
+"""The trainer that made the bundled weights, its recipes, and the release of trained weights."""

@@ -1,7 +1,7 @@
-"""What is done to a batch of training images, on the device that they are on.
+"""Augmentations of a batch of training images, on their own device.
 
-Whatever is drawn comes from the generator or the seed that is passed in, so that a step's images depend
-on nothing that happened before it.
+Random numbers come from the generator or the seed that is passed in, so that the images of a step do not
+depend on earlier steps.
 """
 
 from __future__ import annotations
@@ -11,20 +11,20 @@ import torch.nn.functional as F
 from torch import Tensor
 
 TRIVIAL_GROUP = 8
-"""TrivialAugment draws one operation for so many images, as a call for each image would take too long."""
+"""Images that share one operation of TrivialAugment; a call for each image would take too long."""
 
 
 def padded_crop(images: Tensor, flipped: Tensor, shifts: Tensor) -> Tensor:
-    """Mirror some images, pad all by an eighth of their side with reflections, crop the size they had.
+    """Mirror some images, pad all by reflection by an eighth of their side, crop to the original size.
 
     Args:
         images: ``(B, C, H, W)``.
-        flipped: ``(B,)`` bool, which to mirror left to right.
-        shifts: ``(2, B)``, rows and columns in ``[0, 2 * padding_of(H, W)]``; the padding shifts nothing.
+        flipped: ``(B,)`` bool, the images to mirror left to right.
+        shifts: ``(2, B)``, first row and column of each crop, in ``[0, 2 * padding_of(H, W)]``.
     """
     height, width = images.shape[2:]
     padding = padding_of(height, width)
-    # Channels last, as one gather then makes a batch that convolutions want.
+    # Channels last: one gather then gives the memory layout that convolutions use.
     padded = F.pad(images, (padding,) * 4, mode="reflect").permute(0, 2, 3, 1)
     rows = shifts[0][:, None] + torch.arange(height)
     columns = torch.arange(width).expand(len(images), -1)
@@ -35,7 +35,7 @@ def padded_crop(images: Tensor, flipped: Tensor, shifts: Tensor) -> Tensor:
 
 
 def padding_of(height: int, width: int) -> int:
-    """Return the padding in pixels of images of that size: 4 for CIFAR's 32."""
+    """Return the padding in pixels of images of this size: 4 for CIFAR's 32x32."""
     return min(height, width) // 8
 
 
@@ -63,7 +63,7 @@ def trivially_augmented(images: Tensor, share: float, seed: int) -> Tensor:
     Args:
         images: ``(B, C, H, W)`` uint8, one or three channels.
         share: of the groups of ``TRIVIAL_GROUP`` images, in [0, 1].
-        seed: of what is drawn.
+        seed: of the random choices.
     """
     from torchvision.transforms import v2
 
@@ -82,9 +82,9 @@ def mixed(images: Tensor, labels: Tensor, classes: int, share: float, seed: int)
     Args:
         images: ``(B, C, H, W)``.
         labels: ``(B,)`` int64.
-        classes: how many there are.
+        classes: their number.
         share: of the batches, in [0, 1].
-        seed: of what is drawn.
+        seed: of the random choices.
 
     Returns:
         The images, and labels ``(B,)``, or ``(B, classes)`` where the batch is mixed.

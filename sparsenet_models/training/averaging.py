@@ -1,4 +1,4 @@
-"""The running mean of a net's weights, and batch-norm statistics of its own."""
+"""The running mean of a net's weights, and the batch-norm statistics of the averaged net."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ RECALIBRATION_BATCHES = 50
 
 
 def averaged(model: nn.Module, config: TrainConfig) -> AveragedModel | None:
-    """Return a copy of the net for its running mean, None where the options want none."""
+    """Return a copy of the net for the running mean of its weights, None where the options ask for none."""
     if not config.ema_decay:
         return None
     update = rising_ema(config.ema_decay) if config.ema_warmup else get_ema_multi_avg_fn(config.ema_decay)
@@ -25,8 +25,8 @@ def averaged(model: nn.Module, config: TrainConfig) -> AveragedModel | None:
 def rising_ema(decay: float) -> Callable[..., None]:
     """Return an update of ``AveragedModel`` whose decay is ``min(decay, (1 + n) / (10 + n))`` at update n.
 
-    So early weights, far from the last, are soon forgotten (the rule of TensorFlow's
-    ``ExponentialMovingAverage``, there for ``num_updates``).
+    Early weights then count little (the rule of TensorFlow's ``ExponentialMovingAverage`` with
+    ``num_updates``).
     """
 
     def update(averages: list[Tensor], current: list[Tensor], count: Tensor | int) -> None:
@@ -38,10 +38,10 @@ def rising_ema(decay: float) -> Callable[..., None]:
 
 @torch.no_grad()
 def recalibrate(model: nn.Module, batches: Iterable[Tensor]) -> None:
-    """Measure the batch-norm statistics of an averaged net anew, a plain mean over some batches.
+    """Replace the batch-norm statistics of an averaged net by their plain mean over some batches.
 
-    The mean of weights is no net that ever saw an image: the statistics of those it is the mean of do not
-    fit it (Izmailov et al., arXiv 1803.05407, section 3.2).
+    The averaged net has processed no image, and the statistics of the nets it averages do not fit it
+    (Izmailov et al., arXiv 1803.05407, section 3.2).
 
     Args:
         model: the net; it is left in train mode.

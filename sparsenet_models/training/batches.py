@@ -1,8 +1,8 @@
-"""Augmented batches of a set: alternating flip, reflect-padded crop, and what else the options ask for.
+"""Augmented batches of a set: alternating flip, reflect-padded crop, and the augmentations of the options.
 
 The flip alternates from epoch to epoch, so that two epochs show every image both ways (Jordan, "94% on
 CIFAR-10 in 3.29 seconds on a single GPU", arXiv 2404.00498, section 3.6). What a step draws depends on
-the seed, the epoch and the step alone, so a resumed run goes on with the same batches, from any step.
+the seed, the epoch and the step alone, so a resumed run continues with the same batches, from any step.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ class TrainingBatches:
 
     Args:
         image_set: the training images; those in memory are moved to ``device``.
-        config: tells batch size (at most N; what does not fill a batch is left out), seed, augmentation.
-        mean: of each channel, pixels in [0, 1].
-        std: of each channel, likewise.
-        device: where the batches are made.
+        config: batch size (at most N; a smaller last batch is skipped), seed and augmentations.
+        mean: of each channel, with pixels in [0, 1].
+        std: the standard deviation of each channel, likewise.
+        device: of the batches.
         processes: of a distributed run; each gets its own part of every batch.
 
     Raises:
-        ValueError: the batch size is no multiple of the number of processes.
+        ValueError: the batch size is not a multiple of the number of processes.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class TrainingBatches:
                 f"the nearest that can is {nearest}"
             )
         part = self.batch_size // processes.count
-        self.own = slice(processes.rank * part, (processes.rank + 1) * part)
+        self.part = slice(processes.rank * part, (processes.rank + 1) * part)
         self.rank = processes.rank
         self.flipped_first = torch.rand(len(image_set), generator=self._generator(0)) < 0.5
 
@@ -68,7 +68,7 @@ class TrainingBatches:
         order = torch.randperm(len(self.image_set), generator=self._generator(epoch))
         flipped = self.flipped_first ^ (epoch % 2 == 0)
         steps = order[: len(self) * self.batch_size].split(self.batch_size)[start:]
-        chosen = [step[self.own] for step in steps]
+        chosen = [step[self.part] for step in steps]
         for step, (indices, images) in enumerate(zip(chosen, self.image_set.batches(chosen)), start):
             labels = self.image_set.labels[indices].to(self.device)
             yield self._augmented(images.to(self.device), labels, flipped[indices], epoch, step)
@@ -84,12 +84,12 @@ class TrainingBatches:
         centres = torch.stack(
             [torch.randint(side, (self.batch_size,), generator=generator) for side in (height, width)]
         )
-        images = padded_crop(images, flipped, shifts[:, self.own])
+        images = padded_crop(images, flipped, shifts[:, self.part])
         if options.trivial_augment and on:
             images = trivially_augmented(images, options.trivial_augment, self._seed(epoch, step, self.rank))
         images = normalised(images, self.mean, self.std)
         if options.cutout and on:
-            images = cut_out(images, options.cutout, centres[:, self.own])
+            images = cut_out(images, options.cutout, centres[:, self.part])
         if options.cutmix and on:
             classes = len(self.image_set.class_names)
             images, labels = mixed(
@@ -98,7 +98,7 @@ class TrainingBatches:
         return images, labels
 
     def _seed(self, *numbers: int) -> int:
-        """Return a seed that tells epochs, steps and processes of a run apart."""
+        """Return a seed that differs between the epochs, steps and processes of a run."""
         seed = self.config.seed
         for number in numbers:
             seed = (seed * 1_000_003 + number) % 2**63

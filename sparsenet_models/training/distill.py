@@ -1,4 +1,4 @@
-"""Distillation: a trained net's softened classes, learnt beside the labels."""
+"""Distillation: a student learns the softened logits of a trained net beside the labels."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def distillation_loss(logits: Tensor, teacher_logits: Tensor, temperature: float
     """Return T^2 KL(teacher || student) at temperature T, a mean over the batch, in nats.
 
     Hinton, Vinyals & Dean, "Distilling the Knowledge in a Neural Network", arXiv 1503.02531, section 2:
-    T^2 keeps the gradient's size whatever the temperature.
+    the factor T^2 keeps the size of the gradient at any temperature.
 
     Args:
         logits: ``(B, classes)`` of the student.
@@ -27,17 +27,17 @@ def distillation_loss(logits: Tensor, teacher_logits: Tensor, temperature: float
 
 
 class Teacher:
-    """A trained net that answers for the student's images.
+    """A trained net that classifies the student's images.
 
     Args:
         name: ``architecture.tag`` with weights.
         class_names: the student's classes, in its order.
-        mean: with which the student's images are normalised.
+        mean: of each channel, with which the student's images are normalised.
         std: likewise.
-        device: where it answers.
+        device: of the net and the images.
 
     Raises:
-        ValueError: no such weights, or weights for other classes.
+        ValueError: there are no such weights, or they are for other classes.
     """
 
     def __init__(
@@ -49,22 +49,22 @@ class Teacher:
         device: torch.device,
     ) -> None:
         model = create_model(name, pretrained=True)
-        known: tuple[str, ...] | None = model.pretrained_cfg["label_names"]  # type: ignore[index, assignment]
-        if known is None or set(known) != set(class_names):
+        labels: tuple[str, ...] | None = model.pretrained_cfg["label_names"]  # type: ignore[index, assignment]
+        if labels is None or set(labels) != set(class_names):
             raise ValueError(
                 f"distill names {name!r}, which has other classes than the data's {len(class_names)}, "
                 f"{class_names[0]!r} to {class_names[-1]!r}"
             )
-        self.order = torch.tensor([known.index(label) for label in class_names], device=device)
+        self.order = torch.tensor([labels.index(name) for name in class_names], device=device)
         config = resolve_data_config(model)
-        own_mean, own_std, mean_, std_ = (
+        teacher_mean, teacher_std, student_mean, student_std = (
             torch.tensor(values, device=device).view(1, -1, 1, 1)
             for values in (config["mean"], config["std"], mean, std)
         )
-        self.scale, self.shift = std_ / own_std, (mean_ - own_mean) / own_std
+        self.scale, self.shift = student_std / teacher_std, (student_mean - teacher_mean) / teacher_std
         self.model: nn.Module = model.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:
-        """Return logits ``(B, classes)`` in the student's order, of its images ``(B, C, H, W)``."""
+        """Return logits ``(B, classes)`` in the student's order, for its images ``(B, C, H, W)``."""
         return self.model(images * self.scale + self.shift)[:, self.order].float()

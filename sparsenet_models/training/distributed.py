@@ -1,4 +1,4 @@
-"""Several processes on one run, as torchrun starts them; a run of one process needs nothing of it."""
+"""Several processes in one run, started by torchrun; in a run of one process these functions do nothing."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from ..common.devices import select_device
 from ..data.evaluate import Score
 
 LONGEST_WAIT = timedelta(minutes=5)
-"""For the other processes; then this one fails, and torchrun restarts them. torch's default is 30 minutes."""
+"""A process that waits longer for the others fails, and torchrun restarts all. torch has 30 minutes."""
 
 
 @dataclass(frozen=True)
 class Processes:
-    """How many there are, which this is, and which on its machine."""
+    """The number of processes, the rank of this one, and its rank on its machine."""
 
     count: int = 1
     rank: int = 0
@@ -30,7 +30,7 @@ class Processes:
 
     @property
     def is_first(self) -> bool:
-        """Whether this is the one that writes and reports."""
+        """Whether this is the process that writes and reports."""
         return self.rank == 0
 
 
@@ -42,7 +42,7 @@ def joined_processes(device: str) -> Iterator[tuple[Processes, torch.device]]:
         device: "auto", "cpu", "cuda" or "mps"; each process of a machine gets a GPU of its own.
 
     Raises:
-        ValueError: more processes than GPUs, or no such device.
+        ValueError: there are more processes than GPUs, or there is no such device.
     """
     count = int(os.environ.get("WORLD_SIZE", 1)) if "TORCHELASTIC_RUN_ID" in os.environ else 1
     chosen = select_device(device)
@@ -59,13 +59,13 @@ def joined_processes(device: str) -> Iterator[tuple[Processes, torch.device]]:
         chosen = torch.device("cuda", processes.local_rank)
         torch.cuda.set_device(chosen)
     store, rank, world_size = next(dist.rendezvous("env://", timeout=LONGEST_WAIT))
-    # torchrun keeps its store over a restart, and with it where the processes before could be reached.
+    # torchrun keeps its store over a restart, with the addresses of the previous processes.
     store = dist.PrefixStore(f"restart_{restarts()}", store)
     backend = "nccl" if chosen.type == "cuda" else "gloo"
     dist.init_process_group(backend, store=store, rank=rank, world_size=world_size, timeout=LONGEST_WAIT)
     try:
         yield processes, chosen
-        dist.barrier()  # whoever leaves earlier would break the others' connections
+        dist.barrier()  # a process that leaves early would break the connections of the others
     finally:
         dist.destroy_process_group()
 
@@ -80,8 +80,8 @@ def wrapped(model: nn.Module, processes: Processes, some_unused: bool = False) -
 
     Args:
         model: the net, on its device.
-        processes: all of them.
-        some_unused: a step may leave parameters without a gradient.
+        processes: of the run.
+        some_unused: whether a step may leave parameters without a gradient.
     """
     if processes.count == 1:
         return model

@@ -1,4 +1,4 @@
-"""What of a machine decides the last digits of a run's weights."""
+"""The settings and the machine that decide the last digits of a run's weights."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .distributed import Processes
 def environment(
     config: TrainConfig, precision: str, processes: Processes, device: torch.device
 ) -> dict[str, Any]:
-    """Return what a run computes with, JSON-ready: a resumed run is exact where it is the same."""
+    """Return what a run computes with, JSON-ready; a resumed run is exact where nothing of it has changed."""
     on_gpu = device.type == "cuda"
     return {
         "torch": str(torch.__version__),
@@ -28,5 +28,5 @@ def environment(
 
 
 def changes(before: dict[str, Any], now: dict[str, Any]) -> str:
-    """Return "threads 2 -> 1, torch 2.11 -> 2.15" for what differs, "" where nothing does."""
+    """Return the differences, such as "threads 2 -> 1, torch 2.11 -> 2.15"; "" where there are none."""
     return ", ".join(f"{key} {before.get(key)} -> {now[key]}" for key in now if before.get(key) != now[key])

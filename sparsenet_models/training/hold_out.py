@@ -1,4 +1,4 @@
-"""A part of the training images held out, to score on."""
+"""Training images held out to score on."""
 
 from __future__ import annotations
 
@@ -8,15 +8,14 @@ from ..data.image_set import AnyImageSet
 
 
 def hold_out(image_set: AnyImageSet, share: float, seed: int) -> tuple[AnyImageSet, AnyImageSet]:
-    """Split a set in two, each class alike, and return the rest and what is held out.
+    """Split a set class by class; return the images to train on and those held out.
 
-    Of every class the nearest number to ``share`` of its images is held out, one at least, and one at
-    least stays.
+    Of each class about ``share`` of the images are held out: at least one, and at least one stays.
 
     Args:
         image_set: the images.
-        share: of them to hold out, in (0, 1).
-        seed: of the choice.
+        share: of the images to hold out, in (0, 1).
+        seed: of the random choice.
 
     Raises:
         ValueError: a class has fewer than two images.

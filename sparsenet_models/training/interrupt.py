@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: ask the run to stop after its step, so that it can save what it has."""
+"""Ctrl-C and SIGTERM ask the run to stop after its step, so that it can write a checkpoint."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 @contextmanager
 def stop_on_signal() -> Iterator[threading.Event]:
-    """Yield an event that the first Ctrl-C or SIGTERM sets; a second one acts as ever."""
+    """Yield an event that the first Ctrl-C or SIGTERM sets; a second one has its usual effect."""
     stop = threading.Event()
     before: dict[signal.Signals, Any] = {}
 
@@ -24,7 +24,7 @@ def stop_on_signal() -> Iterator[threading.Event]:
         stop.set()
         restore()
 
-    # Elsewhere than in the main thread, Python lets nobody handle signals.
+    # Python allows signal handlers in the main thread only.
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGINT, signal.SIGTERM):
             before[number] = signal.signal(number, handle)

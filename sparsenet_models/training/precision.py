@@ -1,4 +1,4 @@
-"""Which number format trains fastest on this machine, found by trying."""
+"""The number format of training steps, and a measurement of the fastest one on this machine."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[obj
 
 
 def fastest_precision(model: nn.Module, images: torch.Tensor) -> tuple[str, dict[str, float]]:
-    """Time a few uncompiled training steps in float32 and bfloat16.
+    """Time a few training steps without torch.compile in float32 and bfloat16.
 
     Processors without instructions for bfloat16 emulate it, many times slower than float32.
 
     Args:
-        model: the net; a copy of it is trained.
+        model: the net; copies of it are trained.
         images: a batch ``(N, C, H, W)`` on the net's device.
 
     Returns:
-        The faster one's name, and the seconds a step of each.
+        The name of the faster one, and the seconds of a step in each.
     """
     seconds = {
         precision: _seconds_per_step(deepcopy(model), images, precision)
@@ -47,7 +47,7 @@ def _seconds_per_step(model: nn.Module, images: torch.Tensor, precision: str) ->
         try:
             with autocast(images.device, precision):
                 loss = F.cross_entropy(model(images), targets)
-        except RuntimeError:  # a device of which this torch knows no such autocast
+        except RuntimeError:  # this torch has no such autocast for the device
             return float("inf")
         loss.backward()
         loss.item()  # waits for the device

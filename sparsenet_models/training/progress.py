@@ -1,4 +1,4 @@
-"""Progress of a training run: a bar on a terminal, a line an epoch elsewhere."""
+"""Progress of a training run: a bar on a terminal, elsewhere a line for each epoch."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ Item = TypeVar("Item")
 
 
 def say(message: str) -> None:
-    """Print one line of a run's story at once; of several processes the first speaks."""
-    if _speaks():
+    """Print a line about the run without delay; of several processes the first one prints."""
+    if _prints():
         print(message, flush=True)
 
 
-def _speaks() -> bool:
+def _prints() -> bool:
     return not dist.is_available() or not dist.is_initialized() or dist.get_rank() == 0
 
 
@@ -28,13 +28,13 @@ def tracked(
     """Yield ``steps``; on a terminal, where rich is installed, under a bar with images/s and ETA.
 
     Args:
-        steps: what is left to do.
-        total: steps in all.
-        done: of these, before the first of ``steps``.
+        steps: the remaining ones.
+        total: the number of all steps.
+        done: the number of those before ``steps``.
         batch_size: images in a step.
-        description: what stands before the bar.
+        description: the text before the bar.
     """
-    if not (sys.stdout.isatty() and _speaks()):
+    if not (sys.stdout.isatty() and _prints()):
         yield from steps
         return
     try:

@@ -18,6 +18,7 @@ CODE = """
 import os, resource, sys
 for descriptor, path in ((1, {stdout!r}), (2, {stderr!r})):
     os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)
+sys.modules["sparsenet_models.analysis.plot"] = None  # importing matplotlib would take longer than the run
 from sparsenet_models.cli import main
 from support.trainer import register_tiny_net
 register_tiny_net()

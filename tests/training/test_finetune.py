@@ -223,8 +223,8 @@ def test_a_folder_or_repository_as_the_net_to_train_is_refused_with_the_right_op
         result = run("train", name, "--data", flowers, "--out", tmp_path / "out")
         assert result.exit_code == 1
         assert result.stderr == (
-            f"Error: model must be a name that list_models() tells, got {name!r}: to train the weights of a "
-            "folder or of the Hub further, name their architecture and give their file by --init-from\n"
+            f"Error: model must be a name from list_models(), got {name!r}: to continue from the weights of a "
+            "folder or of the Hub, name their architecture and pass their file with --init-from\n"
         )
 
 

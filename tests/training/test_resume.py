@@ -55,8 +55,8 @@ def written(folder: Path) -> tuple[dict, bytes]:
     return header, content[end:]
 
 
-def test_a_run_killed_in_mid_epoch_ends_with_the_bytes_of_one_left_alone(ten_class_folder, tmp_path):
-    killed_and_left_alone(ten_class_folder, tmp_path, kills=1, epochs_in_all=4)
+def test_a_run_killed_in_mid_epoch_ends_with_the_bytes_of_one_left_alone(colour_folder, tmp_path):
+    killed_and_left_alone(colour_folder, tmp_path, kills=1, epochs_in_all=4, options=AUGMENTED)
 
 
 @pytest.mark.slow
@@ -120,6 +120,7 @@ def test_a_run_of_version_0_1_resumes_to_the_bytes_of_one_left_alone(
 ):
     """Its options were in config.json; the keys of its checkpoint are those of today."""
     register_tiny_net()
+    monkeypatch.setattr("sparsenet_models.training.loop.write_pictures", lambda *_: None)
 
     def config(name: str) -> TrainConfig:
         options = dict(epochs=3, batch_size=16, lr=0.05, resolution=((8, 3),), cutmix=0.5, ema_decay=0.9)

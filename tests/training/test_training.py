@@ -41,7 +41,7 @@ from sparsenet_models.training.config import TrainConfig
 from sparsenet_models.training.distill import distillation_loss
 from sparsenet_models.training.loop import TrainingStopped, train
 from sparsenet_models.training.precision import fastest_precision
-from sparsenet_models.training.run_folder import load_checkpoint_state, save_checkpoint
+from sparsenet_models.training.run_folder import load_checkpoint_state, save_checkpoint, write_pictures
 
 MODEL = "sparsenet_bc_40_k12"
 TWIN = "densenet_bc_40_k12"
@@ -58,6 +58,12 @@ def tiny_model() -> Iterator[None]:
     with temporary_registry():
         register_model(pretrained_cfgs={"colours": cfg})(entrypoint)
         yield
+
+
+@pytest.fixture(autouse=True)
+def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out the pictures, which take longer than such a run."""
+    monkeypatch.setattr(loop, "write_pictures", lambda *_: None)
 
 
 def config(data: Path, out: Path, **changes) -> TrainConfig:
@@ -203,8 +209,10 @@ def test_weights_for_other_classes_start_a_run_with_a_new_head(colour_folder, tm
 
 
 def test_weights_of_another_net_start_no_run(colour_folder, tmp_path):
+    other = tmp_path / "other.safetensors"
+    save_weights(torch.nn.Conv2d(3, 4, 3), other, {})
     with pytest.raises(ValueError, match="does not fit the model"):
-        train(config(colour_folder, tmp_path / "run", init_from=f"{MODEL}.cifar10"))
+        train(config(colour_folder, tmp_path / "run", init_from=str(other)))
     assert not (tmp_path / "run").exists()
 
 
@@ -248,13 +256,15 @@ def test_without_a_compiler_a_run_says_so_and_goes_on(colour_folder, tmp_path, c
     assert "no C++ compiler found" in capsys.readouterr().out
 
 
-def test_curves_are_drawn_beside_the_metrics(colour_folder, tmp_path):
+def test_curves_are_drawn_beside_the_metrics(colour_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "write_pictures", write_pictures)
     train(config(colour_folder, tmp_path / "run"))
     with Image.open(tmp_path / "run" / "curves.png") as picture:
         assert min(picture.size) > 400
 
 
 def test_without_matplotlib_a_run_says_what_draws_its_curves(colour_folder, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(loop, "write_pictures", write_pictures)
     monkeypatch.setitem(sys.modules, "sparsenet_models.analysis.plot", None)
     train(config(colour_folder, tmp_path / "run", epochs=1, resolution=((8, 1),)))
     assert "no curves.png and confusion.png: they need matplotlib (pip install" in capsys.readouterr().out
@@ -339,12 +349,12 @@ def test_without_val_the_best_epoch_is_chosen_on_training_images(colour_folder, 
     assert "has no val/: 20% of each class are held out to score on" in capsys.readouterr().out
 
 
-def test_the_time_left_is_told_by_the_pixels_that_are_left(colour_folder, tmp_path, monkeypatch):
-    told = []
-    monkeypatch.setattr(loop, "duration", lambda seconds: told.append(seconds) or "")
+def test_the_time_left_is_estimated_from_the_pixels_that_are_left(colour_folder, tmp_path, monkeypatch):
+    estimates = []
+    monkeypatch.setattr(loop, "duration", lambda seconds: estimates.append(seconds) or "")
     train(config(colour_folder, tmp_path / "run", resolution=((8, 1), (16, 2))))
     seconds = [96 / float(row["images_per_second"]) for row in metrics(tmp_path / "run")]
-    assert told == pytest.approx([seconds[0] * 8, seconds[1], 0], rel=0.01)
+    assert estimates == pytest.approx([seconds[0] * 8, seconds[1], 0], rel=0.01)
 
 
 def test_a_name_without_a_tag_takes_the_statistics_of_the_data_that_it_learns(tmp_path):

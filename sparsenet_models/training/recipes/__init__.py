@@ -1,4 +1,4 @@
-"""Recipes by name: modules whose docstring tells what they gave, and whose ``OPTIONS`` are the recipe."""
+"""Recipes by name: modules with ``OPTIONS``, and with their results in the docstring."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def recipe_options(name: str) -> dict[str, Any]:
     """Return the options of a recipe, keywords of ``TrainConfig``.
 
     Raises:
-        ValueError: no recipe of that name; the message lists them.
+        ValueError: there is no recipe of that name.
     """
     names = recipe_names()
     if name not in names:

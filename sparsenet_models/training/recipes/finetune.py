@@ -1,8 +1,8 @@
-"""A pretrained net on images of your own: new head, early layers at a lower rate, best epoch kept.
+"""A pretrained net on your own images: new head, lower learning rate in early layers, best epoch kept.
 
     sparsenet train sparsenet_bc_40_k12.cifar10 --recipe finetune --data DIR
 
-The recipe as it stands was not run on a set with known results. With its rates, at 32 pixels,
+This recipe was not run on a data set with known results. With its learning rates, at 32 pixels,
 examples/finetune.py reaches 52.9% error on 20 classes of CIFAR-100 from 10 images of each, 20.3% from 500
 (docs/backbone.md).
 """
