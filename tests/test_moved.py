@@ -1,4 +1,4 @@
-"""Old paths: the modules and names that the docs have named import, and are the same objects as the new ones."""
+"""Old paths: what the docs have named imports, and is the same object as under its new path."""
 
 from __future__ import annotations
 
