@@ -32,7 +32,7 @@ class Stage(Checkpointable):
     Attributes:
         sources: the outputs that layer 1 ... N + 1 reads; layer N + 1 is the stage's own output.
         running_sum: whether a layer reads the sum before it plus one output more, as in a ResNet: merge
-            "sum" under the dense rule. The floating-point result equals adding up anew, oldest first.
+            "sum" under the dense rule. The floating-point result equals adding all outputs up, oldest first.
         out_channels: channels of the stage's output.
 
     Raises:
@@ -91,7 +91,7 @@ class Stage(Checkpointable):
         return self._merged([outputs[source] for source in self.sources[-1]])
 
     def _run(self, layer: nn.Module, read: list[Tensor]) -> Any:
-        """Return what ``layer`` makes of the outputs that it reads; checkpointed, it keeps these alone."""
+        """Return the output of ``layer``; with checkpointing only the tensors that it reads are kept."""
         if not (self.grad_checkpointing and self.training):
             return layer(self._merged(read))
         return checkpointed(lambda *read: layer(self._merged(list(read))), layer, *read)

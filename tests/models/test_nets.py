@@ -79,7 +79,7 @@ def image_batch(kind: str) -> Tensor:
 
 
 def with_trained_statistics(model: nn.Module) -> nn.Module:
-    """Give every batch norm statistics and an affine map as if trained: default values could hide an error."""
+    """Give every batch norm statistics and an affine map as if trained: defaults could hide an error."""
     generator = torch.Generator().manual_seed(2)
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
