@@ -17,7 +17,7 @@ from .progress import say
 
 OPTIONS = "run.json"
 OLD_OPTIONS = "config.json"
-"""Name of the options in runs of version 0.1, which saved models have for their configuration."""
+"""The name of the options in older runs; a saved model has its configuration under it."""
 
 CHECKPOINT = "checkpoint.pt"
 METRICS = "metrics.csv"

@@ -2,37 +2,21 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import resource
 import signal
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from sparsenet_models import PretrainedCfg, SparseNet, register_model
 
-from .elsewhere import Elsewhere
+from . import elsewhere as elsewhere  # its import says what the server has imported
 
 TINY_NET = "tiny_net"
-
-CODE = """
-import os, resource, sys
-for descriptor, path in ((1, {stdout!r}), (2, {stderr!r})):
-    os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)
-sys.modules["sparsenet_models.analysis.plot"] = None  # importing matplotlib would take longer than the run
-from sparsenet_models.cli import main
-from support.trainer import register_tiny_net
-register_tiny_net()
-if {file_size!r}:
-    resource.setrlimit(resource.RLIMIT_FSIZE, ({file_size!r}, {file_size!r}))
-code = 0
-try:
-    main({words!r})
-except SystemExit as ended:
-    code = ended.code
-sys.stdout.flush()
-sys.stderr.flush()
-os._exit(code)
-"""
 
 
 def register_tiny_net() -> None:
@@ -56,10 +40,9 @@ class Trainer:
         self._stdout, self._stderr = folder / "stdout.txt", folder / "stderr.txt"
         for path in (self._stdout, self._stderr):
             path.write_text("")
-        code = CODE.format(
-            stdout=str(self._stdout), stderr=str(self._stderr), words=words, file_size=file_size
-        )
-        self.process = Elsewhere(code, {}).process
+        arguments = (words, str(self._stdout), str(self._stderr), file_size)
+        self.process = multiprocessing.get_context("forkserver").Process(target=_run, args=arguments)
+        self.process.start()
 
     @property
     def stdout(self) -> str:
@@ -73,8 +56,9 @@ class Trainer:
         """Wait until ``condition()`` holds while the process runs."""
         deadline = time.monotonic() + 120
         while not condition():
-            assert self.process.is_alive(), self.stdout + self.stderr
-            assert time.monotonic() < deadline, "it did not come in two minutes"
+            if not self.process.is_alive() or time.monotonic() > deadline:
+                self.process.kill()
+                raise AssertionError(f"it did not come: {self.stdout}{self.stderr}")
             time.sleep(0.002)
 
     def wait_for_line(self, start: str) -> None:
@@ -86,5 +70,29 @@ class Trainer:
             assert self.process.pid is not None
             os.kill(self.process.pid, number)
         self.process.join(300)
-        assert self.process.exitcode is not None, "it hangs"
+        if self.process.exitcode is None:
+            self.process.kill()
+            raise AssertionError("it hangs")
         return self.process.exitcode
+
+
+def _run(words: list[str], stdout: str, stderr: str, file_size: int) -> None:
+    import torch
+
+    from sparsenet_models.cli import main
+
+    for descriptor, path in ((1, stdout), (2, stderr)):
+        os.dup2(os.open(path, os.O_WRONLY), descriptor)
+    torch.set_num_threads(1)
+    sys.modules["sparsenet_models.analysis.plot"] = None  # type: ignore[assignment]  # matplotlib takes seconds
+    register_tiny_net()
+    if file_size:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (file_size, file_size))
+    code: Any = 0
+    try:
+        main(words)
+    except SystemExit as ended:
+        code = ended.code
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

@@ -73,7 +73,7 @@ def test_predict_prints_the_users_own_classes(flowers, finetuned):
         assert answer["predictions"][0]["label"] == "poppy"
 
 
-def test_predict_takes_the_folder_of_a_run_of_version_0_1(flowers, finetuned, tmp_path):
+def test_predict_takes_the_folder_of_a_run_with_its_options_in_config_json(flowers, finetuned, tmp_path):
     old = shutil.copytree(finetuned, tmp_path / "old")
     (old / "run.json").rename(old / "config.json")
     image = flowers / "violet" / "0.png"
@@ -223,8 +223,8 @@ def test_a_folder_or_repository_as_the_net_to_train_is_refused_with_the_right_op
         result = run("train", name, "--data", flowers, "--out", tmp_path / "out")
         assert result.exit_code == 1
         assert result.stderr == (
-            f"Error: model must be a name from list_models(), got {name!r}: to continue from the weights of a "
-            "folder or of the Hub, name their architecture and pass their file with --init-from\n"
+            f"Error: model must be a name from list_models(), got {name!r}: to continue from the weights of "
+            "a folder or of the Hub, name their architecture and pass their file with --init-from\n"
         )
 
 

@@ -65,9 +65,7 @@ def test_a_run_becomes_a_weight_a_card_and_its_evidence(run_folder, ten_class_fo
     }  # fmt: skip
 
 
-def test_a_run_of_version_0_1_whose_options_are_in_config_json_is_released(
-    run_folder, ten_class_folder, places, tmp_path
-):
+def test_a_run_with_its_options_in_config_json_is_released(run_folder, ten_class_folder, places, tmp_path):
     old = shutil.copytree(run_folder, tmp_path / "old" / "seed0")
     (old / "run.json").rename(old / "config.json")
     shutil.copy(run_folder.with_suffix(".log"), old.with_suffix(".log"))

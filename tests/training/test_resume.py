@@ -111,14 +111,14 @@ CHECKPOINT_KEYS = set(
     "config environments metrics step loss seconds precision model optimizer average best git_commit "
     "init_sha256".split()
 )
-"""Those of version 0.1."""
+"""Those of the checkpoints of the first runs, which must resume."""
 
 
 @pytest.mark.parametrize("options_name", ["run.json", "config.json"])
-def test_a_run_of_version_0_1_resumes_to_the_bytes_of_one_left_alone(
+def test_a_run_with_its_options_in_config_json_resumes_to_the_bytes_of_one_left_alone(
     colour_folder, tmp_path, monkeypatch, own_models, options_name
 ):
-    """Its options were in config.json; the keys of its checkpoint are those of today."""
+    """So are those of older runs; the keys of their checkpoints are the same."""
     register_tiny_net()
     monkeypatch.setattr("sparsenet_models.training.loop.write_pictures", lambda *_: None)
 
@@ -218,18 +218,14 @@ def test_a_disk_that_takes_no_more_is_one_line_and_the_last_checkpoint_stays(col
 def test_data_that_vanish_are_one_line_and_the_last_checkpoint_stays(colour_folder, tmp_path, workers):
     data = shutil.copytree(colour_folder, tmp_path / "data")
     out = tmp_path / "run"
-    process = started(command(data, out, f"--resolution 8:200 --loader stream --workers {workers}", MODEL))
-    deadline = time.monotonic() + 120
-    while not (out / "metrics.csv").exists():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline, "no epoch in two minutes"
-        time.sleep(0.002)
+    options = f"--resolution 8:200 --loader stream --workers {workers}"
+    process = Trainer(command(data, out, options), tmp_path)
+    process.wait_for((out / "metrics.csv").exists)
     shutil.rmtree(data / "train")
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == 1
-    assert len(errors.splitlines()) == 1
-    assert f"image not found: {data}" in errors
-    assert "the checkpoint after " in errors
+    assert process.end() == 1
+    assert len(process.stderr.splitlines()) == 1
+    assert f"image not found: {data}" in process.stderr
+    assert "the checkpoint after " in process.stderr
     torch.load(out / "checkpoint.pt", weights_only=True)
 
 

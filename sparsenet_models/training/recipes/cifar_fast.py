@@ -1,6 +1,6 @@
 """For a GPU and nets from a million parameters: 90 epochs; not run here yet.
 
-A starting point for tuning, taken from the speed records on CIFAR-10 (airbench, arXiv 2404.00498; hlb-CIFAR10):
+A starting point for tuning, after the speed records on CIFAR-10 (airbench, arXiv 2404.00498; hlb-CIFAR10):
 large batch, short linear schedule, strong decay, cutout, averaged weights.
 """
 
