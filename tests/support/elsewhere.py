@@ -17,6 +17,8 @@ _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(
     [
         *("sparsenet_models.factory", "sparsenet_models.pretrained.save"),
+        # The first step of an optimizer imports torch._dynamo, which takes seconds.
+        *("sparsenet_models.training.loop", "torchvision.transforms.v2", "torch._dynamo"),
         # Modules that huggingface_hub imports, where installed; none of them reads the environment.
         *("httpx2", "httpx", "tqdm.auto", "yaml", "filelock", "fsspec", "packaging.version"),
     ]
