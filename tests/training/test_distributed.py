@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -41,22 +42,24 @@ with joined_processes("cpu") as (processes, device):
 """
 
 
-def test_gradients_of_two_processes_are_the_mean_of_both_halves_gradients(tmp_path):
-    """The processes have the environment that torchrun gives them; the slow tests start torchrun itself."""
-    torch.manual_seed(1)
-    images, labels = torch.randn(8, 3, 16, 16, dtype=torch.float64), torch.randint(10, (8,))
-    torch.save((images, labels), tmp_path / "batch")
+def in_two_processes(code: str) -> list[Any]:
+    """Return the ``result`` of ``code`` in two processes with the environment that torchrun gives them.
+
+    The slow tests start torchrun itself.
+    """
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
-    common = {
-        "TORCHELASTIC_RUN_ID": "test",
-        "WORLD_SIZE": "2",
-        "MASTER_ADDR": "localhost",
-        "MASTER_PORT": str(port),
-    }
-    code = GRADIENTS.format(batch=str(tmp_path / "batch"))
+    store = {"MASTER_ADDR": "localhost", "MASTER_PORT": str(port)}
+    common = {"TORCHELASTIC_RUN_ID": "test", "WORLD_SIZE": "2", **store}
     processes = [Elsewhere(code, common | {"RANK": rank, "LOCAL_RANK": rank}) for rank in ("0", "1")]
+    return [process.answer().value() for process in processes]
+
+
+def test_gradients_of_two_processes_are_the_mean_of_both_halves_gradients(tmp_path):
+    torch.manual_seed(1)
+    images, labels = torch.randn(8, 3, 16, 16, dtype=torch.float64), torch.randint(10, (8,))
+    torch.save((images, labels), tmp_path / "batch")
     torch.manual_seed(0)
     model = SparseNet(depth=10, growth_rate=4, bottleneck=True).double()
     halves = []
@@ -64,50 +67,39 @@ def test_gradients_of_two_processes_are_the_mean_of_both_halves_gradients(tmp_pa
         model.zero_grad()
         F.cross_entropy(model(images[half]), labels[half]).backward()
         halves.append([parameter.grad.clone() for parameter in model.parameters()])
-    for process in processes:
-        gradients = process.answer().value()
+    for gradients in in_two_processes(GRADIENTS.format(batch=str(tmp_path / "batch"))):
         for (name, gradient), first, second in zip(gradients.items(), *halves, strict=True):
             actual = torch.tensor(gradient, dtype=torch.float64)
             torch.testing.assert_close(actual, (first + second) / 2, rtol=1e-9, atol=1e-12, msg=name)
 
 
 SCORES = """
-import sys
 import torch
 from sparsenet_models import SparseNet
-from sparsenet_models.evaluate import evaluate
-from sparsenet_models.image_set import ImageSet
+from sparsenet_models.data.evaluate import evaluate
+from sparsenet_models.data.image_set import ImageSet
 from sparsenet_models.training.distributed import joined_processes, merged
 
 with joined_processes("cpu") as (processes, device):
     torch.manual_seed(0)
-    model = create_model("sparsenet_bc_40_k12").eval()
-    pixels, labels = torch.load(sys.argv[1], weights_only=True)
+    model = SparseNet(depth=10, growth_rate=4, bottleneck=True).eval()
+    pixels, labels = torch.load({images!r}, weights_only=True)
     image_set = ImageSet(pixels, labels, tuple("abcdefghij"), "noise")
     part = image_set.part(torch.arange(processes.rank, len(image_set), processes.count))
-    grey = {"mean": (0.5,) * 3, "std": (0.5,) * 3}
-    whole = evaluate(model, image_set, **grey)
-    together = merged(evaluate(model, part, **grey), processes, device)
-    told = [(score.top1, score.top5, score.loss, score.count, score.confusion) for score in (whole, together)]
-    torch.save(told, f"{sys.argv[1]}.{processes.rank}")
+    grey = {{"mean": (0.5,) * 3, "std": (0.5,) * 3}}
+    scores = evaluate(model, image_set, **grey), merged(evaluate(model, part, **grey), processes, device)
+    result = [(s.top1, s.top5, s.loss, s.count, s.confusion.tolist()) for s in scores]
 """
 
 
-@pytest.mark.slow
 def test_scores_of_parts_of_unequal_length_merge_to_the_score_of_the_whole(tmp_path):
     torch.manual_seed(2)
     pixels, labels = torch.randint(256, (37, 3, 16, 16), dtype=torch.uint8), torch.randint(10, (37,))
     torch.save((pixels, labels), tmp_path / "images")
-    script = tmp_path / "scores.py"
-    script.write_text(SCORES)
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
-    command = [*TORCHRUN, str(script), str(tmp_path / "images")]
-    subprocess.run(command, check=True, env=environment, capture_output=True, timeout=120)
-    for rank in (0, 1):
-        whole, together = torch.load(tmp_path / f"images.{rank}", weights_only=True)
+    for whole, together in in_two_processes(SCORES.format(images=str(tmp_path / "images"))):
         assert together[:4] == pytest.approx(whole[:4], rel=1e-5)
-        assert torch.equal(together[4], whole[4])
-        assert together[3] == together[4].sum() == 37
+        assert together[4] == whole[4]
+        assert together[3] == sum(map(sum, together[4])) == 37
 
 
 OPTIONS = "--resolution 8:8 --batch-size 16 --lr 0.1 --eval-every 2 --precision float32 --device cpu"
