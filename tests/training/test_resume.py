@@ -21,6 +21,7 @@ from sparsenet_models.training.config import TrainConfig
 from sparsenet_models.training.loop import TrainingStopped, train
 from sparsenet_models.training.schedule import learning_rate
 
+MODEL = "sparsenet_bc_40_k12"
 AUGMENTED = (
     "--cutout 4 --trivial-augment 0.5 --cutmix 0.5 --augment-until 0.9 --label-smoothing 0.1 "
     "--schedule cosine --ema-decay 0.9 --ema-start 0.2 --ema-warmup"
@@ -56,7 +57,9 @@ def written(folder: Path) -> tuple[dict, bytes]:
 
 
 def test_a_run_killed_in_mid_epoch_ends_with_the_bytes_of_one_left_alone(colour_folder, tmp_path):
-    killed_and_left_alone(colour_folder, tmp_path, kills=1, epochs_in_all=4, options=AUGMENTED)
+    killed_and_left_alone(
+        colour_folder, tmp_path, kills=1, epochs_in_all=4, options=AUGMENTED, model=TINY_NET
+    )
 
 
 @pytest.mark.slow
@@ -72,20 +75,20 @@ def test_a_run_killed_twenty_times_ends_with_the_bytes_of_one_left_alone(ten_cla
 
 
 def killed_and_left_alone(
-    data: Path, folder: Path, *, kills: int, epochs_in_all: int, options: str = EVERYTHING
+    data: Path, folder: Path, *, kills: int, epochs_in_all: int, options: str = EVERYTHING, model: str = MODEL
 ) -> int:
     """Compare the weights of both runs; return how many kills fell inside the write of a checkpoint."""
     options += f" --resolution 8:{epochs_in_all} --checkpoint-minutes 0.0005"
     straight, killed = folder / "straight", folder / "killed"
-    whole = Trainer(command(data, straight, options), folder)
+    whole = Trainer(command(data, straight, options, model), folder)
     assert whole.end() == 0, whole.stderr
     chance = random.Random(0)
     in_write = 0
     for number in range(kills):
         for temporary in leftovers(killed):  # of the kill before
             temporary.unlink()
-        process = Trainer([*command(data, killed, options), "--resume"], folder)
-        process.wait_for_line(TINY_NET)
+        process = Trainer([*command(data, killed, options, model), "--resume"], folder)
+        process.wait_for_line(model)
         if number == kills - 1:
             process.wait_for((killed / "checkpoint.pt").exists)  # so that something is resumed
         else:
@@ -97,7 +100,7 @@ def killed_and_left_alone(
         if (killed / "checkpoint.pt").exists():
             torch.load(killed / "checkpoint.pt", weights_only=True)
     assert not (killed / "model.safetensors").exists(), "it ended before it was killed"
-    rest = Trainer([*command(data, killed, options), "--resume"], folder)
+    rest = Trainer([*command(data, killed, options, model), "--resume"], folder)
     assert rest.end() == 0, rest.stderr
     assert "resuming after epoch" in rest.stdout
     print(f"{kills} kills, {in_write} inside the write of a checkpoint")
@@ -145,9 +148,6 @@ def test_a_run_with_its_options_in_config_json_resumes_to_the_bytes_of_one_left_
     train(config("stopped"), resume=True)
     assert written(stopped) == written(tmp_path / "straight")
     assert json.loads((stopped / "run.json").read_text())["cutmix"] == 0.5
-
-
-MODEL = "sparsenet_bc_40_k12"
 
 
 def started(words: list[str]) -> subprocess.Popen[str]:
