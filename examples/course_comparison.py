@@ -3,10 +3,10 @@
     python examples/course_comparison.py                # the table: counts, errors, settings
     python examples/course_comparison.py --quick        # and a few training steps of every net
 
-Seven SparseNets and their seven dense twins, each on CIFAR-10 and CIFAR-100. Errors of ours are those of
-the cards of the weights; a dash stands where there is none. ``--quick`` takes images from the folder that
-SPARSENET_DATA names (cifar10/ and cifar100/ in it, as the README tells) and random ones without it; a few
-steps on tiny images show that everything runs and learns, no accuracy.
+Seven SparseNets and their seven dense twins, each on CIFAR-10 and CIFAR-100. Our errors are those of the
+bundled weights; a dash means that there are none. ``--quick`` reads images from the folders cifar10/ and
+cifar100/ in the folder that SPARSENET_DATA names, and takes random ones without it. A few steps on tiny
+images show that everything runs and learns; they say nothing about accuracy.
 """
 
 from __future__ import annotations
@@ -23,11 +23,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sparsenet_models import create_model, get_pretrained_cfg, resolve_data_config
-from sparsenet_models.analysis.nets import analyze_model
-from sparsenet_models.analysis.published import PUBLISHED
+from sparsenet_models.analysis import PUBLISHED, analyze_model
 
 SIZES = ("bc_40_k12", "bc_100_k24", "bc_100_k36", "bc_100_k64", "bc_100_k16_32_64", "100_k24", "100_k36")
-# The project's stem of this net: 24 channels, 48 in the dense one.
+# The project gave this net a stem of 24 channels, its dense twin one of 48.
 PROJECTS_STEM = {"sparsenet_bc_100_k16_32_64": 24, "densenet_bc_100_k16_32_64": 48}
 DATA = {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100"}
 BATCH, SIDE, STEPS = 8, 8, 3
@@ -46,13 +45,13 @@ def main() -> None:
 
 def print_settings(names: list[str]) -> None:
     print("The project: batch 32, learning rate 0.1 throughout, no augmentation, no weight decay;")
-    print("7 to 70 epochs, another number for each net.")
-    print("Ours: Nesterov momentum 0.9, flips and crops, a rate that falls to 0; and as each card tells,")
+    print("7 to 70 epochs, a different number for each net.")
+    print("Ours: Nesterov momentum 0.9, flips and crops, a learning rate that falls to 0, and")
     for name in names:
         for tag in DATA:
-            told = get_pretrained_cfg(f"{name}.{tag}").recipe
-            if told is not None:
-                print(f"  {name}.{tag}: {settings(json.loads(told))}")
+            recipe = get_pretrained_cfg(f"{name}.{tag}").recipe
+            if recipe is not None:
+                print(f"  {name}.{tag}: {settings(json.loads(recipe))}")
     print()
 
 
@@ -73,7 +72,7 @@ def print_table(names: list[str]) -> None:
         costs = analyze_model(create_model(name, device="meta", **stem)).costs
         cells = []
         for tag in DATA:
-            ours = "-" if stem else our_error(name, tag)  # our weights have the usual stem
+            ours = "-" if stem else our_error(name, tag)  # our weights have the default stem
             cells += [f"{projects_error(name, tag):>9}", f"{ours:>6}"]
         print(f"{name:26} {costs.parameters:>11,} {costs.macs / 1e6:>7,.0f}M {' '.join(cells)}")
     print()
@@ -108,22 +107,21 @@ def train_a_little(names: list[str]) -> None:
 
 
 def some_images(tag: str) -> tuple[Tensor, Tensor, str]:
-    """Return normalised images (BATCH, 3, SIDE, SIDE), their labels, and where they are from."""
+    """Return normalised images ``(BATCH, 3, SIDE, SIDE)``, their labels ``(BATCH,)``, and their origin."""
     config = resolve_data_config(create_model(f"sparsenet_bc_40_k12.{tag}", device="meta"))
     folder = os.environ.get("SPARSENET_DATA")
     if folder is None:
         classes = get_pretrained_cfg(f"sparsenet_bc_40_k12.{tag}").num_classes
         return torch.randn(BATCH, 3, SIDE, SIDE), torch.randint(classes, (BATCH,)), "random"
-    from sparsenet_models.data.datasets import load_image_set
+    from sparsenet_models.data import load_image_set, normalised
 
-    found = load_image_set(Path(folder) / tag, "test", config)
-    mean, std = (torch.tensor(config[key]).view(3, 1, 1) for key in ("mean", "std"))
-    images = (found.images[:BATCH].float() / 255 - mean) / std
-    return F.interpolate(images, (SIDE, SIDE), mode="area"), found.labels[:BATCH], found.name
+    test_set = load_image_set(Path(folder) / tag, "test", config)
+    images = normalised(test_set.images[:BATCH], config["mean"], config["std"])
+    return F.interpolate(images, (SIDE, SIDE), mode="area"), test_set.labels[:BATCH], test_set.name
 
 
 def steps(name: str, images: Tensor, labels: Tensor) -> tuple[list[float], float]:
-    """Train a net on one batch, at a small rate; return the loss of each step, and the seconds."""
+    """Train a net on one batch at a small learning rate; return the loss of each step, and the seconds."""
     stem = PROJECTS_STEM.get(name.partition(".")[0])
     net = create_model(name, stem_channels=stem)
     optimiser = torch.optim.SGD(net.parameters(), lr=0.01)

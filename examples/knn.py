@@ -2,14 +2,15 @@
 
     SPARSENET_DATA=~/cifar python examples/knn.py
 
-The net was trained on CIFAR-10; the images and their hundred classes are CIFAR-100's, which it never saw.
-Nothing is trained here: an image gets the class that most of its nearest neighbours have, by the cosine
-of what every stage of the net makes of them, averaged over the image.
+The net was trained on CIFAR-10; the images and the hundred classes are those of CIFAR-100, which it never
+saw. Nothing is trained here. An image gets the class of most of its nearest neighbours by cosine similarity;
+its features are the maps of all stages, averaged over the image.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -18,8 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sparsenet_models import create_model, resolve_data_config
-from sparsenet_models.data.datasets import load_image_set
-from sparsenet_models.data.evaluate import normalised
+from sparsenet_models.data import ImageSet, load_image_set, normalised
 
 LEAST_GAIN = 8.0
 """Points of accuracy by which features must beat pixels."""
@@ -28,7 +28,7 @@ LEAST_GAIN = 8.0
 @click.command()
 @click.option("--model", default="sparsenet_bc_40_k12.cifar10", show_default=True)
 @click.option(
-    "--images", default=10_000, show_default=True, help="Labelled images to look for neighbours in."
+    "--images", default=10_000, show_default=True, help="Labelled images, among which neighbours are found."
 )
 @click.option("--test-images", default=2_000, show_default=True)
 @click.option("--neighbours", default=20, show_default=True)
@@ -37,17 +37,17 @@ def main(model: str, images: int, test_images: int, neighbours: int) -> None:
     backbone = create_model(model, pretrained=True, features_only=True).eval()
     config = resolve_data_config(backbone)
     folder = Path(os.environ["SPARSENET_DATA"]) / "cifar100"
-    known = load_image_set(folder, "train", config).part(torch.arange(images))
-    asked = load_image_set(folder, "test", config).part(torch.arange(test_images))
+    labelled = load_image_set(folder, "train", config).part(torch.arange(images))
+    test_set = load_image_set(folder, "test", config).part(torch.arange(test_images))
 
     accuracies = {}
-    for name, describe in (
+    for name, features_of in (
         ("raw pixels", lambda batch: batch.flatten(1)),
         (model, lambda batch: pooled_features(backbone, batch)),
     ):
-        vectors, queries = (described(part, describe, config) for part in (known, asked))
-        votes = nearest_classes(queries, vectors, known.labels, neighbours)
-        accuracies[name] = 100 * (votes == asked.labels).float().mean().item()
+        vectors, queries = (unit_vectors(part, features_of, config) for part in (labelled, test_set))
+        classes = nearest_classes(queries, vectors, labelled.labels, neighbours)
+        accuracies[name] = 100 * (classes == test_set.labels).float().mean().item()
         print(f"{name:32} {vectors.shape[1]:5} numbers an image   top-1 {accuracies[name]:.2f}%")
     gain = accuracies[model] - accuracies["raw pixels"]
     assert gain >= LEAST_GAIN, (
@@ -56,15 +56,15 @@ def main(model: str, images: int, test_images: int, neighbours: int) -> None:
 
 
 def pooled_features(backbone: nn.Module, batch: Tensor) -> Tensor:
-    """Return the mean over the image of every stage's map, each standardised, side by side: ``(N, C)``."""
+    """Return every stage's map averaged over the image and standardised, concatenated: ``(N, C)``."""
     return torch.cat([F.layer_norm(m.mean((2, 3)), m.shape[1:2]) for m in backbone(batch)], dim=1)
 
 
 @torch.inference_mode()
-def described(part, describe, config) -> Tensor:
-    """Return what ``describe`` makes of the set's images, each row of length one."""
-    batches = part.batches(torch.arange(len(part)).split(250))
-    rows = [describe(normalised(batch, config["mean"], config["std"])) for batch in batches]
+def unit_vectors(image_set: ImageSet, features_of: Callable[[Tensor], Tensor], config: dict) -> Tensor:
+    """Return the features of every image ``(N, C)``, each row scaled to length one."""
+    batches = image_set.batches(torch.arange(len(image_set)).split(250))
+    rows = [features_of(normalised(batch, config["mean"], config["std"])) for batch in batches]
     return F.normalize(torch.cat(rows), dim=1)
 
 

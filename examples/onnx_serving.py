@@ -2,8 +2,8 @@
 
     pip install "sparsenet-models[export]" && python examples/onnx_serving.py
 
-``Classifier`` below is all that a server needs: numpy, Pillow, onnxruntime and the file, which says itself
-how images reach the net and what its classes are called. No torch is imported by it.
+A server needs only ``Classifier`` below, numpy, Pillow, onnxruntime and the file, whose metadata contain the
+image configuration and the class names. It imports no torch.
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ class Classifier:
 
     def __init__(self, path: Path) -> None:
         self.session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-        told = self.session.get_modelmeta().custom_metadata_map
-        self.class_names = json.loads(told["class_names"])
-        _, self.height, self.width = json.loads(told["input_size"])
-        self.crop_pct = json.loads(told["crop_pct"])
-        self.filter = Image.Resampling[told["interpolation"].upper()]
-        self.mean, self.std = (np.array(json.loads(told[key]), np.float32) for key in ("mean", "std"))
+        metadata = self.session.get_modelmeta().custom_metadata_map
+        self.class_names = json.loads(metadata["class_names"])
+        _, self.height, self.width = json.loads(metadata["input_size"])
+        self.crop_pct = json.loads(metadata["crop_pct"])
+        self.filter = Image.Resampling[metadata["interpolation"].upper()]
+        self.mean, self.std = (np.array(json.loads(metadata[key]), np.float32) for key in ("mean", "std"))
 
     def read(self, path: Path) -> np.ndarray:
-        """Return an image ``(3, H, W)``: scaled until it covers the input, cropped, normalised."""
+        """Return an image ``(3, H, W)``: scaled to cover the input, cropped at its centre, normalised."""
         image = ImageOps.exif_transpose(Image.open(path)).convert("RGB")
-        covered = int(self.width / self.crop_pct), int(self.height / self.crop_pct)
-        scale = max(wanted / side for wanted, side in zip(covered, image.size))
+        smallest = int(self.width / self.crop_pct), int(self.height / self.crop_pct)
+        scale = max(minimum / side for minimum, side in zip(smallest, image.size))
         image = image.resize(
-            tuple(max(wanted, int(side * scale)) for wanted, side in zip(covered, image.size)), self.filter
+            tuple(max(minimum, int(side * scale)) for minimum, side in zip(smallest, image.size)), self.filter
         )
         left, top = round((image.width - self.width) / 2), round((image.height - self.height) / 2)
         image = image.crop((left, top, left + self.width, top + self.height))
@@ -62,7 +62,7 @@ class Classifier:
 @click.command()
 @click.option("--model", default="sparsenet_bc_40_k12.cifar10", show_default=True)
 def main(model: str) -> None:
-    """Compare what onnxruntime and `sparsenet predict` say of the example photographs."""
+    """Compare the predictions of onnxruntime and `sparsenet predict` for the example photographs."""
     sparsenet = [sys.executable, "-m", "sparsenet_models"]
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "net.onnx"
@@ -72,10 +72,10 @@ def main(model: str) -> None:
         served = classifier(PHOTOS)
         milliseconds = 1000 * (time.perf_counter() - start) / len(PHOTOS)
     predict = [*sparsenet, "predict", *map(str, PHOTOS), "--model", model, "--top-k", "10", "--json"]
-    told = json.loads(subprocess.run(predict, check=True, capture_output=True, text=True).stdout)
+    answers = json.loads(subprocess.run(predict, check=True, capture_output=True, text=True).stdout)
 
     right = 0
-    for path, probabilities, answer in zip(PHOTOS, served, told):
+    for path, probabilities, answer in zip(PHOTOS, served, answers):
         expected = {entry["label"]: entry["probability"] for entry in answer["predictions"]}
         best = max(probabilities, key=probabilities.__getitem__)
         assert best == answer["predictions"][0]["label"], (path.name, best, expected)

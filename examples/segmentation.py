@@ -2,11 +2,11 @@
 
     SPARSENET_DATA=~/cifar python examples/segmentation.py --picture mosaics.png
 
-An image is a mosaic of CIFAR-10 images, and each pixel's class is that of its tile. The head is that of a
-feature pyramid network (Lin et al., CVPR 2017, arXiv 1612.03144, section 3), on the maps that
-``features_only`` gives: 1x1 convolutions to one width, the coarse maps scaled up and added to the finer.
-The head learns from mosaics of training images and is measured on mosaics of test images. Both backbones are
-in eval mode; the random one's batch norms have the statistics they were made with.
+An image is a mosaic of CIFAR-10 images, and each pixel has the class of its tile. The head is that of a
+feature pyramid network (Lin et al., CVPR 2017, arXiv 1612.03144, section 3) on the maps of ``features_only``:
+1x1 convolutions to one width, then the coarse maps are scaled up and added to the finer ones. The head is
+trained on mosaics of training images and scored on mosaics of test images. Both backbones are in eval mode;
+the random one's batch norms keep their initial statistics.
 """
 
 from __future__ import annotations
@@ -20,9 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sparsenet_models import create_model, resolve_data_config
-from sparsenet_models.data.datasets import load_image_set
-from sparsenet_models.data.evaluate import normalised
-from sparsenet_models.data.image_set import ImageSet
+from sparsenet_models.data import ImageSet, load_image_set, normalised
 
 TILES = 3
 BATCH_SIZE = 8
@@ -43,7 +41,7 @@ class PyramidHead(nn.Module):
 
     def forward(self, maps: list[Tensor]) -> Tensor:
         levels = [
-            lateral(norm(found).relu()) for lateral, norm, found in zip(self.laterals, self.norms, maps)
+            lateral(norm(level).relu()) for lateral, norm, level in zip(self.laterals, self.norms, maps)
         ]
         total = levels[-1]
         for finer in reversed(levels[:-1]):
@@ -62,9 +60,9 @@ def mosaics(part: ImageSet, count: int, seed: int) -> tuple[Tensor, Tensor]:
 
 @click.command()
 @click.option("--model", default="sparsenet_bc_40_k12.cifar10", show_default=True)
-@click.option("--steps", default=100, show_default=True, help="Of training, for each of the two heads.")
+@click.option("--steps", default=100, show_default=True, help="Training steps of each head.")
 @click.option("--test-mosaics", default=100, show_default=True)
-@click.option("--picture", help="Draw some mosaics, their classes and what the heads see, into this file.")
+@click.option("--picture", help="File for a picture of some mosaics, their classes and both predictions.")
 def main(model: str, steps: int, test_mosaics: int, picture: str | None) -> None:
     """Train a head on frozen maps of MODEL, with its weights and with random ones; compare mean IoU."""
     config = resolve_data_config(create_model(model))
@@ -72,19 +70,19 @@ def main(model: str, steps: int, test_mosaics: int, picture: str | None) -> None
     train, test = (load_image_set(folder, split, config) for split in ("train", "test"))
     test_images, truth = mosaics(test, test_mosaics, seed=0)
 
-    scores, seen = {}, {}
+    scores, predictions = {}, {}
     for name, pretrained in (("random", False), ("pretrained", True)):
         torch.manual_seed(0)
         backbone = create_model(model, pretrained=pretrained, features_only=True, out_indices=(1, 2)).eval()
         head = PyramidHead(backbone.feature_info.channels(), len(train.class_names))
         fit(head, backbone, train, config, steps)
-        seen[name] = segmented(head, backbone, test_images, config)
-        scores[name] = mean_iou(seen[name], truth, len(train.class_names))
+        predictions[name] = predict(head, backbone, test_images, config)
+        scores[name] = mean_iou(predictions[name], truth, len(train.class_names))
         print(
             f"{name:10} backbone, frozen: mean IoU {scores[name]:.2f}% on {test_mosaics} mosaics", flush=True
         )
     if picture:
-        draw(picture, test_images, truth, seen, test.class_names)
+        draw(picture, test_images, truth, predictions, test.class_names)
     gain = scores["pretrained"] - scores["random"]
     assert gain >= LEAST_GAIN, f"pretrained is {gain:.2f} points above random, {LEAST_GAIN} are expected"
 
@@ -106,26 +104,28 @@ def fit(head: nn.Module, backbone: nn.Module, train: ImageSet, config: dict, ste
 
 
 @torch.no_grad()
-def segmented(head: nn.Module, backbone: nn.Module, images: Tensor, config: dict) -> Tensor:
-    """Return the class of every pixel, ``(N, H, W)``."""
+def predict(head: nn.Module, backbone: nn.Module, images: Tensor, config: dict) -> Tensor:
+    """Return the predicted class of every pixel, ``(N, H, W)``."""
     head.eval()
-    found = []
+    classes = []
     for batch in images.split(BATCH_SIZE):
         scores = head(backbone(normalised(batch, config["mean"], config["std"])))
-        found.append(F.interpolate(scores, batch.shape[2:], mode="bilinear").argmax(dim=1))
-    return torch.cat(found)
+        classes.append(F.interpolate(scores, batch.shape[2:], mode="bilinear").argmax(dim=1))
+    return torch.cat(classes)
 
 
-def mean_iou(found: Tensor, truth: Tensor, num_classes: int) -> float:
+def mean_iou(predicted: Tensor, truth: Tensor, num_classes: int) -> float:
     """Return the mean over classes of intersection over union, in percent."""
-    pairs = torch.bincount((truth * num_classes + found).flatten(), minlength=num_classes**2)
+    pairs = torch.bincount((truth * num_classes + predicted).flatten(), minlength=num_classes**2)
     confusion = pairs.reshape(num_classes, num_classes).float()
-    both = confusion.diagonal()
-    return 100 * (both / (confusion.sum(0) + confusion.sum(1) - both)).mean().item()
+    intersection = confusion.diagonal()
+    return 100 * (intersection / (confusion.sum(0) + confusion.sum(1) - intersection)).mean().item()
 
 
-def draw(path: str, images: Tensor, truth: Tensor, seen: dict[str, Tensor], names: tuple[str, ...]) -> None:
-    """Draw three mosaics, each with its true classes and what each head sees."""
+def draw(
+    path: str, images: Tensor, truth: Tensor, predictions: dict[str, Tensor], names: tuple[str, ...]
+) -> None:
+    """Draw three mosaics, each with its true classes and the predictions of both heads."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -133,7 +133,7 @@ def draw(path: str, images: Tensor, truth: Tensor, seen: dict[str, Tensor], name
     from matplotlib.patches import Patch
 
     columns = {"mosaic": images.permute(0, 2, 3, 1), "classes": truth}
-    columns |= {f"{name} backbone": found for name, found in seen.items()}
+    columns |= {f"{name} backbone": classes for name, classes in predictions.items()}
     figure, axes = pyplot.subplots(3, len(columns), figsize=(9, 7.6), layout="constrained")
     for row, line in enumerate(axes):
         for axis, (title, content) in zip(line, columns.items()):

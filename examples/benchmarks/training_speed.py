@@ -1,11 +1,10 @@
-"""How fast nets train on this machine, and which share of its matrix-product peak that is.
+"""The training speed of nets on this machine, and their share of its fastest matrix product.
 
     python examples/benchmarks/training_speed.py sparsenet_bc_40_k12 densenet_bc_40_k12
 
-Times whole training steps (forward, backward, SGD; compiled, channels_last) on random images, the nets in
-turn within each round, and the fastest matrix product of a few sizes in the same rounds. A training step is
-counted as three forward passes of two operations a multiply-add; the first net is the yardstick of the
-ratios. Leave the machine alone meanwhile.
+Times whole training steps (forward, backward, SGD; compiled, channels_last) on random images. Each round
+times one step of every net and one matrix product of each size. A training step counts as three forward
+passes, a multiply-add as two operations; ratios are to the first net. Nothing else should run on the machine.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ import torch
 import torch.nn.functional as F
 
 from sparsenet_models import create_model
-from sparsenet_models.analysis.nets import analyze_model
+from sparsenet_models.analysis import analyze_model
 from sparsenet_models.common.devices import select_device
 from sparsenet_models.training.precision import autocast
 
@@ -31,7 +30,7 @@ TRAINING_IMAGES = 50_000
 @click.command()
 @click.argument("names", nargs=-1, required=True)
 @click.option("--batch-size", default=128, show_default=True)
-@click.option("--side", default=32, show_default=True, help="Of the images, in pixels.")
+@click.option("--side", default=32, show_default=True, help="Side of the images in pixels.")
 @click.option("--precision", type=click.Choice(["float32", "bfloat16"]), default="float32", show_default=True)
 @click.option("--rounds", default=20, show_default=True)
 @click.option("--device", default="auto", show_default=True)
@@ -54,17 +53,17 @@ def main(
     seconds: list[list[float]] = [[] for _ in names]
     peaks = []
     for _ in range(rounds):
-        for step, found in zip(steps, seconds):
-            found.append(timed(step, where))
+        for step, times in zip(steps, seconds):
+            times.append(timed(step, where))
         peaks += [2 * length**3 / timed(product, where) for length, product in zip(MATRIX_SIDES, products)]
     peak = max(peaks)
     click.echo(f"{machine(where)}, torch {torch.__version__}, {torch.get_num_threads()} threads")
     click.echo(f"{precision}, batch {batch_size}, {side}x{side} pixels, median of {rounds} steps")
     click.echo(f"matrix product, fastest: {peak / 1e9:,.0f} GFLOP/s")
     first = statistics.median(seconds[0])
-    for name, found in zip(names, seconds):
+    for name, times in zip(names, seconds):
         costs = analyze_model(name, (3, side, side)).costs
-        step_seconds = statistics.median(found)
+        step_seconds = statistics.median(times)
         share = 6 * costs.macs * batch_size / step_seconds / peak
         click.echo(
             f"{name:28} {costs.parameters:10,} parameters {costs.macs / 1e6:8.1f}M multiply-adds  "
