@@ -6,6 +6,8 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,13 +16,16 @@ from support.nets import TINY, build, families, families_slow_but_two, images
 from support.repository import REPOSITORY
 from torch import nn
 
-from sparsenet_models import FractalNet, create_model
+from sparsenet_models import FractalNet, PretrainedCfg, create_model, register_model
 from sparsenet_models.cli import main
 from sparsenet_models.integrations.export import METADATA_FILE, ExportFailed, export_model, traced
+from sparsenet_models.models.registry import temporary_registry
+from sparsenet_models.pretrained.weight_file import save_weights
 
 NAME = "sparsenet_bc_40_k12"
 CIFAR = {"input_size": (3, 32, 32), "interpolation": "bicubic", "mean": (0.5,) * 3, "std": (0.25,) * 3}
 CIFAR |= {"crop_pct": 1.0, "crop_mode": "center", "min_input_size": (3, 32, 32)}
+MISSING = "pip install 'sparsenet-models[export]'"
 needs_dynamic_sizes = pytest.mark.skipif(
     not hasattr(torch.export.Dim, "DYNAMIC"), reason="export needs torch 2.6 or newer"
 )
@@ -42,50 +47,88 @@ def test_a_strictly_traced_program_takes_any_batch_and_size(family):
         assert torch.allclose(program(batch), net(batch), atol=1e-5)
 
 
+def takes_any_batch_and_size(logits_of: Callable[[torch.Tensor], torch.Tensor], net: nn.Module) -> bool:
+    batches = [images(size, count=count) for count, size in ((1, (32, 32)), (4, (64, 48)), (2, (45, 70)))]
+    return all(torch.allclose(logits_of(batch), net.eval()(batch), atol=1e-4) for batch in batches)
+
+
+def opened_onnx(file: Path) -> tuple[Callable[[torch.Tensor], torch.Tensor], dict[str, str]]:
+    """Return what onnxruntime computes, by batch, and the file's metadata."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    (entry,) = session.get_inputs()
+    assert (entry.name, entry.shape) == ("images", ["batch", 3, "height", "width"])
+    metadata = session.get_modelmeta().custom_metadata_map
+    return lambda batch: torch.from_numpy(session.run(["logits"], {"images": batch.numpy()})[0]), metadata
+
+
+def opened_pt2(file: Path) -> tuple[Callable[[torch.Tensor], torch.Tensor], dict[str, str]]:
+    extra = {METADATA_FILE: ""}
+    program = torch.export.load(file, extra_files=extra).module()
+    return program, json.loads(extra[METADATA_FILE])
+
+
+def tiny_net(**kwargs) -> nn.Module:
+    return TINY["sparsenet"](**kwargs)
+
+
+@pytest.fixture
+def tiny_weights(tmp_path) -> Iterator[None]:
+    """Register ``tiny_net.toy``, a net of two classes with weights."""
+    file = tmp_path / "toy.safetensors"
+    save_weights(build("sparsenet", num_classes=2), file, {"architecture": "tiny_net", "tag": "toy"})
+    cfg = PretrainedCfg(
+        file=str(file),
+        num_classes=2,
+        label_names=("cat", "dog"),
+        input_size=(3, 32, 32),
+        mean=(0.4, 0.5, 0.6),
+        std=(0.1, 0.2, 0.3),
+    )
+    with temporary_registry():
+        register_model(pretrained_cfgs={"toy": cfg})(tiny_net)
+        yield
+
+
 @needs_dynamic_sizes
+@pytest.mark.usefixtures("tiny_weights")
 @pytest.mark.parametrize(
-    "family",
-    [family if family == "sparsenet" else pytest.param(family, marks=pytest.mark.slow) for family in TINY],
+    ("name", "suffix"),
+    [
+        ("tiny_net.toy", "onnx"),
+        pytest.param(f"{NAME}.cifar10", "onnx", marks=pytest.mark.slow),
+        pytest.param(f"{NAME}.cifar10", "pt2", marks=pytest.mark.slow),
+    ],
 )
-def test_onnxruntime_computes_what_the_net_computes_for_any_batch_and_size(family, tmp_path):
-    onnxruntime = pytest.importorskip("onnxruntime", reason="pip install 'sparsenet-models[export]'")
-    net = with_cfg(build(family))
-    export_model(net, tmp_path / "net.onnx", "onnx", size=(64, 64))
-    session = onnxruntime.InferenceSession(tmp_path / "net.onnx", providers=["CPUExecutionProvider"])
-    (taken,) = session.get_inputs()
-    assert (taken.name, taken.shape) == ("images", ["batch", 3, "height", "width"])
-    for count, size in ((1, (32, 32)), (4, (64, 48)), (2, (45, 70))):
-        batch = images(size, count=count)
-        (logits,) = session.run(["logits"], {"images": batch.numpy()})
-        assert torch.allclose(torch.from_numpy(logits), net(batch), atol=1e-4)
-    assert [path.name for path in tmp_path.iterdir()] == ["net.onnx"]
-
-
-@needs_dynamic_sizes
-@pytest.mark.parametrize("suffix", ["onnx", pytest.param("pt2", marks=pytest.mark.slow)])
-def test_the_command_writes_a_file_with_the_class_names_and_the_normalisation(suffix, tmp_path):
+def test_the_command_writes_a_file_with_the_nets_logits_class_names_and_normalisation(name, suffix, tmp_path):
     if suffix == "onnx":
-        onnxruntime = pytest.importorskip("onnxruntime", reason="pip install 'sparsenet-models[export]'")
-    file = tmp_path / f"net.{suffix}"
-    told = CliRunner().invoke(main, ["export", f"{NAME}.cifar10", "--format", suffix, "--out", str(file)])
-    assert told.exit_code == 0, told.output
-    assert told.stdout.startswith(f"{file}: {file.stat().st_size:,} bytes, compared with {NAME}.cifar10")
-    net = create_model(f"{NAME}.cifar10", pretrained=True).eval()
-    if suffix == "onnx":
-        session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
-        metadata = session.get_modelmeta().custom_metadata_map
-        found = torch.from_numpy(session.run(None, {"images": images().numpy()})[0])
-    else:
-        extra = {METADATA_FILE: ""}
-        found = torch.export.load(file, extra_files=extra).module()(images())
-        metadata = json.loads(extra[METADATA_FILE])
-    assert torch.allclose(found, net(images()), atol=1e-4)
+        pytest.importorskip("onnxruntime", reason=MISSING)
+    (tmp_path / "out").mkdir()
+    file = tmp_path / "out" / f"net.{suffix}"
+    result = CliRunner().invoke(main, ["export", name, "--format", suffix, "--out", str(file)])
+    assert result.exit_code == 0, result.output
+    assert result.stdout.startswith(f"{file}: {file.stat().st_size:,} bytes, compared with {name}")
+    net = create_model(name, pretrained=True)
+    logits_of, metadata = (opened_onnx if suffix == "onnx" else opened_pt2)(file)
+    assert takes_any_batch_and_size(logits_of, net)
     assert tuple(json.loads(metadata["class_names"])) == net.pretrained_cfg["label_names"]
     assert tuple(json.loads(metadata["mean"])) == net.pretrained_cfg["mean"]
     assert tuple(json.loads(metadata["std"])) == net.pretrained_cfg["std"]
     assert json.loads(metadata["input_size"]) == [3, 32, 32]
-    assert (metadata["architecture"], metadata["tag"]) == (NAME, "cifar10")
-    assert [path.name for path in tmp_path.iterdir()] == [file.name]
+    assert f"{metadata['architecture']}.{metadata['tag']}" == name
+    assert [path.name for path in file.parent.iterdir()] == [file.name]
+
+
+@pytest.mark.slow
+@needs_dynamic_sizes
+@families
+def test_onnxruntime_computes_what_the_net_computes_for_any_batch_and_size(family, tmp_path):
+    pytest.importorskip("onnxruntime", reason=MISSING)
+    net = with_cfg(build(family))
+    export_model(net, tmp_path / "net.onnx", "onnx", size=(64, 64))
+    assert takes_any_batch_and_size(opened_onnx(tmp_path / "net.onnx")[0], net)
+    assert [path.name for path in tmp_path.iterdir()] == ["net.onnx"]
 
 
 class Deceiver(nn.Module):
@@ -168,12 +211,12 @@ def test_a_net_of_another_precision_or_a_missing_folder_is_refused(tmp_path):
         export_model(create_model(NAME), tmp_path / "nowhere" / "net.pt2", "pt2")
 
 
-def test_the_command_tells_which_packages_onnx_needs_where_they_are_missing(tmp_path):
+def test_the_command_names_the_packages_that_onnx_needs_where_they_are_missing(tmp_path):
     """A file that raises ImportError stands first on the path, as if onnxruntime were not installed."""
     (tmp_path / "path").mkdir()
     (tmp_path / "path" / "onnxruntime.py").write_text("raise ImportError('No module named onnxruntime')\n")
     arguments = ["export", f"{NAME}.cifar10", "--format", "onnx", "--out", str(tmp_path / "net.onnx")]
-    told = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-m", "sparsenet_models", *arguments],
         env=os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path / "path"), str(REPOSITORY)])},
         cwd=tmp_path,
@@ -181,8 +224,8 @@ def test_the_command_tells_which_packages_onnx_needs_where_they_are_missing(tmp_
         text=True,
         check=False,
     )
-    assert told.returncode == 1
-    assert told.stderr == (
+    assert result.returncode == 1
+    assert result.stderr == (
         "Error: the format onnx needs onnx, onnxscript and onnxruntime (No module named onnxruntime): "
         "pip install 'sparsenet-models[export]'\n"
     )
@@ -191,9 +234,9 @@ def test_the_command_tells_which_packages_onnx_needs_where_they_are_missing(tmp_
 
 def test_a_tag_without_weights_is_not_exported(tmp_path):
     arguments = ["export", "sparsenet_40_k12.cifar100", "--format", "pt2", "--out", str(tmp_path / "net.pt2")]
-    told = CliRunner().invoke(main, arguments)
-    assert told.exit_code == 1
-    assert "has no pretrained weights" in told.stderr
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 1
+    assert "has no pretrained weights" in result.stderr
     assert not list(tmp_path.iterdir())
 
 
@@ -208,9 +251,9 @@ def test_torch_script_is_refused_in_words_and_tracing_works(family):
 
 
 @pytest.mark.skipif(hasattr(torch.export.Dim, "DYNAMIC"), reason="this torch is new enough")
-def test_a_torch_too_old_is_told_which_one_export_needs(tmp_path):
+def test_a_torch_too_old_is_refused_with_the_one_that_export_needs(tmp_path):
     words = ["export", f"{NAME}.cifar10", "--format", "pt2", "--out", str(tmp_path / "net.pt2")]
-    told = CliRunner().invoke(main, words)
-    assert told.exit_code == 1
-    assert told.stderr == f"Error: export needs torch 2.6 or newer, this is {torch.__version__}\n"
+    result = CliRunner().invoke(main, words)
+    assert result.exit_code == 1
+    assert result.stderr == f"Error: export needs torch 2.6 or newer, this is {torch.__version__}\n"
     assert not list(tmp_path.iterdir())
