@@ -88,7 +88,7 @@ def test_analyze_json_is_a_list_with_the_keys_of_the_issue():
     assert rows[-1]["parameters"] == 272_282
 
 
-def test_analyze_csv_and_table_tell_the_same_as_json():
+def test_analyze_csv_and_table_have_the_figures_of_json():
     arguments = ("analyze", "dense", "sparse", "fractalnet_c2", "--depths", "7,30")
     rows = json.loads(run(*arguments, "--json").stdout)
     read = list(csv.DictReader(io.StringIO(run(*arguments, "--csv").stdout)))
@@ -105,14 +105,14 @@ def test_analyze_csv_and_table_tell_the_same_as_json():
 
 def test_analyze_growth_prints_exponents_and_residuals():
     rows = json.loads(run("analyze", "--growth", "--json").stdout)
-    found = {(row["family"], row["quantity"]): row for row in rows}
-    assert found["SparseNet", "links"]["law"] == "N log N"
-    assert found["DenseNet", "parameters"]["exponent"] == pytest.approx(2, abs=0.02)
+    by_key = {(row["family"], row["quantity"]): row for row in rows}
+    assert by_key["SparseNet", "links"]["law"] == "N log N"
+    assert by_key["DenseNet", "parameters"]["exponent"] == pytest.approx(2, abs=0.02)
     assert all(row["residual"] < 0.012 for row in rows)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (("analyze",), "give rules or models to analyse, or --growth alone"),
         (("analyze", "sparse", "--growth"), "give rules or models to analyse, or --growth alone"),
@@ -140,18 +140,18 @@ def test_analyze_growth_prints_exponents_and_residuals():
         ),
     ],
 )
-def test_bad_input_on_the_command_line_is_one_line_and_exit_code_1(tmp_path, monkeypatch, arguments, said):
+def test_bad_input_on_the_command_line_is_one_line_and_exit_code_1(tmp_path, monkeypatch, arguments, message):
     monkeypatch.chdir(tmp_path)
     result = run(*arguments)
     assert result.exit_code == 1
-    assert said in result.stderr
+    assert message in result.stderr
     assert len(result.stderr.splitlines()) == 1
     assert result.stdout == ""
     assert not list(tmp_path.iterdir())
 
 
 def test_analysing_a_rule_imports_no_torch(tmp_path):
-    told = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "sparsenet_models", "analyze", "sparse"],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
@@ -159,7 +159,7 @@ def test_analysing_a_rule_imports_no_torch(tmp_path):
         text=True,
         check=True,
     )
-    imported = {line.rpartition("|")[2].strip() for line in told.stderr.splitlines()}
+    imported = {line.rpartition("|")[2].strip() for line in result.stderr.splitlines()}
     assert "click" in imported
     assert not imported & {"torch", "numpy", "matplotlib"}
 
@@ -247,15 +247,15 @@ def test_without_matplotlib_a_picture_fails_and_says_what_to_install(tmp_path):
     broken = tmp_path / "broken" / "matplotlib"
     broken.mkdir(parents=True)
     (broken / "__init__.py").write_text("raise ImportError('no matplotlib here')\n")
-    told = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-m", "sparsenet_models", "plot", "growth"],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": f"{broken.parent}{os.pathsep}{REPOSITORY}"},
         capture_output=True,
         text=True,
     )
-    assert told.returncode == 1
-    assert told.stderr.splitlines() == [
+    assert result.returncode == 1
+    assert result.stderr.splitlines() == [
         "Error: pictures need matplotlib: pip install 'sparsenet-models[docs]'"
     ]
     assert not (tmp_path / "growth.png").exists()
@@ -294,8 +294,8 @@ def test_two_weights_of_one_net_are_both_drawn(tmp_path, monkeypatch):
         net = create_model("sparsenet_bc_40_k12.cifar10")
         save_weights(net, tmp_path / f"{name}.safetensors", {"architecture": "sparsenet_bc_40_k12"})
     files = [str(tmp_path / f"{name}.safetensors") for name in ("one", "other")]
-    told = CliRunner().invoke(main, ["plot", "weights", *files])
-    assert told.exit_code == 0, told.output
+    result = CliRunner().invoke(main, ["plot", "weights", *files])
+    assert result.exit_code == 0, result.output
     assert list(drawn) == [f"sparsenet_bc_40_k12\n({file})" for file in files]
 
 
@@ -320,8 +320,8 @@ def test_nets_of_imagenet_and_of_users_are_drawn_with_their_family(monkeypatch):
         assert [name for name in list_pretrained() if name in names] == names
         monkeypatch.setattr("sparsenet_models.analysis.accuracy.list_pretrained", lambda: names)
         monkeypatch.setattr("sparsenet_models.analysis.accuracy.PUBLISHED", ())
-        found = accuracy_points()
-    assert [(point.source, point.net, point.data, point.error) for point in found] == [
+        drawn = accuracy_points()
+    assert [(point.source, point.net, point.data, point.error) for point in drawn] == [
         ("this library, SparseNet", "121", "CIFAR-10", 25.0),
         ("this library, SparseNet", "user_net", "CIFAR-10", 25.0),
     ]
@@ -354,8 +354,8 @@ def test_accuracy_has_a_point_for_each_published_error_and_each_weight(points):
     published = sum((result.cifar10 is not None) + (result.cifar100 is not None) for result in PUBLISHED)
     ours = [point for point in points if point.source.startswith("this library")]
     assert len(points) == published + len(ours)
-    known = [get_pretrained_cfg(name) for name in list_pretrained()]
-    errors = sorted(100 - cfg.top1 for cfg in known if cfg.tag.split("_")[0] == "cifar10")
+    cfgs = [get_pretrained_cfg(name) for name in list_pretrained()]
+    errors = sorted(100 - cfg.top1 for cfg in cfgs if cfg.tag.split("_")[0] == "cifar10")
     assert sorted(point.error for point in ours if point.data == "CIFAR-10") == errors
     names = {point.net for point in points}
     assert {"bc_100_k16_32_64", "100_k16_32_64", "bc_250_k24", "bc_190_k40", "bc_40_k12", "20"} <= names
@@ -403,10 +403,12 @@ def test_a_weight_map_is_the_mean_over_each_sources_channels(rule, bottleneck, r
             if weight is None:
                 assert reader == {}
                 continue
-            wanted = range(number) if rule == "dense" else [number - 2**e for e in range(5) if 2**e <= number]
-            assert list(reader) == list(wanted)
+            expected = (
+                range(number) if rule == "dense" else [number - 2**e for e in range(5) if 2**e <= number]
+            )
+            assert list(reader) == list(expected)
             start = 0
-            for source in wanted:
+            for source in expected:
                 part = weight[:, start : start + widths[source]]
                 assert reader[source] == pytest.approx(part.abs().mean().item(), rel=1e-5)
                 start += widths[source]

@@ -34,9 +34,9 @@ def small_of_ours(**kwargs) -> SparseNet:
 def same_logits(theirs: nn.Module, ours: nn.Module, side: int = 32) -> None:
     images = torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     with torch.no_grad():
-        expected, found = theirs.double().eval()(images), ours.double().eval()(images)
+        expected, logits = theirs.double().eval()(images), ours.double().eval()(images)
     assert expected.std() > 0.01
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-9)
+    torch.testing.assert_close(logits, expected, rtol=0, atol=1e-9)
 
 
 REGISTERED = [
@@ -201,10 +201,10 @@ def test_the_course_projects_wide_stem_is_reported_with_its_argument(tmp_path, d
         message = refusal(create_model(wrong), tmp_path / "theirs")
         assert "(in the layout of the course project's code) does not fit the model: " in message
         assert message.endswith(f"; it would fit create_model('{name}', stem_channels={stem})")
-    told = (
+    what = (
         f"the course project's {'DenseNet' if dense else 'SparseNet'} checkpoint into a net of another stem"
     )
-    fault(told, message, "the file and the net, untouched", tmp_path)
+    fault(what, message, "the file and the net, untouched", tmp_path)
     right = create_model(name, stem_channels=stem, checkpoint_path=tmp_path / "theirs")
     assert sum(p.numel() for p in right.parameters()) == {24: 4_333_682, 48: 7_741_786}[stem]
 

@@ -191,15 +191,15 @@ def test_a_program_traced_where_the_last_map_is_one_pixel_takes_every_size(net, 
 
 
 @pytest.mark.parametrize(
-    ("name", "file_format", "size", "said"),
+    ("name", "file_format", "size", "message"),
     [
         ("net.onx", "onx", None, r"format must be one of \('onnx', 'pt2'\), got 'onx'; did you mean 'onnx'"),
         ("net.onnx", "pt2", None, r"the file's name must end in \.pt2, got '.*net\.onnx'"),
         ("net.pt2", "pt2", (32, 4), r"size must be at least 8, got 4"),
     ],
 )
-def test_bad_arguments_are_refused_before_anything_is_written(name, file_format, size, said, tmp_path):
-    with pytest.raises(ValueError, match=said):
+def test_bad_arguments_are_refused_before_anything_is_written(name, file_format, size, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
         export_model(create_model(NAME), tmp_path / name, file_format, size)
     assert not list(tmp_path.iterdir())
 

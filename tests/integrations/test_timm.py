@@ -1,4 +1,4 @@
-"""The nets through timm's registry: its conventions, and its verbs at work on them."""
+"""The nets through timm's registry: its conventions, and its functions on them."""
 
 from __future__ import annotations
 
@@ -67,10 +67,10 @@ def test_timm_lists_every_name_and_tag(registered):
     }
     assert tagged == set(sparsenet_models.list_pretrained())
     for name in list_models(include_tags=True):
-        told, ours = timm.models.get_pretrained_cfg(name), sparsenet_models.get_pretrained_cfg(name)
-        assert isinstance(told, timm.models.PretrainedCfg)
-        assert (told.architecture, told.tag) == (ours.architecture, ours.tag)
-        assert (told.mean, told.input_size, told.num_classes) == (
+        theirs, ours = timm.models.get_pretrained_cfg(name), sparsenet_models.get_pretrained_cfg(name)
+        assert isinstance(theirs, timm.models.PretrainedCfg)
+        assert (theirs.architecture, theirs.tag) == (ours.architecture, ours.tag)
+        assert (theirs.mean, theirs.input_size, theirs.num_classes) == (
             ours.mean,
             ours.input_size,
             ours.num_classes,
@@ -88,7 +88,7 @@ def test_a_second_call_changes_nothing_and_warns_of_nothing(registered):
 
 
 def test_no_name_of_timm_is_overwritten():
-    """In a process of its own: both registries keep what they are given."""
+    """In a process of its own: both registries keep their own nets."""
     code = """
 import timm, warnings, sparsenet_models
 from sparsenet_models.integrations.timm import register
@@ -174,8 +174,10 @@ def test_feature_channels_and_strides_are_true_of_every_net(name, indices):
     assert isinstance(backbone.feature_info, timm.models.FeatureInfo)
     channels, height, width = backbone.default_cfg["input_size"]
     maps = backbone(torch.empty(2, channels, height, width, device="meta"))
-    told = list(zip(backbone.feature_info.channels(), backbone.feature_info.reduction()))
-    assert [tuple(found.shape) for found in maps] == [(2, c, height // r, width // r) for c, r in told]
+    expected = list(zip(backbone.feature_info.channels(), backbone.feature_info.reduction()))
+    assert [tuple(feature.shape) for feature in maps] == [
+        (2, c, height // r, width // r) for c, r in expected
+    ]
     assert len(maps) == (len(backbone.feature_info.info) if indices is None else len(indices)) >= 1
 
 
@@ -205,9 +207,9 @@ def test_feature_maps_are_those_of_the_net_in_the_callers_order(name, feature_cl
     torch.manual_seed(0)
     net = timm.create_model(name).eval()
     expected = net.forward_intermediates(images(), [1, 0], intermediates_only=True)
-    found = backbone(images())
-    assert all(torch.equal(a, b) for a, b in zip(found, expected))
-    assert [feature.shape[1] for feature in found] == backbone.feature_info.channels()
+    maps = backbone(images())
+    assert all(torch.equal(a, b) for a, b in zip(maps, expected))
+    assert [feature.shape[1] for feature in maps] == backbone.feature_info.channels()
     assert backbone.default_cfg["architecture"] == name
     assert backbone.default_cfg["input_size"] == (3, 32, 32)
 
@@ -244,7 +246,7 @@ def test_weights_are_adapted_to_other_classes_and_channels():
     assert all(torch.equal(adapted[key], expected[key]) for key in expected if not key.startswith("head"))
 
 
-def test_a_tag_without_weights_is_told():
+def test_a_tag_without_weights_is_refused():
     with pytest.raises(
         ValueError, match=r"'sparsenet_40_k12.cifar100' has no pretrained weights; none of its tags"
     ):
@@ -278,12 +280,12 @@ def test_an_overlay_leaves_the_check_of_the_weights_on(tmp_path, overlay):
 
 def test_a_configuration_with_a_sha256_is_checked_and_loaded(tmp_path):
     net = sparsenet_models.create_model(f"{NAME}.cifar10", pretrained=True).eval()
-    told = {**timm.create_model(f"{NAME}.cifar10").pretrained_cfg}
-    told["sha256"] = sparsenet_models.get_pretrained_cfg(f"{NAME}.cifar10").sha256
-    again = timm.create_model(NAME, pretrained=True, pretrained_cfg=told).eval()
+    cfg = {**timm.create_model(f"{NAME}.cifar10").pretrained_cfg}
+    cfg["sha256"] = sparsenet_models.get_pretrained_cfg(f"{NAME}.cifar10").sha256
+    again = timm.create_model(NAME, pretrained=True, pretrained_cfg=cfg).eval()
     assert torch.equal(again(images()), net(images()))
     with pytest.raises(ValueError, match="is not the file that its configuration names"):
-        timm.create_model(NAME, pretrained=True, pretrained_cfg={**told, "sha256": "0" * 64})
+        timm.create_model(NAME, pretrained=True, pretrained_cfg={**cfg, "sha256": "0" * 64})
 
 
 @pytest.mark.parametrize(
@@ -303,8 +305,8 @@ def test_weights_on_the_hub_are_asked_for_at_their_revision():
     )
     register_model(pretrained_cfgs={"toy": cfg})(tiny_net_on_the_hub)
     register()
-    told = timm.models.get_pretrained_cfg("tiny_net_on_the_hub.toy")
-    assert timm.models._hub.hf_split(told.hf_hub_id) == ("org/name", "f" * 40)
+    cfg = timm.models.get_pretrained_cfg("tiny_net_on_the_hub.toy")
+    assert timm.models._hub.hf_split(cfg.hf_hub_id) == ("org/name", "f" * 40)
 
 
 def test_a_file_of_the_users_own_takes_the_place_of_the_weights(tmp_path):
@@ -327,15 +329,17 @@ def test_timms_data_config_and_transform_are_those_of_this_library():
     theirs, ours = timm.data.create_transform(**config), sparsenet_models.create_transform(**config)
     assert torch.allclose(theirs(small), ours(small), atol=1e-6)
     assert timm.data.create_transform(**config, is_training=True)(photo).shape == (3, 32, 32)
-    # A net of create_model tells timm the same.
+    # timm finds the same in a net by create_model.
     assert timm.data.resolve_model_data_config(sparsenet_models.create_model(NAME)) == config
 
 
 def test_predict_takes_a_net_of_timm():
     net = timm.create_model(f"{NAME}.cifar10", pretrained=True)
     photo = str(REPOSITORY / "examples" / "photos" / "cat_chelsea.jpg")
-    (told,) = predict(net, [photo])
-    assert told == next(predict(sparsenet_models.create_model(f"{NAME}.cifar10", pretrained=True), [photo]))
+    (prediction,) = predict(net, [photo])
+    assert prediction == next(
+        predict(sparsenet_models.create_model(f"{NAME}.cifar10", pretrained=True), [photo])
+    )
     with pytest.raises(ValueError, match="no names for its 1000 classes"):
         next(predict(timm.create_model("sparsenet121"), [photo]))
 

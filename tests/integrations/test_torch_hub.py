@@ -17,9 +17,9 @@ HERE = str(REPOSITORY)
 
 
 def test_every_name_and_tag_is_an_entry_point_and_nothing_else_is():
-    told = runpy.run_path(str(REPOSITORY / "hubconf.py"))
+    hubconf = runpy.run_path(str(REPOSITORY / "hubconf.py"))
     # What torch.hub.list takes for one.
-    entry_points = [name for name, value in told.items() if callable(value) and not name.startswith("_")]
+    entry_points = [name for name, value in hubconf.items() if callable(value) and not name.startswith("_")]
     assert sorted(entry_points) == sorted({*list_models(), *list_models(include_tags=True)})
 
 
