@@ -56,13 +56,13 @@ def test_the_module_for_timm_imports():
     assert callable(resolved("integrations.timm.register"))
 
 
-def test_old_paths_work_in_either_order_and_by_attribute():
+def test_old_paths_import_before_the_new_ones():
     """In a process of its own, where no new path was imported before."""
     code = """
 import sparsenet_models.plot
-from sparsenet_models.model_analysis import analyze_model
-from sparsenet_models import analysis, devices
+from sparsenet_models.published import PUBLISHED
+from sparsenet_models import analysis
 assert sparsenet_models.plot is analysis.plot and sparsenet_models.plot.plot_pattern is analysis.plot_pattern
-assert analyze_model is analysis.analyze_model and devices.select_device("cpu").type == "cpu"
+assert PUBLISHED is analysis.PUBLISHED
 """
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -403,10 +403,9 @@ def test_a_weight_map_is_the_mean_over_each_sources_channels(rule, bottleneck, r
             if weight is None:
                 assert reader == {}
                 continue
-            expected = (
-                range(number) if rule == "dense" else [number - 2**e for e in range(5) if 2**e <= number]
-            )
-            assert list(reader) == list(expected)
+            sparse = [number - 2**exponent for exponent in range(5) if 2**exponent <= number]
+            expected = list(range(number)) if rule == "dense" else sparse
+            assert list(reader) == expected
             start = 0
             for source in expected:
                 part = weight[:, start : start + widths[source]]
