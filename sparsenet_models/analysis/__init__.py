@@ -6,11 +6,7 @@ from ..common.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from .costs import stage_costs as stage_costs
-    from .fractal import fractal_costs as fractal_costs
-    from .fractal import fractal_graph as fractal_graph
-    from .graphs import graph_figures as graph_figures
     from .growth import growth_curves as growth_curves
-    from .link_weights import weight_maps as weight_maps
     from .nets import analyze_model as analyze_model
     from .plot import plot_accuracy as plot_accuracy
     from .plot import plot_confusion as plot_confusion
@@ -29,9 +25,6 @@ _HOMES = {
     "analyze": "table",
     "analyze_model": "nets",
     "analyze_rule": "rules",
-    "fractal_costs": "fractal",
-    "fractal_graph": "fractal",
-    "graph_figures": "graphs",
     "growth_curves": "growth",
     "plot_accuracy": "plot",
     "plot_confusion": "plot",
@@ -40,7 +33,6 @@ _HOMES = {
     "plot_pattern": "plot",
     "plot_weights": "plot",
     "stage_costs": "costs",
-    "weight_maps": "link_weights",
 }
 
 __getattr__, __dir__ = lazy_exports(__name__, _HOMES)

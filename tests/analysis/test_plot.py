@@ -39,10 +39,10 @@ from sparsenet_models.analysis import (
     plot_curves,
     plot_pattern,
     plot_weights,
-    weight_maps,
 )
 from sparsenet_models.analysis.accuracy import AccuracyPoint, accuracy_points, family_of, short_name
 from sparsenet_models.analysis.growth import GROWTH_DEPTHS
+from sparsenet_models.analysis.link_weights import weight_maps
 from sparsenet_models.analysis.plot.pattern import numbered_outputs
 from sparsenet_models.cli import main
 from sparsenet_models.models.registry import temporary_registry
