@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
@@ -16,6 +15,7 @@ from torch import nn
 from .common.arguments import check_keywords, integer
 from .models.classifier_net import ClassifierNet
 from .models.feature_net import FeatureNet
+from .models.meta import building_on
 from .models.pretrained_cfg import NO_METRICS
 from .pretrained.fetch import verified_file
 from .pretrained.load import load_into
@@ -98,7 +98,7 @@ def create_model(
     check_keywords(model_name, source.entrypoint, arguments, also=_KEYWORDS)
 
     # 3. The net.
-    with nullcontext() if device is None else torch.device(device):
+    with building_on(device):
         model = source.entrypoint(**arguments)
     if features_only and not isinstance(model, ClassifierNet):
         raise ValueError(f"features_only needs a net of this library's families, {model_name!r} is not one")

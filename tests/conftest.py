@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import os
+
+# Before torch is imported, for subprocesses too: the nets here are too small for a second thread, and the
+# workers of pytest-xdist share the cores.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +17,11 @@ import pytest
 from PIL import Image
 
 from sparsenet_models.models.registry import temporary_registry
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Return the workers of ``-n auto``; more than eight gain little and each takes a gigabyte."""
+    return min(os.cpu_count() or 1, 8)
 
 
 @pytest.fixture(scope="session")

@@ -62,13 +62,15 @@ LIST_MODULES = "sorted({name.partition('.')[0] for name in sys.modules})"
 # torchvision is on the path and cannot be imported, as where it was built for another torch.
 WITHOUT_TORCHVISION = f"""
 import json, os, sys
+import torch
+torch_alone = set(sys.modules)
 import sparsenet_models as s
 
 net = s.create_model("sparsenet_bc_40_k12", num_classes=3)
 s.list_models(); s.get_pretrained_cfg("sparsenet_40_k12.cifar100")
-import torch
 torch.save(net.state_dict(), "net.pt"); s.load_checkpoint(net, "net.pt")
 answer = {{"classes": net.num_classes, "modules": {LIST_MODULES}, "errors": []}}
+answer["compiler"] = sorted({{"torch._dynamo", "sympy"}} & (set(sys.modules) - torch_alone))
 config = s.resolve_data_config(net)
 for kind in ("RuntimeError", "ImportError"):
     os.environ["KIND"] = kind
@@ -104,6 +106,10 @@ def test_create_model_imports_torch_and_none_of_the_other_heavy_libraries(withou
     modules = set(without_torchvision["modules"])
     assert {"torch", "sparsenet_models"} <= modules
     assert not modules & {"torchvision", "datasets", "matplotlib", "rich", "timm", "PIL", "click"}
+
+
+def test_a_net_is_built_and_loaded_without_torchs_compiler(without_torchvision):
+    assert without_torchvision["compiler"] == []
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["predict", "--help"], ["train", "--help"], ["--version"]])

@@ -44,9 +44,13 @@ def checkpointed(function: Callable[..., Any], modules: nn.Module, *inputs: Any)
     return _checkpointed_in_eager_mode(function, modules, *inputs)
 
 
-@torch.compiler.disable
 def _checkpointed_in_eager_mode(function: Callable[..., Any], modules: nn.Module, *inputs: Any) -> Any:
     return checkpoint(function, *inputs, use_reentrant=False, context_fn=partial(_contexts, modules))
+
+
+if not COMPILED_KEEPS_STATISTICS:
+    # Only here, as the decorator imports torch._dynamo, which takes as long as torch itself.
+    _checkpointed_in_eager_mode = torch.compiler.disable(_checkpointed_in_eager_mode)
 
 
 def _contexts(modules: nn.Module) -> tuple[Any, Any]:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 
-def build_on_meta(build: Callable[..., nn.Module], **arguments: Any) -> nn.Module:
-    """Return ``build(**arguments)``, built on the meta device."""
-    with torch.device("meta"), _NoRandomInitialisation():
-        return build(**arguments)
+@contextmanager
+def building_on(device: torch.device | str | None) -> Iterator[None]:
+    """Build the nets of the block on a device, None for the default one; quickly on the meta device."""
+    with ExitStack() as stack:
+        if device is not None:
+            stack.enter_context(torch.device(device))
+            if torch.device(device).type == "meta":
+                stack.enter_context(_NoRandomInitialisation())
+        yield
 
 
 class _NoRandomInitialisation(TorchFunctionMode):

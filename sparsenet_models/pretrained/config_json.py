@@ -14,7 +14,7 @@ from .._version import __version__
 from ..common.arguments import check_keywords, keywords_of
 from ..common.messages import one_line
 from ..models.feature_net import FeatureNet
-from ..models.meta import build_on_meta
+from ..models.meta import building_on
 from ..models.pretrained_cfg import WEIGHTS, PretrainedCfg, pretrained_cfg_of
 from ..models.registry import BuildModel, model_entrypoint, resolve
 from .config_checks import checked_content, short_repr
@@ -158,7 +158,8 @@ def _checked(config: Mapping[str, Any]) -> ModelSource:
     check_keywords(cfg.architecture, entrypoint, arguments)
     classes = {} if cfg.num_classes is None else {"num_classes": cfg.num_classes}
     channels = {} if cfg.input_size[0] == 3 else {"in_chans": cfg.input_size[0]}
-    model = build_on_meta(entrypoint, **{**classes, **channels, **arguments})
+    with building_on("meta"):
+        model = entrypoint(**{**classes, **channels, **arguments})
     count = sum(parameter.numel() for parameter in model.parameters())
     if count > MAX_PARAMETERS:
         raise ValueError(f"it asks for {count:,} parameters; at most {MAX_PARAMETERS:,} are allowed")

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..common.messages import one_line
-from ..models.meta import build_on_meta
+from ..models.meta import building_on
 from ..models.registry import library_architectures, model_entrypoint
 
 HEAD, STEM = "head.fc.", "stem.conv.weight"
@@ -150,7 +150,8 @@ def _candidates(name: str, shapes: Shapes) -> list[dict[str, int]]:
 def _shapes_of(name: str, arguments: tuple[tuple[str, Any], ...]) -> Shapes:
     """Return the shapes of the net ``name`` with these arguments, {} where they are refused."""
     try:
-        net = build_on_meta(model_entrypoint(name), **dict(arguments))
+        with building_on("meta"):
+            net = model_entrypoint(name)(**dict(arguments))
     except (TypeError, ValueError, RuntimeError):
         return {}
     return {key: tuple(tensor.shape) for key, tensor in net.state_dict().items()}

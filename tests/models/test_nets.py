@@ -735,7 +735,7 @@ def test_a_depth_that_does_not_divide_is_refused_with_the_nearest_ones(arguments
 
 
 @given(st.integers(1, 130), st.booleans())
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=15)
 def test_the_depths_that_a_message_names_are_the_nearest_that_make_a_net(depth, bottleneck):
     possible = range(10 if bottleneck else 7, 140, 3)
     assume(depth not in possible)
