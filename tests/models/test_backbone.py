@@ -12,11 +12,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from support.nets import (
-    TINY,
     assert_the_head_can_be_taken_off_and_changed,
     build,
     families,
-    families_slow_but_two,
+    families_slow_but_one,
     images,
 )
 from torch import nn
@@ -215,9 +214,7 @@ def test_a_checkpointed_graph_takes_a_second_backward_pass(family):
     assert all(m.momentum == 0.1 for m in net.modules() if isinstance(m, nn.BatchNorm2d))
 
 
-@pytest.mark.parametrize(
-    "family", [name if name == "sparsenet" else pytest.param(name, marks=pytest.mark.slow) for name in TINY]
-)
+@families_slow_but_one
 def test_a_checkpointed_net_compiles_and_learns_as_the_plain_one(family):
     net, plain = build(family).double().train(), build(family).double().train()
     net.set_grad_checkpointing()
@@ -450,7 +447,7 @@ def test_every_floating_point_type_goes_through(family, dtype):
     assert logits.isfinite().all()
 
 
-@families_slow_but_two
+@families_slow_but_one
 def test_a_compiled_net_has_no_graph_break_and_takes_other_sizes(family):
     net = build(family).eval()
     torch._dynamo.reset()

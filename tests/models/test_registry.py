@@ -431,7 +431,7 @@ def test_the_normalisation_of_the_two_sets_differs():
 @pytest.mark.parametrize("name", CIFAR_NETS + IMAGENET_NETS)
 def test_what_a_cfg_says_of_a_net_is_true_of_the_net(name):
     cfg = get_pretrained_cfg(name)
-    net = create_model(name, device="meta")
+    net = create_model(name, device="meta").eval()
     first_conv, classifier = net.get_submodule(cfg.first_conv), net.get_submodule(cfg.classifier)
     assert isinstance(first_conv, nn.Conv2d)
     assert first_conv is next(module for module in net.modules() if isinstance(module, nn.Conv2d))

@@ -232,7 +232,7 @@ def test_a_resnet_has_timms_methods():
     assert model.get_classifier().__class__ is nn.Identity
 
 
-@pytest.mark.parametrize("name", ["resnet_1001", "sparse_resnet_1001"])
+@pytest.mark.parametrize("name", ["sparse_resnet_1001", pytest.param("resnet_1001", marks=pytest.mark.slow)])
 def test_1001_layers_build_train_copy_and_save_within_few_stack_frames(name):
     limit = sys.getrecursionlimit()
     sys.setrecursionlimit(len(inspect.stack()) + 200)  # a frame for each layer would not fit

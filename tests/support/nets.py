@@ -22,12 +22,9 @@ TINY = {
     "fractalnet": lambda **kw: FractalNet(columns=2, widths=(4, 8, 8, 8), **kw),
 }
 families = pytest.mark.parametrize("family", TINY)
-families_slow_but_two = pytest.mark.parametrize(
+families_slow_but_one = pytest.mark.parametrize(
     "family",
-    [
-        family if family in ("sparsenet", "resnet") else pytest.param(family, marks=pytest.mark.slow)
-        for family in TINY
-    ],
+    [family if family == "sparsenet" else pytest.param(family, marks=pytest.mark.slow) for family in TINY],
 )
 
 
