@@ -101,15 +101,21 @@ def list_(pattern: str, pretrained: bool) -> None:
 @main.command()
 @click.argument("model", metavar="MODEL")
 def info(model: str) -> None:
-    """Print the configuration of MODEL (a name, or name.tag): size, input, weights, metrics."""
-    from .factory import create_model
-    from .models.registry import get_pretrained_cfg, tags_with_weights
+    """Print the configuration of MODEL: size, input, weights, metrics.
 
-    cfg = get_pretrained_cfg(model)
-    net = create_model(model, device="meta")
+    MODEL is a name, NAME.TAG, the folder of a run or of a saved model, or a weight file by `train`.
+    """
+    from .factory import create_model
+    from .models.registry import is_model, tags_with_weights
+    from .pretrained.source import find_model, path_as_name
+
+    name = path_as_name(model)
+    cfg = find_model(name).cfg
+    net = create_model(name, device="meta")
+    weights = ", ".join(tags_with_weights(name)) if is_model(name) else model
     click.echo(f"name         {cfg.name}")
     click.echo(f"parameters   {sum(p.numel() for p in net.parameters()):,}")
-    click.echo(f"pretrained   {', '.join(tags_with_weights(model)) or 'no weights under any tag'}")
+    click.echo(f"pretrained   {weights or 'no weights under any tag'}")
     for key, value in cfg.to_dict().items():
         if value is not None and key not in ("architecture", "tag", "num_params"):
             click.echo(f"{key:12} {_value_text(value)}")
@@ -387,13 +393,12 @@ def weights(models: tuple[str, ...], out: Path) -> None:
 
 
 def _titled_model(model: str) -> tuple[str, Any]:
-    """Return the title in a picture and the net of a NAME.TAG or of a weight file."""
-    from .pretrained.weight_file import read_weight_description
+    """Return the title in a picture and the net of a name or a path."""
+    from .models.pretrained_cfg import pretrained_cfg_of
 
-    if not model.endswith(".safetensors"):
-        return model, _load_model(model)
-    name, _ = read_weight_description(Path(model))
-    return f"{name}\n({model})" if name else model, _load_model(None, model)
+    net = _load_model(model)
+    name = pretrained_cfg_of(net).name
+    return (name if model == name else f"{name}\n({model})"), net
 
 
 def _table(rows: list[dict[str, Any]]) -> str:
@@ -422,32 +427,24 @@ def _cell(value: Any) -> str:
 def _load_model(
     model: str | None, checkpoint: str | None = None, device: str = "cpu", precision: str = "float32"
 ) -> Any:
-    """Return MODEL (a name, or a folder) with its weights, or with those of a weight file.
+    """Return MODEL with its weights, or with those of a weight file.
 
-    A weight file by ``train``, also the one in the folder of a run, names its model and its classes.
+    MODEL is a name, the folder of a run or of a saved model, or a weight file that names its net.
     """
     import torch
 
     from .common.devices import select_device
     from .factory import create_model
     from .models.listing import best_cifar10_model
-    from .models.pretrained_cfg import WEIGHTS
-    from .pretrained.source import holds_saved_model
-    from .pretrained.weight_file import read_weight_description
+    from .pretrained.source import path_as_name
 
     factory_kwargs = {"device": select_device(device), "dtype": getattr(torch, precision)}
-    if checkpoint is None and model and Path(model).is_dir():
-        if holds_saved_model(Path(model)):
-            return create_model(f"local-dir:{model}", pretrained=True, **factory_kwargs)
-        checkpoint = str(Path(model, WEIGHTS))
-        model = None
+    if model is None and checkpoint is not None:
+        model, checkpoint = f"local-dir:{checkpoint}", None
+    name = best_cifar10_model() if model is None else path_as_name(model)
     if checkpoint is None:
-        return create_model(model or best_cifar10_model(), pretrained=True, **factory_kwargs)
-    name, overlay = read_weight_description(Path(checkpoint))
-    model = model or name
-    if model is None:
-        raise click.ClickException(f"{checkpoint} does not name its model: give it with --model")
-    return create_model(model, checkpoint_path=checkpoint, pretrained_cfg_overlay=overlay, **factory_kwargs)
+        return create_model(name, pretrained=True, **factory_kwargs)
+    return create_model(name, checkpoint_path=checkpoint, **factory_kwargs)
 
 
 def _print_classes(image: str, labels: tuple[tuple[str, float], ...]) -> None:

@@ -6,20 +6,20 @@ import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
 from .common.arguments import check_keywords, integer
+from .common.files import local_path
 from .models.classifier_net import ClassifierNet
 from .models.feature_net import FeatureNet
 from .models.meta import building_on
 from .models.pretrained_cfg import NO_METRICS
 from .pretrained.fetch import verified_file
 from .pretrained.load import load_into
-from .pretrained.source import find_model
+from .pretrained.source import described_by, find_model
 
 
 def create_model(
@@ -44,14 +44,18 @@ def create_model(
 
     Args:
         model_name: ``architecture`` or ``architecture.tag``; ``list_models()`` names them. Or
-            ``hf-hub:org/name[@revision]``, a repository of the Hub, or ``local-dir:path``, a folder:
-            their config.json gives architecture and arguments; arguments given here replace those.
+            ``hf-hub:org/name[@revision]``, a repository of the Hub, or ``local-dir:path``, a folder by
+            ``save_pretrained``: their config.json gives architecture and arguments; arguments given here
+            replace those. Or ``local-dir:path`` of a training run's folder, or of a weight file by ``train``.
         pretrained: load the weights of the tag, the repository or the folder.
-        num_classes: number of classes of the head, 0 for no head; default that of the tag. With weights
-            for another number the head is new and untrained, everything else is loaded.
+        num_classes: number of classes of the head, 0 for no head; default that of the weights. If the
+            weights have another number, the head is new and untrained, and everything else is loaded. If
+            they have the same number, their head and class names are kept; ``reset_classifier`` makes a new
+            one.
         in_chans: number of input channels, default 3. Weights for three are adapted, as timm does.
         checkpoint_path: a weight file of your own, in place of ``pretrained``, of any layout that
-            ``load_checkpoint`` reads. Its head must fit, unless ``num_classes`` says otherwise.
+            ``load_checkpoint`` reads. Its metadata, where it has them, name its classes and their number,
+            and the image configuration; otherwise those of the tag in ``model_name`` hold.
         pretrained_cfg_overlay: keys of the pretrained configuration to replace, for instance
             ``dict(file="my.safetensors")``.
         cache_dir: where fetched weights are kept, default the Hub's own cache (``HF_HUB_CACHE``). Bundled
@@ -74,7 +78,12 @@ def create_model(
 
     # 1. What the name stands for.
     source = find_model(model_name, cache_dir)
-    cfg = replace(source.cfg, **NO_METRICS) if model_kwargs else source.cfg
+    cfg = source.cfg
+    if checkpoint_path is not None:
+        checkpoint_path = local_path(checkpoint_path)
+        cfg = described_by(checkpoint_path, cfg, keep_names=any(mark in model_name for mark in ".:"))
+    if model_kwargs:
+        cfg = replace(cfg, **NO_METRICS)
     if pretrained_cfg_overlay:
         cfg = cfg.overlaid(pretrained_cfg_overlay)
 
@@ -109,7 +118,7 @@ def create_model(
     path = verified_file(cfg, cache_dir) if pretrained else checkpoint_path
     if path is not None:
         new_head = num_classes is not None or features_only
-        load_into(model, Path(path), new_head=new_head, headless=not pretrained, new_stem=True)
+        load_into(model, path, new_head=new_head, headless=not pretrained, new_stem=True)
     if pretrained:
         model.pretrained_cfg = {**model.pretrained_cfg, "file": str(path)}  # type: ignore[assignment,dict-item]
     if features_only:

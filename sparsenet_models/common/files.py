@@ -11,6 +11,18 @@ from pathlib import Path
 from typing import Any
 
 
+def local_path(path: str | os.PathLike[str]) -> Path:
+    """Return the path that a user named, with ``~`` and ``~user`` expanded.
+
+    Raises:
+        ValueError: there is no such user.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise ValueError(f"{path} cannot be expanded: {error}") from error
+
+
 def temporary_name(name: str, mark: str) -> str:
     """Return the name under which ``name`` is written before it takes its place."""
     return f".{name}.{mark}.tmp"

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from ..common.files import atomic_write
+from ..common.files import atomic_write, local_path
 from ..factory import create_model
 from ..models.pretrained_cfg import pretrained_cfg_of
-from ..pretrained.save import save_pretrained
-from ..pretrained.weight_file import read_weights, save_weights
+from ..pretrained.save import has_published_weights, save_pretrained
+from ..pretrained.weight_file import read_weights, save_weights, weight_description
 
 
 def convert_checkpoint(
@@ -24,13 +24,15 @@ def convert_checkpoint(
         source: a safetensors file, or a file by ``torch.save``.
         target: a new file if it ends in ``.safetensors``, else a new folder as ``save_pretrained`` writes
             it. Only the folder records ``stem_channels``.
-        model_name: the architecture, or ``architecture.tag``, which also names the classes.
+        model_name: the architecture, or ``architecture.tag``. The tag names the classes and the image
+            configuration, unless the source's own metadata do.
         stem_channels: width of the stem, if it differs from the architecture's default.
 
     Raises:
         ValueError: the file has no weights, or they do not fit; the message names a net that they fit.
         OSError: the source cannot be read, or the target exists already or cannot be written.
     """
+    source, target = local_path(source), local_path(target)
     if not target.absolute().parent.is_dir():
         raise FileNotFoundError(f"{target} cannot be written: there is no folder {target.parent}")
     if target.exists():
@@ -47,8 +49,7 @@ def convert_checkpoint(
     if target.suffix != ".safetensors":
         save_pretrained(model, target)
         return model
-    cfg = pretrained_cfg_of(model)
-    metadata = {key: value for key in ("architecture", "tag") if (value := getattr(cfg, key))}
+    metadata = weight_description(pretrained_cfg_of(model), has_published_weights(model))
     with atomic_write(target) as (path,):
         save_weights(model, path, metadata)
     return model

@@ -15,7 +15,9 @@ MAX_CHANNELS = 1_000_000
 MAX_LAYERS = 2000
 MAX_COLUMNS = 8  # a FractalNet doubles with each column
 MAX_LENGTH = 16
-"""Limits of the arguments, so that none makes a net that takes minutes to build."""
+MAX_SIDE = 4096
+MIN_CROP_PCT = 0.05
+"""Limits, so that no file asks for a net or an image that takes minutes or gigabytes to make."""
 
 LAYER_COUNTS = {"depth": MAX_LAYERS, "layers": MAX_LAYERS, "columns": MAX_COLUMNS}
 FLAGS = ("bottleneck",)
@@ -141,9 +143,9 @@ def _percent(key: str, value: Any) -> float:
     return value
 
 
-def _positive_fraction(key: str, value: Any) -> float:
-    if not _is_number(value) or not 0 < value <= 1:
-        raise _refusal(key, "a number above 0, at most 1", value)
+def _crop_pct(key: str, value: Any) -> float:
+    if not _is_number(value) or not MIN_CROP_PCT <= value <= 1:
+        raise _refusal(key, f"a number from {MIN_CROP_PCT} to 1", value)
     return value
 
 
@@ -161,8 +163,8 @@ def _positive_numbers(key: str, value: Any) -> tuple[float, ...]:
 
 
 def _sizes(key: str, value: Any) -> tuple[int, ...]:
-    if not isinstance(value, list) or not all(is_integer(side) and 0 < side <= 65536 for side in value):
-        raise _refusal(key, "a list of sizes", value)
+    if not isinstance(value, list) or not all(is_integer(side) and 0 < side <= MAX_SIDE for side in value):
+        raise _refusal(key, f"a list of sizes up to {MAX_SIDE}", value)
     return tuple(value)
 
 
@@ -200,7 +202,7 @@ CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "fixed_input_size": _flag,
     "pool_size": _sizes,
     "interpolation": _text,
-    "crop_pct": _positive_fraction,
+    "crop_pct": _crop_pct,
     "crop_mode": _text,
     "mean": _numbers,
     "std": _positive_numbers,

@@ -93,6 +93,8 @@ def config_of(
         "architecture": cfg.architecture,
         "num_classes": fields["num_classes"],
         "num_features": getattr(model, "num_features", None),
+        # transformers' TimmWrapper reads the names here, and passes num_classes beside model_args.
+        **({"label_names": fields["label_names"]} if fields.get("label_names") else {}),
         "model_args": _current_arguments(model, cfg.architecture),
         "pretrained_cfg": {key: fields[key] for key in TIMM_FIELDS if fields.get(key) is not None},
         "weights": {
@@ -116,7 +118,8 @@ def _current_arguments(model: nn.Module, architecture: str) -> dict[str, Any]:
     """
     accepted = keywords_of(model_entrypoint(architecture))
     arguments: dict[str, Any] = dict(model.model_args)  # type: ignore[arg-type]
-    for key in ("num_classes", "in_chans", "global_pool"):
+    arguments.pop("num_classes", None)
+    for key in ("in_chans", "global_pool"):
         if (accepted is None or key in accepted) and hasattr(model, key):
             arguments[key] = getattr(model, key)
     for key, value in arguments.items():

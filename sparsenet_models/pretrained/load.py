@@ -10,9 +10,10 @@ from pathlib import Path
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
+from ..common.files import local_path
 from ..models.pretrained_cfg import pretrained_cfg_of
 from .misfits import is_float, misfits, nearest_net
-from .weight_file import read_weights_and_layout
+from .weight_file import read_weight_description, read_weights_and_layout
 
 _logger = logging.getLogger(__name__)
 
@@ -25,7 +26,8 @@ def load_checkpoint(model: nn.Module, path: str | PathLike[str]) -> None:
     dicts, averaged weights come first.
 
     Every name and shape must match. The head alone may differ: where the file has another number of classes
-    than ``model``, the model keeps its own head, and a warning is logged.
+    than ``model``, the model keeps its own head, and a warning is logged. Otherwise ``model.pretrained_cfg``
+    gets the classes and the image configuration that the file's metadata name.
 
     Args:
         model: the net; it stays on its device and in its dtype.
@@ -36,8 +38,14 @@ def load_checkpoint(model: nn.Module, path: str | PathLike[str]) -> None:
         ValueError: the file is damaged, not a weight file, or does not fit; the message names it.
         OSError: the file is missing or cannot be read.
     """
-    if load_into(model, Path(path), new_head=True, headless=False, new_stem=False):
+    path, model = local_path(path), unwrap_model(model)
+    _, description = read_weight_description(path)
+    if load_into(model, path, new_head=True, headless=False, new_stem=False):
         _logger.warning("%s is for another number of classes: the model keeps its own head, untrained", path)
+        return
+    cfg = pretrained_cfg_of(model)
+    if description and cfg.architecture:
+        model.pretrained_cfg = cfg.overlaid({**description, "file": path}).dict_for(model)  # type: ignore
 
 
 def load_into(model: nn.Module, path: Path, *, new_head: bool, headless: bool, new_stem: bool) -> bool:

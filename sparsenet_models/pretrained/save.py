@@ -9,12 +9,12 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ..common.files import atomic_write, sha256_of
+from ..common.files import atomic_write, local_path, sha256_of
 from ..models.pretrained_cfg import WEIGHTS, pretrained_cfg_of
-from .config_json import CONFIG, EVIDENCE, config_of
+from .config_json import CONFIG, config_of
 from .load import unwrap_model
 from .model_card import CARD, model_card
-from .weight_file import read_weights, save_weights
+from .weight_file import read_weights, save_weights, weight_description
 
 
 def save_pretrained(model: nn.Module, folder: str | PathLike[str]) -> None:
@@ -35,15 +35,12 @@ def save_pretrained(model: nn.Module, folder: str | PathLike[str]) -> None:
             the meta device, or has weights that are not finite; nothing is written then.
         OSError: the folder cannot be written; a model that was in it is still whole.
     """
-    folder, model = Path(folder), unwrap_model(model)
+    folder, model = local_path(folder), unwrap_model(model)
     _check_weights(model)
     config_of(model, "", 0, with_evidence=False)  # raises before anything is written
     folder.mkdir(parents=True, exist_ok=True)
     with_evidence = has_published_weights(model)
-    cfg = pretrained_cfg_of(model)
-    metadata = {key: value for key in ("architecture", "tag") if (value := getattr(cfg, key))}
-    if with_evidence:
-        metadata |= {key: str(value) for key in EVIDENCE if (value := getattr(cfg, key)) is not None}
+    metadata = weight_description(pretrained_cfg_of(model), with_evidence)
     with atomic_write(folder / WEIGHTS, folder / CONFIG) as (weights, path):
         save_weights(model, weights, metadata)
         config = config_of(model, sha256_of(weights), weights.stat().st_size, with_evidence)

@@ -7,11 +7,13 @@ from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 
+from ..common.files import local_path
 from ..common.messages import did_you_mean
-from ..models.pretrained_cfg import WEIGHTS
-from ..models.registry import resolve
+from ..models.pretrained_cfg import WEIGHTS, PretrainedCfg
+from ..models.registry import is_model, resolve
 from .config_json import CONFIG, ModelSource, read_config
 from .fetch import fetch
+from .weight_file import read_weight_description
 
 HUB, FOLDER = "hf-hub", "local-dir"
 
@@ -21,7 +23,8 @@ def find_model(name: str, cache_dir: str | PathLike[str] | None = None) -> Model
 
     Args:
         name: ``architecture`` or ``architecture.tag`` of the registry; ``hf-hub:org/name[@revision]``, a
-            repository of the Hub; or ``local-dir:path``, a folder.
+            repository of the Hub; or ``local-dir:path``, a folder by ``save_pretrained`` or of a training
+            run, or a weight file by ``train``.
         cache_dir: where files of the Hub are kept; None for the Hub's own cache.
 
     Raises:
@@ -38,16 +41,32 @@ def find_model(name: str, cache_dir: str | PathLike[str] | None = None) -> Model
     return ModelSource(entrypoint, {}, cfg)
 
 
-def holds_saved_model(folder: Path) -> bool:
-    """Return whether ``folder`` was written by ``save_pretrained``, and not by a training run.
+def path_as_name(name: str) -> str:
+    """Return a name for ``find_model``: ``local-dir:`` and the path, if ``name`` is a path and no model.
 
-    Old runs have a config.json too, which holds the run's options and names no architecture.
+    A registered name comes first; ``./name`` stands for a folder of that name.
     """
-    try:
-        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return False
-    return isinstance(config, dict) and "architecture" in config
+    prefix, _ = _split_prefix(name)
+    if prefix or is_model(name) or not local_path(name).exists():
+        return name
+    return f"{FOLDER}:{name}"
+
+
+def described_by(path: Path, cfg: PretrainedCfg, keep_names: bool) -> PretrainedCfg:
+    """Return ``cfg`` for the weights in a file: with the classes and images that its metadata describe.
+
+    Args:
+        path: the weight file.
+        cfg: the configuration of the architecture, or of a tag.
+        keep_names: keep the class names of ``cfg`` where the file has none.
+
+    Raises:
+        ValueError: the file is damaged, or its metadata are refused; the message names it.
+        OSError: the file is missing or cannot be read.
+    """
+    _, description = read_weight_description(path)
+    names = {} if keep_names else {"label_names": None}
+    return cfg.overlaid({**names, **description, "file": path})
 
 
 def _split_prefix(name: str) -> tuple[str, str]:
@@ -79,19 +98,47 @@ def _on_hub(repository: str, revision: str | None, cache_dir: str | PathLike[str
 
 def _in_folder(place: str) -> ModelSource:
     """Return the model of a folder, with its weight file."""
-    try:
-        folder = Path(place).expanduser()
-    except RuntimeError as error:
-        raise ValueError(f"local-dir:{place} is not a folder: {error}") from error
+    folder = local_path(place)
     if folder.is_file():
-        raise NotADirectoryError(
-            f"local-dir:{folder} is a file; create_model(name, checkpoint_path=...) loads weight files"
-        )
+        return _of_weight_file(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"local-dir:{folder}: there is no such folder")
+    if _holds_run(folder):
+        return _of_weight_file(_within(folder, WEIGHTS))
     source = read_config(_within(folder, CONFIG))
     weights = _within(folder, source.cfg.hf_hub_filename or WEIGHTS)
     return replace(source, cfg=replace(source.cfg, file=str(weights), hf_hub_filename=None))
+
+
+def _holds_run(folder: Path) -> bool:
+    """Return whether ``folder`` is that of a finished training run.
+
+    Old runs have a config.json too, which holds the run's options and names a model, but no architecture.
+    """
+    if not (folder / WEIGHTS).is_file():
+        return False
+    try:
+        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return True
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(config, dict) and "architecture" not in config and "model" in config
+
+
+def _of_weight_file(path: Path) -> ModelSource:
+    """Return the model of a weight file whose metadata name a registered architecture."""
+    architecture, _ = read_weight_description(path)
+    if architecture is None:
+        raise ValueError(
+            f"{path} does not name its net: name it in create_model(NAME, checkpoint_path=...), or with "
+            "--model NAME --checkpoint"
+        )
+    try:
+        entrypoint, cfg = resolve(architecture)  # never the Hub, whatever the file names
+    except ValueError as error:
+        raise ValueError(f"the metadata of {path} are refused: {error}") from error
+    return ModelSource(entrypoint, {}, described_by(path, cfg, keep_names=False))
 
 
 def _within(folder: Path, name: str) -> Path:

@@ -6,7 +6,7 @@ import json
 import subprocess
 import warnings
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,18 @@ from .._version import __version__
 from ..common.files import check_is_file
 from ..common.messages import did_you_mean, one_line
 from ..models.names import split_model_name_tag
-from ..models.pretrained_cfg import DATA_CONFIG_KEYS
+from ..models.pretrained_cfg import DATA_CONFIG_KEYS, PretrainedCfg
 from .config_checks import CHECKS, short_repr
 from .foreign_layouts import Layout, in_our_names, unwrapped
+
+TEST_IMAGES = "test images"
+"""The metadata ``scored_on`` of a file whose ``top1`` was measured on test images, not on held-out ones."""
+
+TRAINING_FIELDS: dict[str, Callable[[str], Any]] = {
+    **dict.fromkeys(("data", "recipe", "library_version", "git_commit", "license"), str),
+    **dict.fromkeys(("epochs", "seed"), int),
+}
+"""The fields about the training in the metadata, each with the type that its text stands for."""
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -76,29 +85,63 @@ def read_weight_description(path: Path) -> tuple[str | None, dict[str, Any]]:
     """Return what the metadata of a weight file say about its net.
 
     Returns:
-        The name ``architecture`` or ``architecture.tag``, None where they have no name; and the classes and
-        the image configuration, by field of ``PretrainedCfg``: an overlay for ``create_model``.
+        The architecture, None where they name none; and the tag, the classes, the image configuration and
+        the metrics, by field of ``PretrainedCfg``: an overlay of the architecture's own configuration.
 
     Raises:
         ValueError: the file is damaged, or its metadata have an impossible value; the message names it.
         OSError: the file is missing or cannot be read.
     """
     metadata = read_metadata(path)
-    name = ".".join(part for key in ("architecture", "tag") if (part := metadata.get(key)))
     try:
-        fields = json.loads(metadata.get("data_config", "{}"))
-        if not isinstance(fields, dict):
-            raise ValueError(f"data_config must be an object, got {short_repr(fields)}")
-        for key in sorted(fields.keys() - DATA_CONFIG_KEYS):
-            raise ValueError(f"data_config has no field {key!r}{did_you_mean(key, DATA_CONFIG_KEYS)}")
-        if "class_names" in metadata:
-            fields["label_names"] = json.loads(metadata["class_names"])
-        overlay = {key: CHECKS[key](key, value) for key, value in fields.items()}
-    except ValueError as error:
+        overlay = _checked_description(metadata)
+    # RecursionError: brackets that are nested too deeply.
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"the metadata of {path} are refused: {one_line(str(error), 300)}") from error
+    return metadata.get("architecture") or None, overlay
+
+
+def _checked_description(metadata: Mapping[str, str]) -> dict[str, Any]:
+    fields = json.loads(metadata.get("data_config", "{}"))
+    if not isinstance(fields, dict):
+        raise ValueError(f"data_config must be an object, got {short_repr(fields)}")
+    for key in sorted(fields.keys() - DATA_CONFIG_KEYS):
+        raise ValueError(f"data_config has no field {key!r}{did_you_mean(key, DATA_CONFIG_KEYS)}")
+    if "class_names" in metadata:
+        fields["label_names"] = json.loads(metadata["class_names"])
+    if metadata.get("architecture"):
+        fields["tag"] = metadata.get("tag", "")
+    for key, convert in TRAINING_FIELDS.items():
+        if metadata.get(key):
+            fields[key] = convert(metadata[key])
+    # Files by older versions do not say on which images they were scored.
+    if metadata.get("scored_on") == TEST_IMAGES and metadata.get("top1"):
+        fields["top1"] = float(metadata["top1"])
+    overlay = {key: CHECKS[key](key, value) for key, value in fields.items()}
     if "label_names" in overlay:
         overlay["num_classes"] = len(overlay["label_names"])
-    return name or None, overlay
+    return overlay
+
+
+def weight_description(cfg: PretrainedCfg, with_metrics: bool) -> dict[str, str]:
+    """Return the metadata of a weight file for a net with the configuration ``cfg``.
+
+    ``read_weight_description`` reads them back.
+
+    Args:
+        cfg: the configuration.
+        with_metrics: whether the metrics and the training in ``cfg`` belong to these weights.
+    """
+    metadata = {key: value for key in ("architecture", "tag") if (value := getattr(cfg, key))}
+    if cfg.label_names is not None:
+        metadata["class_names"] = json.dumps(list(cfg.label_names))
+    if cfg.has_data_config:
+        metadata["data_config"] = json.dumps({key: getattr(cfg, key) for key in sorted(DATA_CONFIG_KEYS)})
+    if with_metrics:
+        metadata |= {key: str(value) for key in TRAINING_FIELDS if (value := getattr(cfg, key)) is not None}
+        if cfg.top1 is not None:
+            metadata |= {"top1": f"{cfg.top1:.2f}", "scored_on": TEST_IMAGES}
+    return metadata
 
 
 def save_weights(model: nn.Module, path: Path, metadata: Mapping[str, str]) -> None:
@@ -115,6 +158,7 @@ def weight_metadata(
     epochs: int,
     seed: int,
     top1: float,
+    scored_on: str,
     class_names: Sequence[str],
     data_config: Mapping[str, Any],
     git_commit: str,
@@ -127,7 +171,8 @@ def weight_metadata(
         recipe: the run's options as JSON.
         epochs: epochs trained.
         seed: the run's seed.
-        top1: accuracy on the test images in percent.
+        top1: accuracy in percent on the images that ``scored_on`` names.
+        scored_on: "test images", or which other images.
         class_names: the classes, in the order of the logits.
         data_config: the image configuration, as ``resolve_data_config`` returns it.
         git_commit: the commit of the library, as ``git_commit()`` returned it when the run began.
@@ -141,6 +186,7 @@ def weight_metadata(
         "epochs": str(epochs),
         "seed": str(seed),
         "top1": f"{top1:.2f}",
+        "scored_on": scored_on,
         "class_names": json.dumps(list(class_names)),
         "data_config": json.dumps(dict(data_config)),
         "license": "Apache-2.0",

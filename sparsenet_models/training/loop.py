@@ -351,6 +351,7 @@ class _Run:
             epochs=self.config.epochs,
             seed=self.config.seed,
             top1=score.top1,
+            scored_on=self._scored_on(),
             class_names=self.inputs.class_names,
             data_config=self.inputs.data_config,
             git_commit=self.record.git_commit,

@@ -27,7 +27,7 @@ from ..data.transforms import resolve_data_config
 from ..factory import create_model
 from ..models.pretrained_cfg import WEIGHTS, PretrainedCfg
 from ..models.registry import WEIGHTS_DIR
-from ..pretrained.weight_file import read_metadata, read_weight_description, save_weights
+from ..pretrained.weight_file import read_metadata, save_weights
 from .run_folder import CURVES, METRICS, OPTIONS, options_file
 
 MOST_LOST_TO_HALF = 0.05
@@ -115,8 +115,7 @@ def _store(
         and whether it is in half precision.
     """
     trained_as = f"{metadata['architecture']}.{metadata['tag']}"
-    overlay = read_weight_description(source)[1]
-    model = create_model(trained_as, checkpoint_path=source, pretrained_cfg_overlay=overlay)
+    model = create_model(trained_as, checkpoint_path=source)
     data_config = resolve_data_config(model)
     test_set = load_image_set(data, "test", data_config)
 

@@ -154,6 +154,7 @@ def test_metadata_is_optional_and_read_back_as_written(tmp_path):
         epochs=3,
         seed=5,
         top1=91.0,
+        scored_on="test images",
         class_names=["cat", "dög"],
         data_config={"input_size": (3, 40, 40), "crop_pct": 0.9},
         git_commit="0" * 40,
@@ -170,9 +171,18 @@ def test_metadata_is_optional_and_read_back_as_written(tmp_path):
     assert (found["architecture"], found["tag"]) == (NAME, "cifar10")
     assert (found["epochs"], found["seed"], found["top1"]) == ("3", "5", "91.00")
     assert json.loads(found["class_names"]) == ["cat", "dög"]
-    name, overlay = read_weight_description(tmp_path / "with")
-    assert name == f"{NAME}.cifar10"
+    architecture, overlay = read_weight_description(tmp_path / "with")
+    assert architecture == NAME
     assert overlay == {
+        "tag": "cifar10",
+        "data": "cifar10",
+        "recipe": "{}",
+        "epochs": 3,
+        "seed": 5,
+        "top1": 91.0,
+        "library_version": sparsenet_models.__version__,
+        "git_commit": "0" * 40,
+        "license": "Apache-2.0",
         "input_size": (3, 40, 40),
         "crop_pct": 0.9,
         "num_classes": 2,

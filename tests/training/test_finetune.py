@@ -99,13 +99,8 @@ def test_the_best_epoch_is_what_is_written(finetuned):
 
 
 def test_the_size_and_normalisation_of_training_are_those_of_predicting(finetuned):
-    from sparsenet_models.pretrained.weight_file import read_weight_description
-
-    name, overlay = read_weight_description(finetuned / "model.safetensors")
-    model = create_model(
-        name, checkpoint_path=finetuned / "model.safetensors", pretrained_cfg_overlay=overlay
-    )
-    assert name == "sparsenet_bc_40_k12"
+    model = create_model(f"local-dir:{finetuned}", pretrained=True)
+    assert model.pretrained_cfg["architecture"] == "sparsenet_bc_40_k12"
     assert model.pretrained_cfg["input_size"] == (3, 24, 24)
     assert model.pretrained_cfg["mean"] == create_model(MODEL, device="meta").pretrained_cfg["mean"]
 

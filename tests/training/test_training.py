@@ -367,9 +367,9 @@ def test_a_name_without_a_tag_takes_the_statistics_of_the_data_that_it_learns(tm
     weights = train(
         TrainConfig(TWIN, str(tmp_path / "hundred"), str(tmp_path / "run"), device="cpu", **options)
     )
-    name, overlay = read_weight_description(weights)
-    assert name == f"{TWIN}.cifar100"
-    assert overlay["mean"] == get_pretrained_cfg(name).mean != get_pretrained_cfg(TWIN).mean
+    architecture, overlay = read_weight_description(weights)
+    assert (architecture, overlay["tag"]) == (TWIN, "cifar100")
+    assert overlay["mean"] == get_pretrained_cfg(f"{TWIN}.cifar100").mean != get_pretrained_cfg(TWIN).mean
 
 
 def test_a_tag_with_another_image_configuration_reads_and_describes_images_in_its_own(
@@ -394,8 +394,8 @@ def test_a_tag_with_another_image_configuration_reads_and_describes_images_in_it
     )
     register_model(pretrained_cfgs={"large": large, "small": small}, override=True)(net_of_two_sizes)
     options = config(colour_folder, tmp_path / "run", epochs=1, resolution=())
-    name, overlay = read_weight_description(train(replace(options, model="net_of_two_sizes")))
-    assert name == "net_of_two_sizes.small"
+    architecture, overlay = read_weight_description(train(replace(options, model="net_of_two_sizes")))
+    assert (architecture, overlay["tag"]) == ("net_of_two_sizes", "small")
     assert shapes == {(3, 16, 16)}
     assert overlay["input_size"] == small.input_size
     assert (overlay["mean"], overlay["std"]) == (small.mean, small.std)
