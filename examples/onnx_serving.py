@@ -1,6 +1,6 @@
 """Export a bundled weight to ONNX and serve it with onnxruntime: the answers of `sparsenet predict`.
 
-    pip install "sparsenet-models[export]" && python examples/onnx_serving.py
+    pip install ".[export]" && python examples/onnx_serving.py
 
 A server needs only ``Classifier`` below, numpy, Pillow, onnxruntime and the file, whose metadata contain the
 image configuration and the class names. It imports no torch.

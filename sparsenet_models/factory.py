@@ -16,7 +16,8 @@ from .common.files import local_path
 from .models.classifier_net import ClassifierNet
 from .models.feature_net import FeatureNet
 from .models.meta import building_on
-from .models.pretrained_cfg import NO_METRICS
+from .models.names import with_tag
+from .models.pretrained_cfg import NO_METRICS, PretrainedCfg
 from .pretrained.fetch import verified_file
 from .pretrained.load import load_into
 from .pretrained.source import described_by, find_model
@@ -29,6 +30,7 @@ def create_model(
     num_classes: int | None = None,
     in_chans: int | None = None,
     checkpoint_path: str | PathLike[str] | None = None,
+    pretrained_cfg: str | Mapping[str, Any] | PretrainedCfg | None = None,
     pretrained_cfg_overlay: Mapping[str, Any] | None = None,
     cache_dir: str | PathLike[str] | None = None,
     device: torch.device | str | None = None,
@@ -56,6 +58,8 @@ def create_model(
         checkpoint_path: a weight file of your own, in place of ``pretrained``, of any layout that
             ``load_checkpoint`` reads. Its metadata, where it has them, name its classes and their number,
             and the image configuration; otherwise those of the tag in ``model_name`` hold.
+        pretrained_cfg: in place of the configuration of ``model_name``: a tag, a ``PretrainedCfg``, or a
+            dict of its fields.
         pretrained_cfg_overlay: keys of the pretrained configuration to replace, for instance
             ``dict(file="my.safetensors")``.
         cache_dir: where fetched weights are kept, default the Hub's own cache (``HF_HUB_CACHE``). Bundled
@@ -77,8 +81,14 @@ def create_model(
     model_kwargs = {key: value for key, value in model_kwargs.items() if value is not None}
 
     # 1. What the name stands for.
+    if isinstance(pretrained_cfg, str):
+        model_name = with_tag(model_name, pretrained_cfg)
     source = find_model(model_name, cache_dir)
     cfg = source.cfg
+    if isinstance(pretrained_cfg, PretrainedCfg):
+        cfg = replace(pretrained_cfg, architecture=cfg.architecture)
+    elif isinstance(pretrained_cfg, Mapping):
+        cfg = PretrainedCfg(architecture=cfg.architecture).overlaid(pretrained_cfg, "pretrained_cfg")
     if checkpoint_path is not None:
         checkpoint_path = local_path(checkpoint_path)
         cfg = described_by(checkpoint_path, cfg, keep_names=any(mark in model_name for mark in ".:"))

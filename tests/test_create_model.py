@@ -570,3 +570,28 @@ def test_a_feature_net_is_neither_exported_nor_saved_as_a_folder(tmp_path):
     with pytest.raises(ValueError, match=r"save its state_dict, or the whole net"):
         save_pretrained(backbone, tmp_path / "f")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "pretrained_cfg",
+    ["cifar100", get_pretrained_cfg(f"{NAME}.cifar100"), get_pretrained_cfg(f"{NAME}.cifar100").to_dict()],
+    ids=["tag", "PretrainedCfg", "dict"],
+)
+def test_pretrained_cfg_takes_the_place_of_the_tag(pretrained_cfg):
+    net = create_model(NAME, pretrained=True, pretrained_cfg=pretrained_cfg)
+    same = create_model(f"{NAME}.cifar100", pretrained=True)
+    assert net.pretrained_cfg == same.pretrained_cfg
+    assert torch.equal(net.head.fc.weight, same.head.fc.weight)
+
+
+@pytest.mark.parametrize(
+    ("name", "pretrained_cfg", "message"),
+    [
+        (NAME, "cifar1000", "unknown tag 'cifar1000' .* did you mean 'cifar100'"),
+        (f"{NAME}.cifar10", "cifar100", "is a tag, which '.*cifar10' does not take"),
+        (NAME, {"maen": 0}, "unknown key 'maen' in pretrained_cfg; did you mean 'mean'"),
+    ],
+)
+def test_a_pretrained_cfg_that_cannot_be_is_refused_by_name(name, pretrained_cfg, message):
+    with pytest.raises(ValueError, match=message):
+        create_model(name, pretrained_cfg=pretrained_cfg)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
+from importlib.metadata import requires
 from pathlib import Path
 
 import pytest
 from support.repository import REPOSITORY
 
 from sparsenet_models import list_pretrained
+from sparsenet_models.common.extras import EXTRAS, pip_install
 
 
 @pytest.fixture(scope="module")
@@ -63,3 +66,11 @@ def test_the_wheel_carries_every_weight_with_its_card_and_the_typing_marker(inst
 def test_the_bundled_weights_stay_under_32_mebibytes():
     weights = (REPOSITORY / "sparsenet_models" / "weights").glob("*.safetensors")
     assert 0 < sum(path.stat().st_size for path in weights) <= 32 * 2**20
+
+
+@pytest.mark.parametrize("extra", EXTRAS)
+def test_what_a_message_says_to_install_is_what_the_extra_has(extra):
+    marked = [requirement.split("; extra == ") for requirement in requires("sparsenet-models")]
+    declared = {package for package, *marker in marked if marker in ([f"'{extra}'"], [f'"{extra}"'])}
+    assert declared == set(EXTRAS[extra])
+    assert shlex.split(pip_install(extra)) == ["pip", "install", *EXTRAS[extra]]

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from PIL import Image
 
+from ..common.extras import pip_install
 from .image_set import AnyImageSet, StreamedImageSet
 from .transforms import create_crop, open_image, to_channels
 
@@ -148,9 +149,7 @@ def _open_with_datasets(
     try:
         import datasets
     except ImportError as error:
-        raise ImportError(
-            f"reading {path} needs the package datasets: pip install 'sparsenet-models[training]'"
-        ) from error
+        raise ImportError(f"reading {path} needs the package datasets: {pip_install('training')}") from error
 
     try:
         splits = datasets.load_dataset(str(path))

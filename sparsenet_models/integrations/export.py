@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from .._version import __version__
 from ..common.arguments import integer
+from ..common.extras import pip_install
 from ..common.messages import did_you_mean
 from ..data.transforms import resolve_data_config
 from ..models.feature_net import FeatureNet
@@ -175,8 +176,7 @@ def _onnxruntime() -> Any:
         import onnxscript  # noqa: F401
     except ImportError as error:
         raise ImportError(
-            f"the format onnx needs onnx, onnxscript and onnxruntime ({error}): "
-            "pip install 'sparsenet-models[export]'"
+            f"the format onnx needs onnx, onnxscript and onnxruntime ({error}): " + pip_install("export")
         ) from error
     return onnxruntime
 

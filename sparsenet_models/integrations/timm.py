@@ -19,6 +19,7 @@ from typing import Any
 
 from torch import nn
 
+from ..common.extras import pip_install
 from ..factory import create_model
 from ..models.listing import list_models
 from ..models.names import split_model_name_tag
@@ -29,9 +30,7 @@ from ..pretrained.fetch import verified_file
 try:
     import timm
 except ImportError as error:
-    raise ImportError(
-        f"the package timm cannot be imported ({error}): pip install 'sparsenet-models[timm]'"
-    ) from error
+    raise ImportError(f"the package timm cannot be imported ({error}): {pip_install('timm')}") from error
 
 default_cfgs: dict[str, Any] = {}
 """timm's configurations by architecture; timm's ``register_model`` requires this name."""

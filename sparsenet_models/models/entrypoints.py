@@ -98,6 +98,7 @@ def _entrypoint(name: str, net: type[nn.Module], arguments: dict[str, Any]) -> C
         return net(**{**arguments, **kwargs})
 
     entrypoint.__name__ = entrypoint.__qualname__ = name
+    entrypoint.__module__ = net.__module__
     entrypoint.__doc__ = f"{net.__name__} with {arguments}."
     entrypoint.__signature__ = inspect.signature(net)  # type: ignore[attr-defined]
     return entrypoint

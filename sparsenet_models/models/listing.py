@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from typing import Any, Literal, overload
 
-from .registry import architectures, get_pretrained_cfg, tagged_cfgs
+from .registry import architectures, get_pretrained_cfg, model_entrypoint, tagged_cfgs
 
 TABLE_COLUMNS = (
     "name",
@@ -29,6 +29,7 @@ def list_models(
     pretrained: bool = False,
     exclude_filters: str | Sequence[str] = "",
     include_tags: bool | None = None,
+    module: str | Sequence[str] = "",
 ) -> list[str]:
     """Return the names of models, in natural order (``_k12`` before ``_k100``).
 
@@ -38,10 +39,13 @@ def list_models(
         pretrained: only models with weights, as ``architecture.tag``.
         exclude_filters: patterns of names to leave out.
         include_tags: list tags too; None follows ``pretrained``.
+        module: only models of this module, such as "resnet", or of several.
     """
     include_tags = pretrained if include_tags is None else include_tags
-    names = []
+    names, modules = [], _patterns(module)
     for architecture in architectures():
+        if modules and model_entrypoint(architecture).__module__.rpartition(".")[2] not in modules:
+            continue
         cfgs = [cfg for cfg in tagged_cfgs(architecture) if cfg.has_weights or not pretrained]
         if include_tags and cfgs:
             names += [cfg.name for cfg in cfgs]

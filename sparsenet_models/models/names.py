@@ -23,6 +23,18 @@ def split_model_name_tag(name: str) -> tuple[str, str]:
     return architecture, tag
 
 
+def with_tag(name: str, tag: str) -> str:
+    """Return ``architecture.tag`` for an architecture and a tag.
+
+    Raises:
+        ValueError: ``name`` has another tag, or is not in the registry.
+    """
+    architecture, own_tag = split_model_name_tag(name)
+    if ":" in name or own_tag not in ("", tag):
+        raise ValueError(f"pretrained_cfg={tag!r} is a tag, which {name!r} does not take")
+    return f"{architecture}.{tag}"
+
+
 def current_name(name: str) -> tuple[str, str]:
     """Return the architecture and tag that ``name`` stands for; warn where it is an old name.
 
@@ -31,21 +43,29 @@ def current_name(name: str) -> tuple[str, str]:
         ValueError: the model of that name was removed.
     """
     architecture, tag = split_model_name_tag(name)
-    old = name if name in old_names else architecture
-    if old not in old_names:
+    first = old = _old_name(architecture, tag)
+    if old is None:
         return architecture, tag
-    new = old_names[old]
-    if new is None:
-        raise ValueError(f"{old!r} was removed; list_models() names the current models")
-    new_architecture, _, new_tag = new.partition(".")
-    if old == architecture and tag and new_tag and tag != new_tag:
-        raise ValueError(f"{old!r} is now called {new!r}, so there is no {name!r}")
+    while old is not None:  # a new name may have become an old one since
+        new = old_names[old]
+        if new is None:
+            raise ValueError(f"{old!r} was removed; list_models() names the current models")
+        new_architecture, _, new_tag = new.partition(".")
+        if old == architecture and tag and new_tag and tag != new_tag:
+            raise ValueError(f"{old!r} is now called {new!r}, so there is no '{architecture}.{tag}'")
+        architecture, tag = new_architecture, new_tag or ("" if "." in old else tag)
+        old = _old_name(architecture, tag)
     warnings.warn(
-        f"{old!r} is now called {new!r}; the old name will be removed",
+        f"{first!r} is now called {new!r}; the old name will be removed",
         FutureWarning,
         stacklevel=_frames_to_the_caller(),
     )
-    return new_architecture, new_tag or ("" if old == name else tag)
+    return architecture, tag
+
+
+def _old_name(architecture: str, tag: str) -> str | None:
+    """Return the old name that a name stands under: with its tag, or without; None for a current one."""
+    return next((old for old in (f"{architecture}.{tag}", architecture) if old in old_names), None)
 
 
 def is_deprecated(name: str) -> bool:

@@ -152,7 +152,9 @@ def register_model_deprecations(replacements: Mapping[str, str | None]) -> None:
         if architecture in _entrypoints and (not tag or tag in _tagged_cfgs[architecture]):
             raise ValueError(f"{old!r} is a current name, so it cannot be an old one")
         if new is not None:
-            resolve(new)
+            with warnings.catch_warnings():  # the new name may be an old one of another
+                warnings.simplefilter("ignore", FutureWarning)
+                resolve(new)
     old_names.update(replacements)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..common.extras import pip_install
 from ..common.files import atomic_write, temporary_name
 from .progress import say
 
@@ -97,7 +98,7 @@ def write_pictures(folder: Path, confusion: Tensor, class_names: Sequence[str]) 
         plot_curves(folder / METRICS, folder / CURVES)
         plot_confusion(confusion, class_names, folder / CONFUSION)
     except ImportError:
-        say(f"no {CURVES} and {CONFUSION}: they need matplotlib (pip install 'sparsenet-models[docs]')")
+        say(f"no {CURVES} and {CONFUSION}: they need matplotlib ({pip_install('docs')})")
     except OSError:
         raise
     # A font or a class name that matplotlib cannot draw must not lose the weights.

@@ -65,7 +65,7 @@ def test_the_benchmark_times_every_net_that_it_is_given():
 
 
 def test_onnxruntime_serves_the_answers_of_predict():
-    pytest.importorskip("onnxruntime", reason="pip install 'sparsenet-models[export]'")
+    pytest.importorskip("onnxruntime", reason="pip install onnx onnxscript onnxruntime")
     shown = shown_by("onnx_serving.py")
     photos = list((REPOSITORY / "examples" / "photos").glob("*.jpg"))
     assert shown.count("predict: ") == len(photos)

@@ -18,7 +18,7 @@ import sparsenet_models
 from sparsenet_models import list_models, register_model
 from sparsenet_models.data.predict import predict
 
-timm = pytest.importorskip("timm", reason="timm is not installed: pip install 'sparsenet-models[timm]'")
+timm = pytest.importorskip("timm", reason="timm is not installed: pip install 'timm>=1.0.26'")
 
 from timm.models._hub import save_for_hf  # noqa: E402
 from timm.models._manipulate import group_parameters, group_with_matcher  # noqa: E402

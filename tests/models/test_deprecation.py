@@ -118,3 +118,21 @@ def test_the_new_name_must_be_one():
     with pytest.raises(ValueError, match=f"did you mean '{NEW}'"):
         register_model_deprecations({"sparsenet_small": "sparsenet_bc_40_k13"})
     assert not is_model("sparsenet_small")
+
+
+def test_an_old_name_of_an_old_name_builds_the_newest_net_with_one_warning():
+    register_model_deprecations({"second": NEW})
+    register_model_deprecations({"first": "second"})
+    register_model_deprecations({"zeroth": "first"})
+    with pytest.warns(FutureWarning, match=f"'zeroth' is now called '{NEW}'") as caught:
+        assert get_pretrained_cfg("zeroth.cifar100").name == f"{NEW}.cifar100"
+    assert len(caught) == 1
+
+
+def test_a_name_that_became_old_later_ends_the_chain_of_older_ones():
+    register_model_deprecations({"second": f"{NEW}.cifar100"})
+    register_model_deprecations({"first": "second"})
+    with pytest.warns(FutureWarning, match=f"'first' is now called '{NEW}.cifar100'"):
+        assert get_pretrained_cfg("first").name == f"{NEW}.cifar100"
+    with pytest.raises(ValueError, match=r"so there is no 'second\.cifar10'"):
+        get_pretrained_cfg("first.cifar10")

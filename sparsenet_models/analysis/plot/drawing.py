@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ...common.extras import pip_install
 from ...common.files import atomic_write
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def new_figure(width: float, height: float) -> Figure:
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise ImportError("pictures need matplotlib: pip install 'sparsenet-models[docs]'") from error
+        raise ImportError(f"pictures need matplotlib: {pip_install('docs')}") from error
     return Figure(figsize=(width, height), layout="constrained")
 
 
