@@ -92,14 +92,14 @@ def list_pretrained(filter="", exclude_filters="", as_table=False):
 
 
 def best_cifar10_model() -> str:
-    """Return the ``architecture.cifar10`` whose weights have the highest top-1 accuracy.
+    """Return the SparseNet ``architecture.cifar10`` whose weights have the highest top-1 accuracy.
 
     Raises:
-        ValueError: no weights for CIFAR-10 are registered.
+        ValueError: no such weights are registered.
     """
-    names = list_pretrained("*.cifar10")
+    names = list_pretrained("sparsenet_*.cifar10")
     if not names:
-        raise ValueError("no weights for CIFAR-10 are installed; name a model with --model")
+        raise ValueError("no SparseNet weights for CIFAR-10 are installed; name a model with --model")
     return max(names, key=lambda name: get_pretrained_cfg(name).top1 or 0.0)
 
 

@@ -22,8 +22,8 @@ PLAIN_KEYS = ("state_dict", "model_state_dict", "model", "net")
 MAX_DEPTH = 4
 """How many dicts may wrap a state dict: a hostile file may hold a dict that contains itself."""
 
-PREFIXES = ("module.", "_orig_mod.")
-"""DistributedDataParallel, AveragedModel and torch.compile put these before every name."""
+PREFIXES = ("module.", "_orig_mod.", "timm_model.")
+"""DistributedDataParallel, AveragedModel, torch.compile and transformers put these before every name."""
 
 COUNTER = "num_batches_tracked"
 

@@ -35,8 +35,10 @@ from sparsenet_models import (
     save_pretrained,
 )
 from sparsenet_models.cli import main
+from sparsenet_models.common.files import sha256_of
 from sparsenet_models.data.transforms import open_image
 from sparsenet_models.pretrained import read_metadata
+from sparsenet_models.pretrained.weight_file import read_weights
 
 NAME = "sparsenet_bc_40_k12"
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
@@ -345,6 +347,22 @@ def test_a_prefix_that_is_unknown_or_alone_is_reported(name, words):
     with pytest.raises(ValueError, match=name.partition(":")[0]) as caught:
         create_model(name)
     assert all(word in str(caught.value) for word in words)
+
+
+def test_a_folder_that_transformers_saved_again_loads(folder, net):
+    state = read_weights(folder / WEIGHTS)
+    save_file({f"timm_model.{name}": tensor for name, tensor in state.items()}, folder / WEIGHTS)
+    config = json.loads((folder / CONFIG).read_text())
+    assert config["weights"]["sha256"] != sha256_of(folder / WEIGHTS)
+    (folder / CONFIG).write_text(json.dumps(config | {"transformers_version": "4.57.0"}))
+    assert same(create_model(f"local-dir:{folder}", pretrained=True), net)
+
+
+def test_a_saved_configuration_has_what_transformers_reads_where_it_reads_it(folder):
+    config = json.loads((folder / CONFIG).read_text())
+    assert config["num_classes"] == len(config["label_names"])
+    assert config["label_names"] == config["pretrained_cfg"]["label_names"]
+    assert "num_classes" not in config["model_args"]
 
 
 # Folders without a model
