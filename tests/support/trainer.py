@@ -95,4 +95,6 @@ def _run(words: list[str], stdout: str, stderr: str, file_size: int) -> None:
         code = ended.code
     sys.stdout.flush()
     sys.stderr.flush()
+    for worker in multiprocessing.active_children():  # os._exit skips what ends the loader's workers
+        worker.terminate()
     os._exit(code)
