@@ -57,9 +57,6 @@ def main(data: str, everything: bool, picture: Path | None, seeds: int) -> None:
         click.echo(line)
     if picture is not None:
         plot(errors, picture)
-    for count in amounts:
-        pretrained, scratch = (errors[start][count] for start in STARTS)
-        assert pretrained < scratch < 95, "chance is 95% error, and pretraining should help"
 
 
 def write_images(data: str, folder: Path, amounts: list[int]) -> None:

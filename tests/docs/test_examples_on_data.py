@@ -30,14 +30,16 @@ def figures(pattern: str, shown: str) -> list[float]:
 
 def test_frozen_features_have_nearer_neighbours_than_pixels(cifar10_folder: Path):
     pixels, features = figures(r"top-1 ([\d.]+)%", shown_by("knn.py"))
-    assert 1 < pixels < features < 100  # one in a hundred is chance
+    assert 1 < pixels < 100  # one in a hundred is chance
+    assert features - pixels >= 8
 
 
 def test_a_pretrained_backbone_segments_better_than_a_random_one(cifar10_folder: Path, tmp_path):
     picture = tmp_path / "mosaics.png"
     shown = shown_by("segmentation.py", "--picture", str(picture))
     random, pretrained = figures(r"mean IoU ([\d.]+)%", shown)
-    assert 0 < random < pretrained < 100
+    assert random > 0
+    assert pretrained - random >= 10
     with Image.open(picture) as drawn:
         assert min(drawn.size) > 500
         assert len(drawn.convert("RGB").getcolors(2**24)) > 1000  # photographs, not an empty page
@@ -71,4 +73,5 @@ def test_onnxruntime_serves_the_answers_of_predict():
     assert shown.count("predict: ") == len(photos)
     served, predicted = figures(r"([\d.]+)%   predict", shown), figures(r"predict: +([\d.]+)%", shown)
     assert served == pytest.approx(predicted, abs=0.11)
-    assert f"of {len(photos)} right" in shown
+    (right,) = figures(rf"(\d+) of {len(photos)} right", shown)
+    assert right > len(photos) / 10
