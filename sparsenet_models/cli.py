@@ -84,11 +84,21 @@ def predict(
 @click.argument("pattern", default="", metavar="[PATTERN]")
 @click.option("--pretrained", is_flag=True, help="Only models with weights, with their size and accuracy.")
 def list_(pattern: str, pretrained: bool) -> None:
-    """List the models whose name matches PATTERN (with * and ?)."""
+    """List the models whose name matches PATTERN (with * and ?); on a terminal, with the tags of weights."""
+    from .common.messages import did_you_mean
     from .models.listing import list_models, list_pretrained
+    from .models.registry import tags_with_weights
 
+    names = list_models(pattern, pretrained=pretrained)
+    if not names:
+        choices = list_models(pretrained=pretrained)
+        hint = did_you_mean(pattern.strip("*"), choices) or f"; there are {len(choices)} without a pattern"
+        raise click.ClickException(f"no model matches {pattern!r}{hint}")
     if not pretrained:
-        click.echo("".join(f"{name}\n" for name in list_models(pattern)), nl=False)
+        for name in names:
+            tags = [full.partition(".")[2] for full in tags_with_weights(name)]
+            marked = sys.stdout.isatty() and tags
+            click.echo(f"{name:28} weights: {', '.join(tags)}" if marked else name)
         return
     for row in list_pretrained(pattern, as_table=True):
         millions, macs = row["num_params"] / 1e6, row["macs"] / 1e6
@@ -279,10 +289,13 @@ def export(model: str, file_format: str, out: str, size: int | None, checkpoint:
 
     net = _load_model(model, checkpoint)
     try:
-        export_model(net, out, file_format, None if size is None else (size, size))
+        difference = export_model(net, out, file_format, None if size is None else (size, size))
     except ExportFailed as error:
         raise click.ClickException(str(error)) from error
-    click.echo(f"{out}: {Path(out).stat().st_size:,} bytes, compared with {model} on four batches")
+    click.echo(
+        f"{out}: {Path(out).stat().st_size:,} bytes; on four batches no logit differs from those of {model} "
+        f"by more than {difference:.1e}"
+    )
 
 
 @main.command()
@@ -352,6 +365,7 @@ def pattern(rules: tuple[str, ...], depth: int, base: int, out: Path) -> None:
     plot_pattern(
         {titles.get(rule, rule): StageGraph(depth, graphs.get(rule, rule), base) for rule in rules}, out
     )
+    click.echo(out)
 
 
 @plot.command()
@@ -361,6 +375,7 @@ def growth(out: Path) -> None:
     from .analysis.plot import plot_growth
 
     plot_growth(out)
+    click.echo(out)
 
 
 @plot.command()
@@ -370,6 +385,7 @@ def accuracy(out: Path) -> None:
     from .analysis.plot import plot_accuracy
 
     plot_accuracy(out)
+    click.echo(out)
 
 
 @plot.command()
@@ -380,6 +396,7 @@ def curves(metrics: Path, out: Path) -> None:
     from .analysis.plot import plot_curves
 
     plot_curves(metrics, out)
+    click.echo(out)
 
 
 @plot.command()
@@ -390,6 +407,7 @@ def weights(models: tuple[str, ...], out: Path) -> None:
     from .analysis.plot import plot_weights
 
     plot_weights(dict(map(_titled_model, models)), out)
+    click.echo(out)
 
 
 def _titled_model(model: str) -> tuple[str, Any]:

@@ -154,6 +154,8 @@ def test_predict_draws_bars_on_a_terminal(untrained):
 
 
 def test_list_takes_a_pattern():
+    assert "no model matches 'zzz*'; there are" in run("list", "zzz*").output
+    assert "did you mean 'densenet_bc_40_k12'" in run("list", "densnet_bc_40_k12").output
     listed = run("list", "densenet_bc_*").stdout.split()
     assert listed == list_models("densenet_bc_*")
     assert len(listed) == 7

@@ -37,7 +37,7 @@ class ExportFailed(RuntimeError):
 
 def export_model(
     model: nn.Module, path: str | os.PathLike[str], format: str, size: tuple[int, int] | None = None
-) -> None:
+) -> float:
     """Write ``model`` to ``path``, for batches and images of any size.
 
     The file takes images ``(N, in_chans, H, W)`` in float32, normalised as its metadata specify, and returns
@@ -50,6 +50,9 @@ def export_model(
         format: "onnx" or "pt2"; the path must end in it.
         size: height and width in pixels of the images for the trace and the comparison; default: those of
             the net's ``input_size``. The file takes other sizes too.
+
+    Returns:
+        The largest difference of a logit between the file and the net, on four batches.
 
     Raises:
         ValueError: an argument is out of range, or the net is not in float32 on the CPU or a ``FeatureNet``.
@@ -82,8 +85,9 @@ def export_model(
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".export-") as folder, torch.no_grad():
         draft = Path(folder) / target.name
         write(traced(model, torch.zeros(2, channels, height, width)), draft, metadata)
-        _compare(model, open_file(draft), channels, (height, width), target)
+        difference = _compare(model, open_file(draft), channels, (height, width), target)
         draft.replace(target)
+    return difference
 
 
 def export_metadata(model: nn.Module, size: tuple[int, int]) -> dict[str, str]:
@@ -194,8 +198,13 @@ def _compare(
     channels: int,
     size: tuple[int, int],
     target: Path,
-) -> None:
-    """Raise ExportFailed unless the logits agree for two batch sizes and two image sizes."""
+) -> float:
+    """Return the largest difference of a logit, for two batch sizes and two image sizes.
+
+    Raises:
+        ExportFailed: it is too large, or the file takes no such images.
+    """
+    largest = 0.0
     generator = torch.Generator().manual_seed(0)
     larger = (2 * size[0], 3 * size[1])
     for count in (1, 3):
@@ -211,9 +220,13 @@ def _compare(
                     f"{target} was not written: it takes no images {tuple(images.shape)}: {reason}"
                 ) from error
             allowed = TOLERANCE * max(1.0, expected.abs().max().item())
-            if logits.shape == expected.shape and (logits - expected).abs().max().item() <= allowed:
-                continue
+            if logits.shape == expected.shape:
+                difference = (logits - expected).abs().max().item()
+                if difference <= allowed:
+                    largest = max(largest, difference)
+                    continue
             raise ExportFailed(
                 f"{target} was not written: on images {tuple(images.shape)} the export's logits "
                 f"{tuple(logits.shape)} differ from the net's by more than {allowed:.1e}"
             )
+    return largest
