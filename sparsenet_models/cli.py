@@ -181,8 +181,11 @@ def convert(source: Path, target: Path, model: str, stem_channels: int | None) -
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or mps.")
 @click.option("--precision", type=click.Choice(INFERENCE_PRECISIONS), default="float32", show_default=True)
 def validate(model: str | None, data: str, tta: bool, batch_size: int, **options: Any) -> None:
-    """Measure NAME.TAG on the test images of a data set: top-1, top-5, loss, images/s."""
-    from .data.datasets import load_image_set
+    """Measure NAME.TAG on the test images of a data set: top-1, top-5, loss, images/s.
+
+    DIR is the folder of a run or of a saved model. A folder of class folders is measured whole.
+    """
+    from .data.datasets import has_split, load_image_set
     from .data.evaluate import evaluate, with_classes
     from .data.transforms import resolve_data_config
 
@@ -191,7 +194,11 @@ def validate(model: str | None, data: str, tta: bool, batch_size: int, **options
     net = _load_model(model, **options)
     model = model or options["checkpoint"]
     data_config = resolve_data_config(net)
-    image_set = load_image_set(data, "test", data_config)
+    split = "test" if has_split(data, "test") else "train"
+    if split == "train":
+        note = f"{data} has neither test/ nor val/: all its images are measured, also those trained on"
+        click.echo(f"sparsenet: {note}", err=True)
+    image_set = load_image_set(data, split, data_config)
     class_names = net.pretrained_cfg["label_names"]
     if class_names is not None:
         image_set = with_classes(image_set, class_names)

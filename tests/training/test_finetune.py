@@ -260,6 +260,12 @@ def test_a_layer_decay_needs_a_net_whose_parts_are_known():
         parameter_groups(net, 1e-4, 0.5)
 
 
+def test_validate_takes_the_folder_that_train_took(flowers, finetuned):
+    result = run("validate", finetuned, "--data", flowers)
+    assert f"{flowers} has neither test/ nor val/: all its images are measured" in result.stderr
+    assert "on 20 images" in result.stdout
+
+
 def test_validate_takes_a_weight_file_that_tells_its_net(flowers, finetuned, tmp_path):
     shutil.copytree(flowers, tmp_path / "set" / "test")
     shutil.copytree(flowers, tmp_path / "set" / "train")
