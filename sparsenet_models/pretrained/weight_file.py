@@ -24,6 +24,9 @@ from ..models.pretrained_cfg import DATA_CONFIG_KEYS, PretrainedCfg
 from .config_checks import CHECKS, short_repr
 from .foreign_layouts import Layout, in_our_names, unwrapped
 
+MAX_HEADER = 16 * 2**20
+"""Bytes of a safetensors header: a net of 1001 layers needs half a mebibyte, and each name takes time."""
+
 TEST_IMAGES = "test images"
 """The metadata ``scored_on`` of a file whose ``top1`` was measured on test images, not on held-out ones."""
 
@@ -220,6 +223,10 @@ def _git(folder: Path, *arguments: str) -> str:
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
     """Open a safetensors file; an error of the safetensors library becomes a ValueError that names it."""
+    with path.open("rb") as start:
+        header = int.from_bytes(start.read(8), "little")
+    if MAX_HEADER < header <= path.stat().st_size:
+        raise ValueError(f"{path} is no weight file: the names of its tensors take {header:,} bytes")
     try:
         with safe_open(path, framework="pt") as file:
             yield file

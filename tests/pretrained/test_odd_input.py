@@ -1,6 +1,7 @@
 """Damaged and unusual files and registrations that were accepted once."""
 
 import io
+import json
 import pickle
 import subprocess
 import sys
@@ -232,3 +233,13 @@ def test_a_number_that_no_float_can_hold_is_refused(tmp_path, key):
     )
     with pytest.raises(ValueError, match=rf"config\.json is refused: {key} must be a"):
         create_model(f"local-dir:{tmp_path}")
+
+
+def test_a_file_of_half_a_million_empty_tensors_is_refused_before_they_are_read(tmp_path):
+    tensor = {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}
+    header = json.dumps({f"tensor{index}": tensor for index in range(500_000)}).encode()
+    (tmp_path / "many.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
+    with pytest.raises(
+        ValueError, match=r"many\.safetensors is no weight file: the names of its tensors take"
+    ):
+        load_checkpoint(small_net(), tmp_path / "many.safetensors")
