@@ -41,9 +41,11 @@ def main() -> None:
 @main.command()
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
 @click.option(
-    "--model", metavar="NAME.TAG|DIR", help="Or the folder of a run. Default: the best CIFAR-10 weights."
+    "--model",
+    metavar="NAME.TAG|PATH",
+    help="PATH: a run, a saved model, or a weight file by `train`. Default: the best SparseNet for CIFAR-10.",
 )
-@click.option("--checkpoint", help="A weight file of your own; a file by `train` names its --model.")
+@click.option("--checkpoint", help="A weight file of another origin, for the --model that it fits.")
 @click.option("--top-k", type=int, default=5, show_default=True, help="How many classes to print.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or mps.")
@@ -58,6 +60,11 @@ def predict(
     **options: Any,
 ) -> None:
     """Classify each IMAGE."""
+    if not any(Path(image).exists() for image in images):  # before torch is imported
+        for image in images:
+            click.echo(f"sparsenet: image not found: {image}", err=True)
+        context.exit(1)
+
     from .data.predict import predict as predictions
 
     net = _load_model(model, **options)
@@ -173,24 +180,28 @@ def convert(source: Path, target: Path, model: str, stem_channels: int | None) -
 
 
 @main.command()
-@click.argument("model", metavar="[NAME.TAG|DIR]", required=False)
+@click.argument("model", metavar="[NAME.TAG|PATH]", required=False)
 @click.option("--data", required=True, help="Folder of images, or cifar10 or cifar100 to download.")
-@click.option("--checkpoint", help="A weight file of your own; a file by `train` names its NAME.TAG.")
+@click.option("--checkpoint", help="A weight file of another origin, for the NAME.TAG that it fits.")
 @click.option("--tta", is_flag=True, help="Also average the logits with those of the mirror image.")
 @click.option("--batch-size", type=click.IntRange(min=1), default=64, show_default=True)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or mps.")
 @click.option("--precision", type=click.Choice(INFERENCE_PRECISIONS), default="float32", show_default=True)
 def validate(model: str | None, data: str, tta: bool, batch_size: int, **options: Any) -> None:
-    """Measure NAME.TAG on the test images of a data set: top-1, top-5, loss, images/s.
+    """Measure a net on the test images of a data set: top-1, top-5, loss, images/s.
 
-    DIR is the folder of a run or of a saved model. A folder of class folders is measured whole.
+    PATH is a run, a saved model, or a weight file by `train`. A folder of class folders is measured whole.
     """
+    from .data.sources import data_source
+
+    if model is None and options["checkpoint"] is None:
+        raise click.UsageError("name a model, or give a weight file with --checkpoint")
+    data_source(data)  # before torch is imported
+
     from .data.datasets import has_split, load_image_set
     from .data.evaluate import evaluate, with_classes
     from .data.transforms import resolve_data_config
 
-    if model is None and options["checkpoint"] is None:
-        raise click.UsageError("name a model, or give a weight file with --checkpoint")
     net = _load_model(model, **options)
     model = model or options["checkpoint"]
     data_config = resolve_data_config(net)
@@ -257,20 +268,27 @@ def _train_options() -> list[click.Parameter]:
 @click.option("--resume", is_flag=True, help="Continue from the last checkpoint in the folder of the run.")
 def train(recipe: str | None, resume: bool, **options: Any) -> None:
     """Train MODEL (a name, or name.tag) and write its weights, metrics and checkpoints."""
+    from .common.files import local_path
+    from .data.sources import data_source
     from .training.config import TrainConfig, parse_resolution
-    from .training.loop import TrainingStopped
-    from .training.loop import train as train_model
     from .training.recipes import recipe_options
 
     if options["out"] is None:
-        options["out"] = str(Path("runs", f"{options['model']}-{Path(options['data']).resolve().name}"))
+        options["out"] = Path("runs", f"{options['model']}-{Path(options['data']).resolve().name}")
+    options["out"] = str(local_path(options["out"]))
     given = {key: value for key, value in options.items() if value is not None}
     defaults = recipe_options(recipe) if recipe else {}
     if "resolution" in given:
         given["resolution"] = parse_resolution(given["resolution"])
         defaults.pop("epochs", None)
+    config = TrainConfig.from_options(defaults | given)
+    data_source(config.data)  # before torch is imported
+
+    from .training.loop import TrainingStopped
+    from .training.loop import train as train_model
+
     try:
-        train_model(TrainConfig.from_options(defaults | given), resume=resume)
+        train_model(config, resume=resume)
     except TrainingStopped as error:
         raise click.ClickException(str(error)) from error
 
@@ -285,13 +303,16 @@ def recipes() -> None:
 
 
 @main.command()
-@click.argument("model", metavar="NAME.TAG")
+@click.argument("model", metavar="NAME.TAG|PATH")
 @click.option("--format", "file_format", required=True, type=click.Choice(("onnx", "pt2")))
 @click.option("--out", required=True, type=click.Path(dir_okay=False), help="The file to write.")
 @click.option("--size", type=int, help="Side in pixels of the images to compare on, default the model's.")
-@click.option("--checkpoint", help="A weight file of your own for NAME.TAG.")
+@click.option("--checkpoint", help="A weight file of another origin, for the NAME.TAG that it fits.")
 def export(model: str, file_format: str, out: str, size: int | None, checkpoint: str | None) -> None:
-    """Write NAME.TAG as a file that runs without this library, and compare its logits first."""
+    """Write a net as a file that runs without this library, and compare its logits first.
+
+    PATH is a run, a saved model, or a weight file by `train`.
+    """
     from .integrations.export import ExportFailed, export_model
 
     net = _load_model(model, checkpoint)
@@ -407,10 +428,10 @@ def curves(metrics: Path, out: Path) -> None:
 
 
 @plot.command()
-@click.argument("models", nargs=-1, required=True, metavar="NAME.TAG-or-FILE...")
+@click.argument("models", nargs=-1, required=True, metavar="NAME.TAG-or-PATH...")
 @_out("weights.png")
 def weights(models: tuple[str, ...], out: Path) -> None:
-    """Draw how strongly the layers of trained nets weight each source; FILE is a weight file by `train`."""
+    """Draw how strongly the layers of trained nets weight each source; PATH is a run or a weight file."""
     from .analysis.plot import plot_weights
 
     plot_weights(dict(map(_titled_model, models)), out)

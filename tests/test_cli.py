@@ -20,6 +20,7 @@ from sparsenet_models.cli import main
 from sparsenet_models.pretrained.weight_file import save_weights
 
 PHOTOS = REPOSITORY / "examples" / "photos"
+PHOTO = PHOTOS / "cat_chelsea.jpg"
 MODEL = "sparsenet_bc_40_k12.cifar10"
 
 
@@ -258,15 +259,15 @@ def test_validate_reproduces_the_card_of_every_bundled_weight(cifar10_folder, na
     ("arguments", "message"),
     [
         (("info", "sparsenet_bc_100_k42"), "did you mean"),
-        (("predict", "x.png", "--model", "sparsenet_bc_40_k12.cifar1"), "did you mean 'cifar10'"),
-        (("predict", "x.png", "--model", "densenet_40_k12"), "no pretrained weights"),
-        (("predict", "x.png", "--top-k", "0"), "top_k must be at least 1"),
-        (("predict", "x.png", "--checkpoint", "gone.safetensors"), "gone.safetensors"),
+        (("predict", PHOTO, "--model", "sparsenet_bc_40_k12.cifar1"), "did you mean 'cifar10'"),
+        (("predict", PHOTO, "--model", "densenet_40_k12"), "no pretrained weights"),
+        (("predict", PHOTO, "--top-k", "0"), "top_k must be at least 1"),
+        (("predict", PHOTO, "--checkpoint", "gone.safetensors"), "gone.safetensors"),
         (("validate", MODEL, "--data", "nowhere"), "data folder not found: nowhere"),
         (("train", "sparsenet_bc_40_k12", "--data", "nowhere", "--out", "run"), "nowhere"),
-        (("train", "sparsenet_bc_40_k13", "--data", "nowhere", "--out", "run"), "did you mean"),
+        (("train", "sparsenet_bc_40_k13", "--data", ".", "--out", "run"), "did you mean"),
         (("train", MODEL, "--data", "d", "--out", "run", "--lr", "-1"), "lr must be above 0"),
-        (("train", MODEL, "--data", "d", "--out", "run", "--device", "tpu"), "device must be one of"),
+        (("train", MODEL, "--data", ".", "--out", "run", "--device", "tpu"), "device must be one of"),
     ],
 )
 def test_bad_input_is_one_line_on_stderr_and_leaves_nothing_behind(tmp_path, monkeypatch, arguments, message):

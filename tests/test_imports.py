@@ -121,6 +121,27 @@ def test_the_help_of_the_command_line_imports_no_torch(tmp_path, arguments):
     assert sparsenet_models.__version__ in result.stdout or "Usage: " in result.stdout
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["predict", "gone.jpg"], "image not found: gone.jpg"),
+        (["validate", "sparsenet_bc_40_k12", "--data", "gone"], "data folder not found: gone"),
+        (
+            ["train", "sparsenet_bc_40_k12", "--data", "cifar01"],
+            "data folder not found: cifar01; did you mean",
+        ),
+        (["train", "sparsenet_bc_40_k12", "--data", "cifar10", "--lr", "-1"], "lr must be above 0"),
+    ],
+)
+def test_a_slip_on_the_command_line_is_reported_before_torch_is_imported(arguments, message):
+    code = f"import sys; from sparsenet_models.cli import main; sys.argv[1:] = {arguments}\n"
+    code += "try: main()\nfinally: assert 'torch' not in sys.modules"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=REPOSITORY)
+    assert result.returncode == 1
+    assert message in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
 def test_all_is_every_public_name():
     assert sorted(sparsenet_models.__all__) == PUBLIC
 

@@ -14,7 +14,9 @@ import torch
 from PIL import Image
 
 from ..common.extras import pip_install
+from ..common.files import local_path
 from .image_set import AnyImageSet, StreamedImageSet
+from .sources import data_source
 from .transforms import create_crop, open_image, to_channels
 
 SPLIT_NAMES = {
@@ -61,7 +63,7 @@ def load_image_set(
 
 def has_split(source: str | PathLike[str], split: str) -> bool:
     """Return whether a folder of class folders has a split; of other sources train and test are assumed."""
-    path = Path(source)
+    path = local_path(source)
     if not path.is_dir() or _class_folders(path, "train") is None:
         return split != "validation"
     return _class_folders(path, split) is not None
@@ -70,13 +72,9 @@ def has_split(source: str | PathLike[str], split: str) -> bool:
 def _open(
     source: str | PathLike[str], split: str, data_config: dict[str, Any], workers: int
 ) -> StreamedImageSet:
-    path = Path(source)
-    if not path.is_dir():
-        if str(source) in ("cifar10", "cifar100"):
-            return _download_cifar(str(source), split, data_config, workers)
-        raise FileNotFoundError(
-            f"data folder not found: {source} (a folder, or 'cifar10' or 'cifar100' to download)"
-        )
+    path = data_source(source)
+    if isinstance(path, str):
+        return _download_cifar(path, split, data_config, workers)
     class_folders = _class_folders(path, split)
     if class_folders is not None:
         return _open_class_folders(class_folders, path.resolve().name, data_config, workers)

@@ -1,0 +1,27 @@
+"""What the user names as data: a folder, or a set to download. No torch here, so a slip is told at once."""
+
+from __future__ import annotations
+
+from os import PathLike
+from pathlib import Path
+
+from ..common.files import local_path
+from ..common.messages import did_you_mean
+
+DOWNLOADS = ("cifar10", "cifar100")
+"""The sets that torchvision downloads."""
+
+
+def data_source(source: str | PathLike[str]) -> Path | str:
+    """Return the folder of an image set, or the name of one to download if there is no folder of that name.
+
+    Raises:
+        FileNotFoundError: it is neither.
+    """
+    folder = local_path(source)
+    if folder.is_dir():
+        return folder
+    if source in DOWNLOADS:
+        return str(source)
+    hint = did_you_mean(str(source), DOWNLOADS) or " (a folder, or 'cifar10' or 'cifar100' to download)"
+    raise FileNotFoundError(f"data folder not found: {source}{hint}")
