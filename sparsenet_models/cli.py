@@ -76,7 +76,7 @@ def predict(
         if not as_json:
             _print_classes(prediction.image, prediction.labels)
     if as_json:
-        click.echo(json.dumps(answers, indent=2))
+        click.echo(json.dumps(answers, indent=2, allow_nan=False))
     context.exit(1 if failed else 0)
 
 

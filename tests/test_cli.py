@@ -10,6 +10,7 @@ import threading
 from pathlib import Path
 
 import pytest
+import torch
 from click.testing import CliRunner, Result
 from PIL import Image
 from safetensors import safe_open
@@ -52,6 +53,36 @@ def test_predict_json_lists_images_with_labels_and_probabilities_that_fall(untra
         assert probabilities == sorted(probabilities, reverse=True)
         assert sum(probabilities) == pytest.approx(1, abs=1e-5)
         assert len({entry["label"] for entry in answer["predictions"]}) == 10
+
+
+@pytest.fixture(scope="module")
+def overflowing(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A weight file of finite numbers whose logits are NaN."""
+    path = tmp_path_factory.mktemp("weights") / "overflowing.safetensors"
+    net = create_model(MODEL)
+    with torch.no_grad():
+        net.head.fc.weight.fill_(3e38)[:, ::2].neg_()
+    save_weights(net, path, {})
+    return path
+
+
+def test_predict_names_each_image_that_the_net_answers_with_nan_and_prints_plain_json(overflowing):
+    photos = [PHOTOS / "cat_chelsea.jpg", PHOTOS / "dog_shepherd.jpg"]
+    result = run("predict", *photos, "--json", "--model", MODEL, "--checkpoint", overflowing)
+    assert (result.exit_code, json.loads(result.stdout)) == (1, [])
+    assert result.stderr.splitlines() == [
+        f"sparsenet: {MODEL} answers with numbers that are not finite for {photo}" for photo in photos
+    ]
+
+
+def test_validate_refuses_a_net_that_answers_with_nan(tmp_path, overflowing):
+    for index, name in enumerate(("airplane", "truck")):
+        (tmp_path / "test" / name).mkdir(parents=True)
+        Image.new("RGB", (32, 32), (index * 200, 60, 90)).save(tmp_path / "test" / name / "0.png")
+    result = run("validate", MODEL, "--checkpoint", overflowing, "--data", tmp_path)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "not finite for 2 of 2 images" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
 
 
 def test_predict_names_each_file_that_is_no_image_on_stderr_and_answers_for_the_others(tmp_path, untrained):

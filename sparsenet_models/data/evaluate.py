@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..common.messages import did_you_mean
+from .answers import NOT_FINITE, finite, net_name
 from .image_set import AnyImageSet
 
 
@@ -49,12 +50,17 @@ def evaluate(
         std: standard deviation of each channel, with pixels in [0, 1].
         batch_size: images per batch.
         flip: average the logits of each image and of its mirror image.
+
+    Raises:
+        ValueError: the net answers with NaN or infinity for an image.
+        OSError: an image of a streamed set cannot be read.
     """
     parameter = next(model.parameters())
     was_training = model.training
     top5 = 0
     loss = 0.0
     confusion: Tensor | None = None
+    is_finite: list[Tensor] = []
     start = time.perf_counter()
     order = torch.arange(len(image_set)).split(batch_size)
     model.eval()
@@ -66,6 +72,7 @@ def evaluate(
             logits = model(inputs).float()
             if flip:
                 logits = (logits + model(inputs.flip(-1)).float()) / 2
+            is_finite.append(finite(logits))
             loss += F.cross_entropy(logits, labels, reduction="sum").item()
             classes = logits.shape[1]
             top = logits.topk(min(5, classes), dim=1).indices
@@ -76,6 +83,12 @@ def evaluate(
         model.train(was_training)
     seconds = time.perf_counter() - start
     count = len(image_set)
+    bad = (~torch.cat(is_finite)).nonzero()[:, 0].tolist()
+    if bad:
+        raise ValueError(
+            f"{net_name(model)} {NOT_FINITE} for {len(bad):,} of {count:,} images of {image_set.name}, "
+            f"the first at index {bad[0]}: its weights are damaged, or {parameter.dtype} overflows"
+        )
     assert confusion is not None, "an image set has at least one image"
     top1 = int(confusion.trace())
     return Score(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from PIL import Image
@@ -182,3 +184,31 @@ def test_a_net_that_fails_keeps_its_mode(colour_folder):
     with pytest.raises(RuntimeError):
         evaluate(model, load_image_set(colour_folder, "test", CONFIG), mean=CONFIG["mean"], std=CONFIG["std"])
     assert model.training
+
+
+class Echo(torch.nn.Module):
+    """Answers with the first pixels of an image, as its logits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = torch.nn.Parameter(torch.ones(()))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        logits = images[:, 0, 0, :3] * self.scale
+        # A white first pixel stands for an overflow.
+        return torch.where(images[:, :1, 0, 0] > 0.99, self.scale * math.nan, logits)
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 64])
+def test_answers_that_are_not_finite_are_refused_with_their_count_and_the_first(batch_size):
+    images = torch.zeros(9, 3, 8, 8, dtype=torch.uint8)
+    image_set = ImageSet(images, torch.arange(9) % 3, ("a", "b", "c"), "pixels")
+    statistics = {"mean": (0.0,) * 3, "std": (1.0,) * 3, "batch_size": batch_size}
+    assert evaluate(Echo(), image_set, **statistics).top1 == pytest.approx(100 / 3)
+    images[[2, 7], 0, 0, 0] = 255
+    with pytest.raises(ValueError, match="not finite") as caught:
+        evaluate(Echo(), image_set, **statistics)
+    assert str(caught.value) == (
+        "Echo answers with numbers that are not finite for 2 of 9 images of pixels, the first at index 2: its "
+        "weights are damaged, or torch.float32 overflows"
+    )
