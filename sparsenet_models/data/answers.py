@@ -10,7 +10,7 @@ NOT_FINITE = "answers with numbers that are not finite"
 def finite(logits: Tensor) -> Tensor:
     """Return ``(N,)`` bool, whether every logit ``(N, classes)`` of an image is finite.
 
-    Of logits with a NaN, ``topk`` and ``argmax`` return the NaN's class or the first one, as if it were known.
+    ``topk`` and ``argmax`` choose a class for an image whose logits are NaN, too.
     """
     return logits.isfinite().all(dim=1)
 

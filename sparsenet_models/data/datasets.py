@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import urllib.error
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -13,8 +14,10 @@ from typing import Any
 import torch
 from PIL import Image
 
+from .class_folders import has_pictures, read_class_folders, visible_folders
 from .image_set import AnyImageSet, StreamedImageSet
-from .transforms import create_crop, open_image, to_channels
+from .pictures import open_image, to_channels
+from .transforms import create_crop
 
 SPLIT_NAMES = {
     "train": ("train",),
@@ -86,11 +89,10 @@ def _open(
 def _refuse_classes_named_as_splits(path: Path) -> None:
     """Raise a ValueError if a folder named as a split may be a class: it has images, and sibling folders."""
     splits = {name for names in SPLIT_NAMES.values() for name in names}
-    folders = _visible_folders(path)
+    folders = visible_folders(path)
     others = [folder.name for folder in folders if folder.name not in splits]
     for folder in folders:
-        images = (child.suffix.lower() in Image.registered_extensions() for child in folder.iterdir())
-        if others and folder.name in splits and any(images):
+        if others and folder.name in splits and has_pictures(folder):
             raise ValueError(
                 f"{folder} holds images beside the folder {others[0]}/, so it may be the split "
                 f"{folder.name!r} or a class {folder.name!r}: put class folders into {path / 'train'}, or "
@@ -98,19 +100,14 @@ def _refuse_classes_named_as_splits(path: Path) -> None:
             )
 
 
-def _visible_folders(path: Path) -> list[Path]:
-    """Return the folders in ``path``, sorted, without hidden ones such as ``.ipynb_checkpoints``."""
-    return sorted(child for child in path.iterdir() if child.is_dir() and not child.name.startswith("."))
-
-
 def _class_folders(path: Path, split: str) -> Path | None:
     """Return the folder that has the class folders of a split, None if there is none."""
     for name in SPLIT_NAMES[split]:
         folder = path / name
-        if folder.is_dir() and _visible_folders(folder):
+        if folder.is_dir() and visible_folders(folder):
             return folder
     splits = {name for names in SPLIT_NAMES.values() for name in names}
-    folders = [child.name for child in _visible_folders(path)]
+    folders = [child.name for child in visible_folders(path)]
     if split == "train" and folders and splits.isdisjoint(folders) and not list(path.glob("**/*.parquet")):
         return path
     return None
@@ -119,19 +116,9 @@ def _class_folders(path: Path, split: str) -> Path | None:
 def _open_class_folders(
     folder: Path, name: str, data_config: dict[str, Any], workers: int
 ) -> StreamedImageSet:
-    from torchvision.datasets import ImageFolder
-
-    class VisibleImageFolder(ImageFolder):
-        def find_classes(self, directory: str | Path) -> tuple[list[str], dict[str, int]]:
-            names = [child.name for child in _visible_folders(Path(directory))]
-            return names, {name: index for index, name in enumerate(names)}
-
-    files = VisibleImageFolder(str(folder), allow_empty=True)
-    if not files.samples:
-        raise ValueError(f"{folder} holds class folders but no image in any of them")
-    paths = [path for path, _ in files.samples]
-    open_image_at = partial(_open_file, paths, data_config["input_size"][0])
-    return _image_set(open_image_at, files.targets, files.classes, name, data_config, workers)
+    found = read_class_folders(folder)
+    open_image_at = partial(_open_file, found.paths, data_config["input_size"][0])
+    return _image_set(open_image_at, found.labels, found.class_names, name, data_config, workers, found.paths)
 
 
 def _open_file(paths: Sequence[str], channels: int, index: int) -> Image.Image:
@@ -205,14 +192,17 @@ def _open_pixels(pixels: Any, channels: int, index: int) -> Image.Image:
 
 def _image_set(
     open_image_at: Callable[[int], Image.Image],
-    labels: list[int],
+    labels: Sequence[int],
     class_names: Sequence[str],
     name: str,
     data_config: dict[str, Any],
     workers: int,
+    paths: tuple[str, ...] = (),
 ) -> StreamedImageSet:
     if not labels:
         raise ValueError(f"{name} holds no image")
+    for text in (name, *class_names):
+        _check_is_unicode(text)
     if not 0 <= min(labels) <= max(labels) < len(class_names):
         raise ValueError(f"{name} has labels outside its {len(class_names)} classes (hidden ones, perhaps)")
     size = data_config["input_size"]
@@ -223,5 +213,16 @@ def _image_set(
         crop_mode=data_config["crop_mode"],
     )
     return StreamedImageSet(
-        open_image_at, crop, size, torch.tensor(labels), tuple(class_names), name, workers
+        open_image_at, crop, size, torch.tensor(labels), tuple(class_names), name, workers, paths
     )
+
+
+def _check_is_unicode(name: str) -> None:
+    """Refuse the name of a set or a class that could not be written beside the weights."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise ValueError(
+            f"the name {os.fsencode(name)!r} of a folder is not UTF-8, which the classes of a net must be: "
+            "rename it"
+        ) from None

@@ -17,12 +17,16 @@ from torch.utils.data import DataLoader, Dataset
 
 @dataclass(frozen=True)
 class ImageSet:
-    """``images`` ``(N, C, H, W)`` uint8, ``labels`` ``(N,)`` int64, class names, and a name for messages."""
+    """``images`` ``(N, C, H, W)`` uint8, ``labels`` ``(N,)`` int64, class names, and a name for messages.
+
+    ``paths`` are the files of the images, empty where they come from no files of their own.
+    """
 
     images: Tensor
     labels: Tensor
     class_names: tuple[str, ...]
     name: str
+    paths: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -39,7 +43,9 @@ class ImageSet:
 
     def part(self, indices: Tensor) -> ImageSet:
         """Return the subset of the images at ``indices`` ``(M,)``."""
-        return dataclasses.replace(self, images=self.images[indices], labels=self.labels[indices])
+        return dataclasses.replace(
+            self, images=self.images[indices], labels=self.labels[indices], paths=_at(indices, self.paths)
+        )
 
     def batches(self, batch_indices: Iterable[Tensor]) -> Iterator[Tensor]:
         """Yield the images ``(B, C, H, W)`` uint8 of each tensor of indices ``(B,)``."""
@@ -52,7 +58,8 @@ class StreamedImageSet(Dataset[Tensor]):
     """An image set that need not fit in memory: a DataLoader reads its images.
 
     ``open_image_at`` returns the PIL image of an index; ``crop`` crops it to ``size`` (channels, height
-    and width in pixels); ``workers`` is the number of processes that read, 0 for this process.
+    and width in pixels); ``workers`` is the number of processes that read, 0 for this process; ``paths`` are
+    the files of the images, empty where they come from no files of their own.
     """
 
     open_image_at: Callable[[int], Image.Image]
@@ -62,6 +69,7 @@ class StreamedImageSet(Dataset[Tensor]):
     class_names: tuple[str, ...]
     name: str
     workers: int
+    paths: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -80,7 +88,9 @@ class StreamedImageSet(Dataset[Tensor]):
     def part(self, indices: Tensor) -> StreamedImageSet:
         """Return the subset of the images at ``indices`` ``(M,)``."""
         open_image_at = partial(_open_at_position, self.open_image_at, indices.tolist())
-        return dataclasses.replace(self, open_image_at=open_image_at, labels=self.labels[indices])
+        return dataclasses.replace(
+            self, open_image_at=open_image_at, labels=self.labels[indices], paths=_at(indices, self.paths)
+        )
 
     def batches(self, batch_indices: Iterable[Tensor]) -> Iterator[Tensor]:
         """Yield the images ``(B, C, H, W)`` uint8 of each tensor of indices ``(B,)``.
@@ -110,7 +120,7 @@ class StreamedImageSet(Dataset[Tensor]):
         pixels = torch.empty((len(self), height, width, channels), dtype=torch.uint8)
         for index in range(len(self)):
             pixels[index] = self[index].permute(1, 2, 0)
-        return ImageSet(pixels.permute(0, 3, 1, 2), self.labels, self.class_names, self.name)
+        return ImageSet(pixels.permute(0, 3, 1, 2), self.labels, self.class_names, self.name, self.paths)
 
 
 AnyImageSet = ImageSet | StreamedImageSet
@@ -120,6 +130,10 @@ def _open_at_position(
     open_image_at: Callable[[int], Image.Image], indices: list[int], position: int
 ) -> Image.Image:
     return open_image_at(indices[position])
+
+
+def _at(indices: Tensor, paths: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(paths[index] for index in indices.tolist()) if paths else ()
 
 
 def _ignore_interrupts(worker: int) -> None:

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from ..common.arguments import integer
 from .answers import NOT_FINITE, finite, net_name
-from .transforms import create_transform, open_image, resolve_data_config
+from .pictures import open_image
+from .transforms import create_transform, resolve_data_config
 
 BATCH_SIZE = 64
 

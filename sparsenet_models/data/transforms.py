@@ -1,18 +1,16 @@
-"""From an image file to the input tensor of a model, with Pillow and torchvision.transforms.v2."""
+"""From a PIL image to the input tensor of a model, with torchvision.transforms.v2."""
 
 from __future__ import annotations
 
 import math
-import warnings
 from functools import partial
-from os import PathLike
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from ..common.arguments import is_integer
 from ..common.messages import did_you_mean
+from .pictures import to_channels
 
 if TYPE_CHECKING:
     from torch import nn
@@ -105,44 +103,6 @@ def create_crop(
 ) -> v2.Compose:
     """Return the first part of the evaluation transform, from a PIL image to a cropped PIL image."""
     return _geometry(input_size, False, interpolation, crop_pct, crop_mode)
-
-
-def open_image(path: str | PathLike[str], channels: int = 3) -> Image.Image:
-    """Open an image file upright, in RGB, or grey for ``channels=1``; transparent parts become white.
-
-    Raises:
-        OSError: the file is missing, cannot be read or is not an image; the message names the file.
-    """
-    try:
-        # Pillow warns of odd metadata and of images over 89 million pixels, and refuses twice as many.
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(path) as image:
-                return to_channels(ImageOps.exif_transpose(image), channels)
-    except FileNotFoundError:
-        raise FileNotFoundError(f"image not found: {path}") from None
-    except IsADirectoryError:
-        raise IsADirectoryError(f"{path} is a folder, not an image") from None
-    except PermissionError:
-        raise PermissionError(f"image cannot be read, permission denied: {path}") from None
-    except Image.UnidentifiedImageError:
-        raise OSError(f"no image that Pillow can read: {path}") from None
-    # For a damaged file Pillow's readers raise SyntaxError, TypeError, struct.error and others.
-    except Exception as error:
-        raise OSError(f"damaged or unsupported image: {path} ({error})") from error
-
-
-def to_channels(image: Image.Image, channels: int = 3) -> Image.Image:
-    """Convert a PIL image of any mode to RGB, or with ``channels=1`` to grey."""
-    if image.mode.startswith("I;16"):
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    elif image.mode == "I" and np.asarray(image).max() > 255:  # 16-bit grey, as older Pillow opens it
-        image = Image.fromarray((np.asarray(image).clip(0, 65535) >> 8).astype(np.uint8))
-    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
-        image = Image.alpha_composite(white, image)
-    return image.convert("L" if channels == 1 else "RGB")
 
 
 def _geometry(
