@@ -91,7 +91,10 @@ def test_predict_names_each_file_that_is_no_image_on_stderr_and_answers_for_the_
     truncated.write_bytes(photo.read_bytes()[:5000])
     empty.touch()
     text.write_text("no image")
-    bad = [tmp_path / "missing.png", truncated, empty, text, tmp_path]
+    floats, large = tmp_path / "floats.tif", tmp_path / "large.png"
+    Image.new("F", (8, 8), 0.5).save(floats)
+    Image.new("1", (10_000, 9_000)).save(large)
+    bad = [tmp_path / "missing.png", truncated, empty, text, tmp_path, floats, large]
     result = run("predict", bad[0], photo, *bad[1:], photo, "--model", MODEL, "--checkpoint", untrained)
     assert result.exit_code == 1
     assert result.stdout.count("cat_chelsea.jpg: ") == 2
@@ -113,6 +116,7 @@ def test_predict_names_each_file_that_is_no_image_on_stderr_and_answers_for_the_
         ("CMYK", (40, 30)),
         ("RGB", (1, 1)),
         ("RGB", (1, 500)),
+        ("1", (1, 1_000_000)),
         ("RGB", (2000, 1500)),
     ],
 )

@@ -76,9 +76,7 @@ class StreamedImageSet(Dataset[Tensor]):
 
     def __getitem__(self, index: int) -> Tensor:
         channels, height, width = self.size
-        image = self.open_image_at(index)
-        if image.size != (width, height):
-            image = self.crop(image)
+        image = self.crop(self.open_image_at(index))
         return torch.from_numpy(np.array(image).reshape(height, width, channels)).permute(2, 0, 1)
 
     def to(self, device: torch.device) -> StreamedImageSet:

@@ -20,6 +20,10 @@ SMALL_IMAGE = 64
 """Input sides of at most this many pixels are trained with padded crops, larger ones with resized crops."""
 
 
+LONGEST_SHAPE = 100
+"""An image may be this many times as long as the shape of the input; of a longer one the middle is used."""
+
+
 def resolve_data_config(model: nn.Module) -> dict[str, Any]:
     """Return the image configuration of ``model``: the arguments of ``create_transform``.
 
@@ -149,17 +153,32 @@ def _geometry(
 
 
 class ResizeToCover:
-    """Resizes a PIL image, keeping its aspect ratio, until it just covers ``height`` x ``width`` pixels."""
+    """Resizes a PIL image, keeping its aspect ratio, until it just covers ``height`` x ``width`` pixels.
+
+    Of an image that is many times as long as wide, only the middle is resized, as the rest is cropped later.
+    """
 
     def __init__(self, height: float, width: float, interpolation: Any) -> None:
         self.height, self.width = math.floor(height), math.floor(width)
         self.interpolation = interpolation
 
     def __call__(self, image: Image.Image) -> Image.Image:
+        if image.size == (self.width, self.height):
+            return image
+        image = self._middle(image)
         scale = max(self.height / image.height, self.width / image.width)
         # Rounding must not make the side that just fits smaller than asked.
         size = (max(self.height, int(image.height * scale)), max(self.width, int(image.width * scale)))
         return _torchvision_v2().functional.resize(image, size, self.interpolation)
+
+    def _middle(self, image: Image.Image) -> Image.Image:
+        """Return the middle of an image of which enlarging the whole would take gigabytes, else the image."""
+        height = min(image.height, math.ceil(LONGEST_SHAPE * image.width * self.height / self.width))
+        width = min(image.width, math.ceil(LONGEST_SHAPE * image.height * self.width / self.height))
+        if (width, height) == image.size:
+            return image
+        left, top = (image.width - width) // 2, (image.height - height) // 2
+        return image.crop((left, top, left + width, top + height))
 
 
 def _torchvision_v2() -> Any:

@@ -6,14 +6,19 @@ import math
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from sparsenet_models.data.cifar import CIFAR10_MEAN, CIFAR100_CLASSES
 from sparsenet_models.data.datasets import load_image_set
 from sparsenet_models.data.evaluate import evaluate, normalised, with_classes
 from sparsenet_models.data.image_set import ImageSet
+from sparsenet_models.data.pictures import open_image
+from sparsenet_models.data.transforms import create_transform
 
 CONFIG = dict(
     input_size=(3, 32, 32),
@@ -321,3 +326,26 @@ def test_answers_that_are_not_finite_are_refused_with_their_count_and_the_first(
         "Echo answers with numbers that are not finite for 2 of 9 images of pixels, the first at index 2: "
         "its weights are damaged, or torch.float32 overflows"
     )
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    size=st.tuples(st.integers(1, 80), st.integers(1, 80)),
+    side=st.sampled_from([24, 32, 56]),
+    crop_pct=st.sampled_from([0.5, 0.875, 0.9, 1.0]),
+    channels=st.sampled_from([1, 3]),
+)
+def test_an_image_set_and_a_transform_give_equal_pixels_at_every_size(
+    tmp_path_factory, size, side, crop_pct, channels
+):
+    folder = tmp_path_factory.mktemp("one")
+    pixels = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    (folder / "only").mkdir()
+    Image.fromarray(pixels).save(folder / "only" / "a.png")
+    config = {**CONFIG, "input_size": (channels, side, side), "crop_pct": crop_pct}
+    statistics = {key: config[key][:channels] for key in ("mean", "std")}
+    transform = create_transform(**{**config, **statistics})
+    expected = transform(open_image(folder / "only" / "a.png", channels))
+    for loader in ("memory", "stream"):
+        (images,) = load_image_set(folder, "train", config, loader).batches([torch.arange(1)])
+        torch.testing.assert_close(normalised(images, **statistics)[0], expected, rtol=0, atol=1e-5)

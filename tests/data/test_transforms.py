@@ -14,9 +14,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from torchvision.transforms import v2
 
 from sparsenet_models import SparseNet, create_model, create_transform, resolve_data_config
 from sparsenet_models.data.pictures import open_image, to_channels
+from sparsenet_models.data.transforms import create_crop
 
 PLAIN = dict(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
 WHITE = (255, 255, 255)
@@ -244,6 +246,38 @@ def test_every_mode_and_size_gives_a_tensor_of_the_nets_size(mode, size):
         assert tensor.shape == (channels, 32, 32)
         assert tensor.isfinite().all()
         assert -1.001 <= tensor.min() <= tensor.max() <= 1.001
+
+
+@pytest.mark.parametrize("size", [(4_000_000, 1), (1, 4_000_000), (60_000, 2), (7, 50_000)])
+@pytest.mark.parametrize("side", [32, 224])
+def test_of_a_thread_of_pixels_the_middle_is_used(size, side):
+    image = Image.new("L", size)
+    width, height = size
+    image.paste(255, (width // 2, 0, width, height) if width > height else (0, height // 2, width, height))
+    transform = create_transform(
+        (1, side, side), mean=(0.0,), std=(1.0,), interpolation="nearest", crop_pct=0.5
+    )
+    tensor = transform(image)[0]
+    ends = (tensor[:, 0], tensor[:, -1]) if width > height else (tensor[0], tensor[-1])
+    assert [end.unique().tolist() for end in ends] == [[0.0], [1.0]]
+
+
+@settings(max_examples=60, deadline=None)
+@given(size=st.tuples(st.integers(1, 90), st.integers(1, 90)), crop_pct=st.sampled_from([0.5, 0.875, 1.0]))
+def test_the_crop_is_that_of_torchvisions_own_transforms(size, crop_pct):
+    """The shorter side becomes floor(side / crop_pct), and the centre is cropped."""
+    image = Image.fromarray(noise(*size))
+    cover = math.floor(24 / crop_pct)
+    scale = cover / min(size)
+    theirs = v2.Compose(
+        [
+            v2.Resize([max(cover, int(side * scale)) for side in size], v2.InterpolationMode.BICUBIC),
+            v2.CenterCrop(24),
+        ]
+    )
+    assert np.array_equal(
+        pixels_of(create_crop((3, 24, 24), crop_pct=crop_pct)(image)), pixels_of(theirs(image))
+    )
 
 
 def test_one_pixel_fills_the_tensor(tmp_path):
