@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 
 from .class_folders import has_pictures, read_class_folders, visible_folders
+from .dataset_rows import read_dataset_rows
 from .image_set import AnyImageSet, StreamedImageSet
 from .pictures import open_image, to_channels
 from .transforms import create_crop
@@ -83,7 +84,11 @@ def _open(
     if class_folders is not None:
         return _open_class_folders(class_folders, path.resolve().name, data_config, workers)
     _refuse_classes_named_as_splits(path)
-    return _open_with_datasets(path, split, data_config, workers)
+    found = read_dataset_rows(path, SPLIT_NAMES[split])
+    open_image_at = partial(found.open_image, data_config["input_size"][0])
+    return _image_set(
+        open_image_at, found.labels, found.class_names, path.resolve().name, data_config, workers
+    )
 
 
 def _refuse_classes_named_as_splits(path: Path) -> None:
@@ -123,52 +128,6 @@ def _open_class_folders(
 
 def _open_file(paths: Sequence[str], channels: int, index: int) -> Image.Image:
     return open_image(paths[index], channels)
-
-
-def _open_with_datasets(
-    path: Path, split: str, data_config: dict[str, Any], workers: int
-) -> StreamedImageSet:
-    folders = " or ".join(f"{name}/" for name in SPLIT_NAMES[split])
-    message = f"{path} holds neither class folders under {folders} nor data that datasets can read"
-    if not any(child.is_file() for child in path.rglob("*")):
-        raise ValueError(f"{message}: it has no file")
-    try:
-        import datasets
-    except ImportError as error:
-        raise ImportError(
-            f"reading {path} needs the package datasets: pip install 'sparsenet-models[training]'"
-        ) from error
-
-    try:
-        splits = datasets.load_dataset(str(path))
-    # It raises its own exceptions and those of its readers: pyarrow's, json's, ...
-    except Exception as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise ValueError(f"{message}: {reason}") from error
-    names = [name for name in SPLIT_NAMES[split] if name in splits]
-    if not names:
-        raise ValueError(f"{path} has no split named {' or '.join(SPLIT_NAMES[split])}: {list(splits)}")
-    rows = splits[names[0]]
-    image_column = _first_column(rows, datasets.Image, path)
-    label_column = _first_column(rows, datasets.ClassLabel, path)
-    open_image_at = partial(_open_column, rows, image_column, data_config["input_size"][0])
-    class_names = rows.features[label_column].names
-    name = path.resolve().name
-    return _image_set(open_image_at, list(rows[label_column]), class_names, name, data_config, workers)
-
-
-def _open_column(rows: Any, column: str, channels: int, index: int) -> Image.Image:
-    return to_channels(rows[index][column], channels)
-
-
-def _first_column(rows: Any, feature_type: type, path: Path) -> str:
-    for column, feature in rows.features.items():
-        if isinstance(feature, feature_type):
-            return column
-    raise ValueError(
-        f"{path} has no {feature_type.__name__} column, only {list(rows.features)}: put images into a folder "
-        "for each class"
-    )
 
 
 def _download_cifar(name: str, split: str, data_config: dict[str, Any], workers: int) -> StreamedImageSet:

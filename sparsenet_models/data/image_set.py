@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import signal
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -108,8 +109,9 @@ class StreamedImageSet(Dataset[Tensor]):
         try:
             yield from loader
         except OSError as error:
-            # A worker's error has the worker's traceback as its text, and the message in the last line.
-            raise OSError(str(error).strip().rpartition("\n")[2]) from error
+            # A worker's error has the worker's traceback as its text, and class and message in the last line.
+            line = str(error).strip().rpartition("\n")[2]
+            raise OSError(re.sub(r"^\w+Error: ", "", line)) from error
 
     def in_memory(self) -> ImageSet:
         """Return the set with every image read into memory."""
