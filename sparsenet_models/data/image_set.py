@@ -15,6 +15,8 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from ..common.messages import one_line
+
 
 @dataclass(frozen=True)
 class ImageSet:
@@ -124,6 +126,11 @@ class StreamedImageSet(Dataset[Tensor]):
 
 
 AnyImageSet = ImageSet | StreamedImageSet
+
+
+def image_title(image_set: AnyImageSet, index: int) -> str:
+    """Return what a message calls an image: its file, or its index where it has none."""
+    return one_line(image_set.paths[index], 300) if image_set.paths else f"image {index}"
 
 
 def _open_at_position(

@@ -8,8 +8,7 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from pathlib import Path
 
 from ..common.files import sha256_of
-from ..common.messages import one_line
-from ..data.image_set import AnyImageSet, ImageSet
+from ..data.image_set import AnyImageSet, ImageSet, image_title
 from .progress import say
 
 TAIL_BYTES = 4096
@@ -20,10 +19,10 @@ def say_copies(train_set: AnyImageSet, scored_set: AnyImageSet) -> None:
     pairs = copies(train_set, scored_set)
     if pairs:
         train, scored = pairs[0]
-        example = f"{_title(train_set, train)} and {_title(scored_set, scored)}"
         say(
             f"{len(pairs):,} of {len(scored_set):,} images to score on are also among those to learn from, "
-            f"for instance {one_line(example, 300)}: remove the copies, or the score is too good"
+            f"for instance {image_title(train_set, train)} and {image_title(scored_set, scored)}: remove the "
+            "copies, or the score is too good"
         )
 
 
@@ -82,7 +81,3 @@ def _matches(
     for index, key in train:
         first.setdefault(key, index)
     return [(first[key], index) for index, key in scored if key in first]
-
-
-def _title(image_set: AnyImageSet, index: int) -> str:
-    return image_set.paths[index] if image_set.paths else f"image {index}"

@@ -323,8 +323,8 @@ def test_answers_that_are_not_finite_are_refused_with_their_count_and_the_first(
     with pytest.raises(ValueError, match="not finite") as caught:
         evaluate(Echo(), image_set, **statistics)
     assert str(caught.value) == (
-        "Echo answers with numbers that are not finite for 2 of 9 images of pixels, the first at index 2: "
-        "its weights are damaged, or torch.float32 overflows"
+        "Echo answers with numbers that are not finite for 2 of 9 images of pixels, the first is image 2: "
+        "the net's weights are damaged, or torch.float32 overflows"
     )
 
 
@@ -349,3 +349,23 @@ def test_an_image_set_and_a_transform_give_equal_pixels_at_every_size(
     for loader in ("memory", "stream"):
         (images,) = load_image_set(folder, "train", config, loader).batches([torch.arange(1)])
         torch.testing.assert_close(normalised(images, **statistics)[0], expected, rtol=0, atol=1e-5)
+
+
+def test_only_up_to_a_thousand_classes_have_a_table_of_confusions():
+    """The table of 200,000 classes would take 320 GB."""
+    images = torch.randint(0, 256, (4, 1, 1, 1), dtype=torch.uint8)
+    for classes in (1000, 200_000):
+        names = tuple(map(str, range(classes)))
+        image_set = ImageSet(images, torch.arange(4), names, "wide")
+        model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(1, classes))
+        torch.nn.init.zeros_(model[1].weight)
+        torch.nn.init.constant_(model[1].bias, -1.0)
+        torch.nn.init.zeros_(model[1].bias[2:3])
+        score = evaluate(model, image_set, mean=(0.5,), std=(1.0,), batch_size=3)
+        assert score.top1 == 25.0
+        if classes == 1000:
+            assert score.confusion.shape == (1000, 1000)
+            assert score.confusion[:4, 2].tolist() == [1] * 4
+            assert score.confusion.sum() == 4
+        else:
+            assert score.confusion is None
