@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import fields
 from functools import cache
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 import click
 
 from ._version import __version__
+from .common.messages import printable
 
 INFERENCE_PRECISIONS = ("float32", "bfloat16")
 BAR_WIDTH = 30
@@ -24,12 +26,15 @@ class OneLineErrors(click.Group):
     """Print the library's errors about bad input as one line on stderr, and exit with code 1."""
 
     def invoke(self, context: click.Context) -> Any:
+        # A name that the terminal's encoding lacks must not end the command.
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="backslashreplace")
         try:
             return super().invoke(context)
         except BrokenPipeError:
             raise  # click exits quietly when the reader of a pipe has gone
         except (ValueError, OSError, ImportError) as error:
-            raise click.ClickException(str(error)) from error
+            raise click.ClickException(printable(str(error))) from error
 
 
 @click.group(cls=OneLineErrors, context_settings={"help_option_names": ["-h", "--help"]})
@@ -64,7 +69,7 @@ def predict(
     answers, failed = [], False
     for prediction in predictions(net, images, top_k):
         if prediction.error is not None:
-            click.echo(f"sparsenet: {prediction.error}", err=True)
+            click.echo(f"sparsenet: {printable(prediction.error)}", err=True)
             failed = True
             continue
         answers.append(
@@ -74,7 +79,8 @@ def predict(
             }
         )
         if not as_json:
-            _print_classes(prediction.image, prediction.labels)
+            labels = [(printable(label), probability) for label, probability in prediction.labels]
+            _print_classes(printable(prediction.image), labels)
     if as_json:
         click.echo(json.dumps(answers, indent=2, allow_nan=False))
     context.exit(1 if failed else 0)
@@ -185,7 +191,7 @@ def validate(model: str | None, data: str, tta: bool, batch_size: int, **options
         )
     settings = {"mean": data_config["mean"], "std": data_config["std"], "batch_size": batch_size}
     score = evaluate(net, image_set, **settings)
-    click.echo(f"{model} on {score.count:,} images of {image_set.name}")
+    click.echo(printable(f"{model} on {score.count:,} images of {image_set.name}"))
     click.echo(f"top-1  {score.top1:.2f}%  (error {100 - score.top1:.2f}%)")
     click.echo(f"top-5  {score.top5:.2f}%")
     click.echo(f"loss   {score.loss:.4f}")
@@ -450,9 +456,9 @@ def _load_model(
     return create_model(model, checkpoint_path=checkpoint, pretrained_cfg_overlay=overlay, **factory_kwargs)
 
 
-def _print_classes(image: str, labels: tuple[tuple[str, float], ...]) -> None:
+def _print_classes(image: str, labels: Sequence[tuple[str, float]]) -> None:
     """Print the classes of an image: bars on a terminal, otherwise one line."""
-    if not sys.stdout.isatty():
+    if not (sys.stdout and sys.stdout.isatty()):
         classes = "  ".join(f"{label} {probability:.1%}" for label, probability in labels)
         click.echo(f"{image}: {classes}")
         return
@@ -464,5 +470,5 @@ def _print_classes(image: str, labels: tuple[tuple[str, float], ...]) -> None:
 
 
 def _value_text(value: Any) -> str:
-    text = ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    text = printable(", ".join(map(str, value)) if isinstance(value, tuple) else str(value))
     return text if len(text) <= MAX_VALUE_CHARS else f"{text[: MAX_VALUE_CHARS - 3]}..."

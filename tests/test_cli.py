@@ -127,6 +127,42 @@ def test_predict_takes_images_of_any_mode_and_size(tmp_path, untrained, mode, si
     assert (result.exit_code, result.stderr) == (0, "")
 
 
+def test_predict_escapes_control_characters_of_file_names(tmp_path, untrained):
+    names = ["a\x1b[31mb.jpg", "two\nlines.jpg", "caf\udce9.jpg"]
+    for name in names:
+        shutil.copy(PHOTOS / "cat_chelsea.jpg", tmp_path / name)
+    (tmp_path / "no\x07image.jpg").touch()
+    files = [tmp_path / name for name in (*names, "no\x07image.jpg")]
+    result = run("predict", *files, "--model", MODEL, "--checkpoint", untrained)
+    printed = [line.partition(": ")[0] for line in result.stdout.splitlines()]
+    escaped = [r"a\x1b[31mb.jpg", r"two\nlines.jpg", r"caf\udce9.jpg"]
+    assert printed == [str(tmp_path / name) for name in escaped]
+    (line,) = result.stderr.splitlines()
+    assert r"no\x07image.jpg" in line
+    answers = json.loads(run("predict", *files, "--json", "--model", MODEL, "--checkpoint", untrained).stdout)
+    assert [answer["image"] for answer in answers] == [str(tmp_path / name) for name in names]
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "ascii", "utf-8"])
+def test_a_name_that_the_output_cannot_encode_does_not_end_predict(tmp_path, untrained, encoding):
+    files = [tmp_path / name for name in ("\u0416.jpg", "b.jpg")]
+    for file in files:
+        shutil.copy(PHOTOS / "cat_chelsea.jpg", file)
+    arguments = ["predict", *map(str, files), "--model", MODEL, "--checkpoint", str(untrained)]
+    result = CliRunner(charset=encoding).invoke(main, arguments)
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert len(result.stdout_bytes.splitlines()) == 2
+
+
+@pytest.mark.parametrize("option", [(), ("--json",)])
+def test_predict_with_a_closed_standard_output_is_silent(untrained, capsys, option):
+    arguments = ["predict", str(PHOTOS / "cat_chelsea.jpg"), "--model", MODEL, "--checkpoint", str(untrained)]
+    # What Python makes of `sparsenet predict ... >&-`.
+    with contextlib.redirect_stdout(None):
+        assert main([*arguments, *option], standalone_mode=False) == 0
+    assert capsys.readouterr().err == ""
+
+
 def shown_on_a_terminal(*arguments: object) -> str:
     """Return what the command writes to a pseudo-terminal; it runs here, as importing torch takes seconds."""
     pty = pytest.importorskip("pty", reason="pseudo-terminals are a Unix thing")
