@@ -35,7 +35,7 @@ from sparsenet_models import (
     save_pretrained,
 )
 from sparsenet_models.cli import main
-from sparsenet_models.data.transforms import open_image
+from sparsenet_models.data.pictures import open_image
 from sparsenet_models.pretrained import read_metadata
 from sparsenet_models.pretrained.source import holds_saved_model
 
