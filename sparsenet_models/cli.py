@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import fields
 from functools import cache
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 import click
 
 from ._version import __version__
+from .common.messages import printable
 
 INFERENCE_PRECISIONS = ("float32", "bfloat16")
 BAR_WIDTH = 30
@@ -24,12 +26,15 @@ class OneLineErrors(click.Group):
     """Print the library's errors about bad input as one line on stderr, and exit with code 1."""
 
     def invoke(self, context: click.Context) -> Any:
+        # A name that the terminal's encoding lacks must not end the command.
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="backslashreplace")
         try:
             return super().invoke(context)
         except BrokenPipeError:
             raise  # click exits quietly when the reader of a pipe has gone
         except (ValueError, OSError, ImportError) as error:
-            raise click.ClickException(str(error)) from error
+            raise click.ClickException(printable(str(error))) from error
 
 
 @click.group(cls=OneLineErrors, context_settings={"help_option_names": ["-h", "--help"]})
@@ -60,30 +65,40 @@ def predict(
     **options: Any,
 ) -> None:
     """Classify each IMAGE."""
+    from .common.arguments import integer
+
+    integer("top_k", top_k, minimum=1)
     if not any(Path(image).exists() for image in images):  # before torch is imported
         for image in images:
-            click.echo(f"sparsenet: image not found: {image}", err=True)
+            click.echo(f"sparsenet: image not found: {printable(image)}", err=True)
         context.exit(1)
 
     from .data.predict import predict as predictions
+    from .models.pretrained_cfg import pretrained_cfg_of
 
     net = _load_model(model, **options)
+    cfg = pretrained_cfg_of(net)
+    names = f", {cfg.label_names[0]} to {cfg.label_names[-1]}" if cfg.label_names else ""
+    used = f"predicting with {cfg.name}: {net.num_classes} classes{names}"
+    click.echo(f"sparsenet: {printable(used)}", err=True)
     answers, failed = [], False
     for prediction in predictions(net, images, top_k):
         if prediction.error is not None:
-            click.echo(f"sparsenet: {prediction.error}", err=True)
+            click.echo(f"sparsenet: {printable(prediction.error)}", err=True)
             failed = True
             continue
         answers.append(
             {
                 "image": prediction.image,
+                "model": cfg.name,
                 "predictions": [{"label": label, "probability": p} for label, p in prediction.labels],
             }
         )
         if not as_json:
-            _print_classes(prediction.image, prediction.labels)
+            labels = [(printable(label), probability) for label, probability in prediction.labels]
+            _print_classes(printable(prediction.image), labels)
     if as_json:
-        click.echo(json.dumps(answers, indent=2))
+        click.echo(json.dumps(answers, indent=2, allow_nan=False))
     context.exit(1 if failed else 0)
 
 
@@ -219,7 +234,7 @@ def validate(model: str | None, data: str, tta: bool, batch_size: int, **options
         )
     settings = {"mean": data_config["mean"], "std": data_config["std"], "batch_size": batch_size}
     score = evaluate(net, image_set, **settings)
-    click.echo(f"{model} on {score.count:,} images of {image_set.name}")
+    click.echo(printable(f"{model} on {score.count:,} images of {image_set.name}"))
     click.echo(f"top-1  {score.top1:.2f}%  (error {100 - score.top1:.2f}%)")
     click.echo(f"top-5  {score.top5:.2f}%")
     click.echo(f"loss   {score.loss:.4f}")
@@ -493,9 +508,9 @@ def _load_model(
     return create_model(name, checkpoint_path=checkpoint, **factory_kwargs)
 
 
-def _print_classes(image: str, labels: tuple[tuple[str, float], ...]) -> None:
+def _print_classes(image: str, labels: Sequence[tuple[str, float]]) -> None:
     """Print the classes of an image: bars on a terminal, otherwise one line."""
-    if not sys.stdout.isatty():
+    if not (sys.stdout and sys.stdout.isatty()):
         classes = "  ".join(f"{label} {probability:.1%}" for label, probability in labels)
         click.echo(f"{image}: {classes}")
         return
@@ -507,5 +522,5 @@ def _print_classes(image: str, labels: tuple[tuple[str, float], ...]) -> None:
 
 
 def _value_text(value: Any) -> str:
-    text = ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    text = printable(", ".join(map(str, value)) if isinstance(value, tuple) else str(value))
     return text if len(text) <= MAX_VALUE_CHARS else f"{text[: MAX_VALUE_CHARS - 3]}..."

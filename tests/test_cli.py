@@ -10,18 +10,20 @@ import threading
 from pathlib import Path
 
 import pytest
+import torch
 from click.testing import CliRunner, Result
 from PIL import Image
 from safetensors import safe_open
 from support.repository import REPOSITORY
 
-from sparsenet_models import create_model, list_models, list_pretrained
+from sparsenet_models import create_model, get_pretrained_cfg, list_models, list_pretrained
 from sparsenet_models.cli import main
 from sparsenet_models.pretrained.weight_file import save_weights
 
 PHOTOS = REPOSITORY / "examples" / "photos"
 PHOTO = PHOTOS / "cat_chelsea.jpg"
 MODEL = "sparsenet_bc_40_k12.cifar10"
+USED = f"sparsenet: predicting with {MODEL}: 10 classes, airplane to truck"
 
 
 def run(*arguments: object) -> Result:
@@ -40,7 +42,11 @@ def test_predict_answers_for_a_photograph_with_the_bundled_weights():
     assert result.exit_code == 0
     assert "cat_chelsea.jpg: " in result.stdout
     assert result.stdout.count("%") == 5
-    assert result.stderr == ""
+    name = result.stderr.removeprefix("sparsenet: predicting with ").partition(":")[0]
+    assert result.stderr == f"sparsenet: predicting with {name}: 10 classes, airplane to truck\n"
+    assert get_pretrained_cfg(name).top1 == max(
+        row["top1"] for row in list_pretrained("sparsenet_*.cifar10", as_table=True)
+    )
 
 
 def test_predict_json_lists_images_with_labels_and_probabilities_that_fall(untrained):
@@ -49,10 +55,41 @@ def test_predict_json_lists_images_with_labels_and_probabilities_that_fall(untra
     answers = json.loads(result.stdout)
     assert [answer["image"] for answer in answers] == [str(photo) for photo in photos]
     for answer in answers:
+        assert answer["model"] == MODEL
         probabilities = [entry["probability"] for entry in answer["predictions"]]
         assert probabilities == sorted(probabilities, reverse=True)
         assert sum(probabilities) == pytest.approx(1, abs=1e-5)
         assert len({entry["label"] for entry in answer["predictions"]}) == 10
+
+
+@pytest.fixture(scope="module")
+def overflowing(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A weight file of finite numbers whose logits are NaN."""
+    path = tmp_path_factory.mktemp("weights") / "overflowing.safetensors"
+    net = create_model(MODEL)
+    with torch.no_grad():
+        net.head.fc.weight.fill_(3e38)[:, ::2].neg_()
+    save_weights(net, path, {})
+    return path
+
+
+def test_predict_names_each_image_that_the_net_answers_with_nan_and_prints_plain_json(overflowing):
+    photos = [PHOTOS / "cat_chelsea.jpg", PHOTOS / "dog_shepherd.jpg"]
+    result = run("predict", *photos, "--json", "--model", MODEL, "--checkpoint", overflowing)
+    assert (result.exit_code, json.loads(result.stdout)) == (1, [])
+    assert result.stderr.splitlines() == [USED] + [
+        f"sparsenet: {MODEL} answers with numbers that are not finite for {photo}" for photo in photos
+    ]
+
+
+def test_validate_refuses_a_net_that_answers_with_nan(tmp_path, overflowing):
+    for index, name in enumerate(("airplane", "truck")):
+        (tmp_path / "test" / name).mkdir(parents=True)
+        Image.new("RGB", (32, 32), (index * 200, 60, 90)).save(tmp_path / "test" / name / "0.png")
+    result = run("validate", MODEL, "--checkpoint", overflowing, "--data", tmp_path)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "not finite for 2 of 2 images" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
 
 
 def test_predict_names_each_file_that_is_no_image_on_stderr_and_answers_for_the_others(tmp_path, untrained):
@@ -61,11 +98,15 @@ def test_predict_names_each_file_that_is_no_image_on_stderr_and_answers_for_the_
     truncated.write_bytes(photo.read_bytes()[:5000])
     empty.touch()
     text.write_text("no image")
-    bad = [tmp_path / "missing.png", truncated, empty, text, tmp_path]
+    floats, large = tmp_path / "floats.tif", tmp_path / "large.png"
+    Image.new("F", (8, 8), 0.5).save(floats)
+    Image.new("1", (10_000, 9_000)).save(large)
+    bad = [tmp_path / "missing.png", truncated, empty, text, tmp_path, floats, large]
     result = run("predict", bad[0], photo, *bad[1:], photo, "--model", MODEL, "--checkpoint", untrained)
     assert result.exit_code == 1
     assert result.stdout.count("cat_chelsea.jpg: ") == 2
-    lines = result.stderr.splitlines()
+    first, *lines = result.stderr.splitlines()
+    assert first == USED
     assert len(lines) == len(bad)
     for path, line in zip(bad, lines):
         assert str(path) in line
@@ -83,6 +124,7 @@ def test_predict_names_each_file_that_is_no_image_on_stderr_and_answers_for_the_
         ("CMYK", (40, 30)),
         ("RGB", (1, 1)),
         ("RGB", (1, 500)),
+        ("1", (1, 1_000_000)),
         ("RGB", (2000, 1500)),
     ],
 )
@@ -90,7 +132,43 @@ def test_predict_takes_images_of_any_mode_and_size(tmp_path, untrained, mode, si
     path = tmp_path / ("image.tif" if mode == "CMYK" else "image.png")
     Image.new(mode, size).save(path)
     result = run("predict", path, "--model", MODEL, "--checkpoint", untrained)
-    assert (result.exit_code, result.stderr) == (0, "")
+    assert (result.exit_code, result.stderr) == (0, f"{USED}\n")
+
+
+def test_predict_escapes_control_characters_of_file_names(tmp_path, untrained):
+    names = ["a\x1b[31mb.jpg", "two\nlines.jpg", "caf\udce9.jpg"]
+    for name in names:
+        shutil.copy(PHOTOS / "cat_chelsea.jpg", tmp_path / name)
+    (tmp_path / "no\x07image.jpg").touch()
+    files = [tmp_path / name for name in (*names, "no\x07image.jpg")]
+    result = run("predict", *files, "--model", MODEL, "--checkpoint", untrained)
+    printed = [line.partition(": ")[0] for line in result.stdout.splitlines()]
+    escaped = [r"a\x1b[31mb.jpg", r"two\nlines.jpg", r"caf\udce9.jpg"]
+    assert printed == [str(tmp_path / name) for name in escaped]
+    _, line = result.stderr.splitlines()
+    assert r"no\x07image.jpg" in line
+    answers = json.loads(run("predict", *files, "--json", "--model", MODEL, "--checkpoint", untrained).stdout)
+    assert [answer["image"] for answer in answers] == [str(tmp_path / name) for name in names]
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "ascii", "utf-8"])
+def test_a_name_that_the_output_cannot_encode_does_not_end_predict(tmp_path, untrained, encoding):
+    files = [tmp_path / name for name in ("\u0416.jpg", "b.jpg")]
+    for file in files:
+        shutil.copy(PHOTOS / "cat_chelsea.jpg", file)
+    arguments = ["predict", *map(str, files), "--model", MODEL, "--checkpoint", str(untrained)]
+    result = CliRunner(charset=encoding).invoke(main, arguments)
+    assert (result.exit_code, result.stderr) == (0, f"{USED}\n")
+    assert len(result.stdout_bytes.splitlines()) == 2
+
+
+@pytest.mark.parametrize("option", [(), ("--json",)])
+def test_predict_with_a_closed_standard_output_has_no_error(untrained, capsys, option):
+    arguments = ["predict", str(PHOTOS / "cat_chelsea.jpg"), "--model", MODEL, "--checkpoint", str(untrained)]
+    # What Python makes of `sparsenet predict ... >&-`.
+    with contextlib.redirect_stdout(None):
+        assert main([*arguments, *option], standalone_mode=False) == 0
+    assert capsys.readouterr().err == f"{USED}\n"
 
 
 def shown_on_a_terminal(*arguments: object) -> str:

@@ -27,9 +27,15 @@ def one_line(text: str, max_chars: int = 160) -> str:
     # Cut before it is escaped, as a file may hold a name of megabytes, and after, as that lengthens it.
     if len(text) > max_chars:
         text = f"{text[:half]}...{text[-half:]}"
-    if not text.isprintable():
-        text = "".join(
-            part if part.isprintable() else part.encode("unicode_escape", "surrogatepass").decode()
-            for part in text
-        )
+    text = printable(text)
     return text if len(text) <= 2 * max_chars else f"{text[:half]}...{text[-half:]}"
+
+
+def printable(text: str) -> str:
+    """Return ``text`` in one printable line: what is not printable is escaped as Python writes it."""
+    if text.isprintable():
+        return text
+    return "".join(
+        part if part.isprintable() else part.encode("unicode_escape", "surrogatepass").decode()
+        for part in text
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import urllib.error
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -13,11 +14,13 @@ from typing import Any
 import torch
 from PIL import Image
 
-from ..common.extras import pip_install
 from ..common.files import local_path
+from .class_folders import has_pictures, read_class_folders, visible_folders
+from .dataset_rows import read_dataset_rows
 from .image_set import AnyImageSet, StreamedImageSet
+from .pictures import open_image, to_channels
 from .sources import data_source
-from .transforms import create_crop, open_image, to_channels
+from .transforms import create_crop
 
 SPLIT_NAMES = {
     "train": ("train",),
@@ -79,17 +82,20 @@ def _open(
     if class_folders is not None:
         return _open_class_folders(class_folders, path.resolve().name, data_config, workers)
     _refuse_classes_named_as_splits(path)
-    return _open_with_datasets(path, split, data_config, workers)
+    found = read_dataset_rows(path, SPLIT_NAMES[split])
+    open_image_at = partial(found.open_image, data_config["input_size"][0])
+    return _image_set(
+        open_image_at, found.labels, found.class_names, path.resolve().name, data_config, workers
+    )
 
 
 def _refuse_classes_named_as_splits(path: Path) -> None:
     """Raise a ValueError if a folder named as a split may be a class: it has images, and sibling folders."""
     splits = {name for names in SPLIT_NAMES.values() for name in names}
-    folders = _visible_folders(path)
+    folders = visible_folders(path)
     others = [folder.name for folder in folders if folder.name not in splits]
     for folder in folders:
-        images = (child.suffix.lower() in Image.registered_extensions() for child in folder.iterdir())
-        if others and folder.name in splits and any(images):
+        if others and folder.name in splits and has_pictures(folder):
             raise ValueError(
                 f"{folder} holds images beside the folder {others[0]}/, so it may be the split "
                 f"{folder.name!r} or a class {folder.name!r}: put class folders into {path / 'train'}, or "
@@ -97,19 +103,14 @@ def _refuse_classes_named_as_splits(path: Path) -> None:
             )
 
 
-def _visible_folders(path: Path) -> list[Path]:
-    """Return the folders in ``path``, sorted, without hidden ones such as ``.ipynb_checkpoints``."""
-    return sorted(child for child in path.iterdir() if child.is_dir() and not child.name.startswith("."))
-
-
 def _class_folders(path: Path, split: str) -> Path | None:
     """Return the folder that has the class folders of a split, None if there is none."""
     for name in SPLIT_NAMES[split]:
         folder = path / name
-        if folder.is_dir() and _visible_folders(folder):
+        if folder.is_dir() and visible_folders(folder):
             return folder
     splits = {name for names in SPLIT_NAMES.values() for name in names}
-    folders = [child.name for child in _visible_folders(path)]
+    folders = [child.name for child in visible_folders(path)]
     if split == "train" and folders and splits.isdisjoint(folders) and not list(path.glob("**/*.parquet")):
         return path
     return None
@@ -118,67 +119,13 @@ def _class_folders(path: Path, split: str) -> Path | None:
 def _open_class_folders(
     folder: Path, name: str, data_config: dict[str, Any], workers: int
 ) -> StreamedImageSet:
-    from torchvision.datasets import ImageFolder
-
-    class VisibleImageFolder(ImageFolder):
-        def find_classes(self, directory: str | Path) -> tuple[list[str], dict[str, int]]:
-            names = [child.name for child in _visible_folders(Path(directory))]
-            return names, {name: index for index, name in enumerate(names)}
-
-    files = VisibleImageFolder(str(folder), allow_empty=True)
-    if not files.samples:
-        raise ValueError(f"{folder} holds class folders but no image in any of them")
-    paths = [path for path, _ in files.samples]
-    open_image_at = partial(_open_file, paths, data_config["input_size"][0])
-    return _image_set(open_image_at, files.targets, files.classes, name, data_config, workers)
+    found = read_class_folders(folder)
+    open_image_at = partial(_open_file, found.paths, data_config["input_size"][0])
+    return _image_set(open_image_at, found.labels, found.class_names, name, data_config, workers, found.paths)
 
 
 def _open_file(paths: Sequence[str], channels: int, index: int) -> Image.Image:
     return open_image(paths[index], channels)
-
-
-def _open_with_datasets(
-    path: Path, split: str, data_config: dict[str, Any], workers: int
-) -> StreamedImageSet:
-    folders = " or ".join(f"{name}/" for name in SPLIT_NAMES[split])
-    message = f"{path} holds neither class folders under {folders} nor data that datasets can read"
-    if not any(child.is_file() for child in path.rglob("*")):
-        raise ValueError(f"{message}: it has no file")
-    try:
-        import datasets
-    except ImportError as error:
-        raise ImportError(f"reading {path} needs the package datasets: {pip_install('training')}") from error
-
-    try:
-        splits = datasets.load_dataset(str(path))
-    # It raises its own exceptions and those of its readers: pyarrow's, json's, ...
-    except Exception as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise ValueError(f"{message}: {reason}") from error
-    names = [name for name in SPLIT_NAMES[split] if name in splits]
-    if not names:
-        raise ValueError(f"{path} has no split named {' or '.join(SPLIT_NAMES[split])}: {list(splits)}")
-    rows = splits[names[0]]
-    image_column = _first_column(rows, datasets.Image, path)
-    label_column = _first_column(rows, datasets.ClassLabel, path)
-    open_image_at = partial(_open_column, rows, image_column, data_config["input_size"][0])
-    class_names = rows.features[label_column].names
-    name = path.resolve().name
-    return _image_set(open_image_at, list(rows[label_column]), class_names, name, data_config, workers)
-
-
-def _open_column(rows: Any, column: str, channels: int, index: int) -> Image.Image:
-    return to_channels(rows[index][column], channels)
-
-
-def _first_column(rows: Any, feature_type: type, path: Path) -> str:
-    for column, feature in rows.features.items():
-        if isinstance(feature, feature_type):
-            return column
-    raise ValueError(
-        f"{path} has no {feature_type.__name__} column, only {list(rows.features)}: put images into a folder "
-        "for each class"
-    )
 
 
 def _download_cifar(name: str, split: str, data_config: dict[str, Any], workers: int) -> StreamedImageSet:
@@ -202,14 +149,17 @@ def _open_pixels(pixels: Any, channels: int, index: int) -> Image.Image:
 
 def _image_set(
     open_image_at: Callable[[int], Image.Image],
-    labels: list[int],
+    labels: Sequence[int],
     class_names: Sequence[str],
     name: str,
     data_config: dict[str, Any],
     workers: int,
+    paths: tuple[str, ...] = (),
 ) -> StreamedImageSet:
     if not labels:
         raise ValueError(f"{name} holds no image")
+    for text in (name, *class_names):
+        _check_is_unicode(text)
     if not 0 <= min(labels) <= max(labels) < len(class_names):
         raise ValueError(f"{name} has labels outside its {len(class_names)} classes (hidden ones, perhaps)")
     size = data_config["input_size"]
@@ -220,5 +170,16 @@ def _image_set(
         crop_mode=data_config["crop_mode"],
     )
     return StreamedImageSet(
-        open_image_at, crop, size, torch.tensor(labels), tuple(class_names), name, workers
+        open_image_at, crop, size, torch.tensor(labels), tuple(class_names), name, workers, paths
     )
+
+
+def _check_is_unicode(name: str) -> None:
+    """Refuse the name of a set or a class that could not be written beside the weights."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise ValueError(
+            f"the name {os.fsencode(name)!r} of a folder is not UTF-8, which the classes of a net must be: "
+            "rename it"
+        ) from None

@@ -12,14 +12,19 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..common.messages import did_you_mean
-from .image_set import AnyImageSet
+from .answers import NOT_FINITE, finite, net_name
+from .image_set import AnyImageSet, image_title
+
+CONFUSION_CLASSES = 1000
+"""The confusions of 10,000 classes would take 800 MB, and no picture could show them."""
 
 
 @dataclass(frozen=True)
 class Score:
     """Accuracies ``top1`` and ``top5`` in percent of ``count`` images, mean cross-entropy ``loss`` in nats.
 
-    ``confusion`` ``(classes, classes)`` counts images by their class (row) and predicted class (column).
+    ``confusion`` ``(classes, classes)`` counts images by their class (row) and predicted class (column), and
+    is None for more than ``CONFUSION_CLASSES`` classes.
     """
 
     top1: float
@@ -27,7 +32,7 @@ class Score:
     loss: float
     count: int
     images_per_second: float
-    confusion: Tensor = field(compare=False, repr=False)
+    confusion: Tensor | None = field(compare=False, repr=False)
 
 
 @torch.inference_mode()
@@ -49,12 +54,17 @@ def evaluate(
         std: standard deviation of each channel, with pixels in [0, 1].
         batch_size: images per batch.
         flip: average the logits of each image and of its mirror image.
+
+    Raises:
+        ValueError: the net answers with NaN or infinity for an image.
+        OSError: an image of a streamed set cannot be read.
     """
     parameter = next(model.parameters())
     was_training = model.training
     top5 = 0
     loss = 0.0
-    confusion: Tensor | None = None
+    predicted: list[Tensor] = []
+    is_finite: list[Tensor] = []
     start = time.perf_counter()
     order = torch.arange(len(image_set)).split(batch_size)
     model.eval()
@@ -66,21 +76,30 @@ def evaluate(
             logits = model(inputs).float()
             if flip:
                 logits = (logits + model(inputs.flip(-1)).float()) / 2
+            is_finite.append(finite(logits))
             loss += F.cross_entropy(logits, labels, reduction="sum").item()
             classes = logits.shape[1]
             top = logits.topk(min(5, classes), dim=1).indices
             top5 += int((top == labels[:, None]).any(dim=1).sum())
-            counts = (labels * classes + top[:, 0]).bincount(minlength=classes**2).view(classes, classes)
-            confusion = counts if confusion is None else confusion + counts
+            predicted.append(top[:, 0])
     finally:
         model.train(was_training)
     seconds = time.perf_counter() - start
     count = len(image_set)
-    assert confusion is not None, "an image set has at least one image"
-    top1 = int(confusion.trace())
-    return Score(
-        100 * top1 / count, 100 * top5 / count, loss / count, count, count / seconds, confusion.cpu()
-    )
+    bad = (~torch.cat(is_finite)).nonzero()[:, 0].tolist()
+    if bad:
+        raise ValueError(
+            f"{net_name(model)} {NOT_FINITE} for {len(bad):,} of {count:,} images of {image_set.name}, "
+            f"the first is {image_title(image_set, bad[0])}: the net's weights are damaged, or "
+            f"{parameter.dtype} overflows"
+        )
+    truth, answers = image_set.labels.cpu(), torch.cat(predicted).cpu()
+    top1 = int((answers == truth).sum())
+    confusion = None
+    if classes <= CONFUSION_CLASSES:
+        pairs = truth * classes + answers
+        confusion = pairs.bincount(minlength=classes**2).view(classes, classes)
+    return Score(100 * top1 / count, 100 * top5 / count, loss / count, count, count / seconds, confusion)
 
 
 def with_classes(image_set: AnyImageSet, class_names: Sequence[str]) -> AnyImageSet:

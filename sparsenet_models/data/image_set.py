@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import signal
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -14,15 +15,21 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from ..common.messages import one_line
+
 
 @dataclass(frozen=True)
 class ImageSet:
-    """``images`` ``(N, C, H, W)`` uint8, ``labels`` ``(N,)`` int64, class names, and a name for messages."""
+    """``images`` ``(N, C, H, W)`` uint8, ``labels`` ``(N,)`` int64, class names, and a name for messages.
+
+    ``paths`` are the files of the images, empty where they come from no files of their own.
+    """
 
     images: Tensor
     labels: Tensor
     class_names: tuple[str, ...]
     name: str
+    paths: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -39,7 +46,9 @@ class ImageSet:
 
     def part(self, indices: Tensor) -> ImageSet:
         """Return the subset of the images at ``indices`` ``(M,)``."""
-        return dataclasses.replace(self, images=self.images[indices], labels=self.labels[indices])
+        return dataclasses.replace(
+            self, images=self.images[indices], labels=self.labels[indices], paths=_at(indices, self.paths)
+        )
 
     def batches(self, batch_indices: Iterable[Tensor]) -> Iterator[Tensor]:
         """Yield the images ``(B, C, H, W)`` uint8 of each tensor of indices ``(B,)``."""
@@ -52,7 +61,8 @@ class StreamedImageSet(Dataset[Tensor]):
     """An image set that need not fit in memory: a DataLoader reads its images.
 
     ``open_image_at`` returns the PIL image of an index; ``crop`` crops it to ``size`` (channels, height
-    and width in pixels); ``workers`` is the number of processes that read, 0 for this process.
+    and width in pixels); ``workers`` is the number of processes that read, 0 for this process; ``paths`` are
+    the files of the images, empty where they come from no files of their own.
     """
 
     open_image_at: Callable[[int], Image.Image]
@@ -62,15 +72,14 @@ class StreamedImageSet(Dataset[Tensor]):
     class_names: tuple[str, ...]
     name: str
     workers: int
+    paths: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def __getitem__(self, index: int) -> Tensor:
         channels, height, width = self.size
-        image = self.open_image_at(index)
-        if image.size != (width, height):
-            image = self.crop(image)
+        image = self.crop(self.open_image_at(index))
         return torch.from_numpy(np.array(image).reshape(height, width, channels)).permute(2, 0, 1)
 
     def to(self, device: torch.device) -> StreamedImageSet:
@@ -80,7 +89,9 @@ class StreamedImageSet(Dataset[Tensor]):
     def part(self, indices: Tensor) -> StreamedImageSet:
         """Return the subset of the images at ``indices`` ``(M,)``."""
         open_image_at = partial(_open_at_position, self.open_image_at, indices.tolist())
-        return dataclasses.replace(self, open_image_at=open_image_at, labels=self.labels[indices])
+        return dataclasses.replace(
+            self, open_image_at=open_image_at, labels=self.labels[indices], paths=_at(indices, self.paths)
+        )
 
     def batches(self, batch_indices: Iterable[Tensor]) -> Iterator[Tensor]:
         """Yield the images ``(B, C, H, W)`` uint8 of each tensor of indices ``(B,)``.
@@ -100,8 +111,9 @@ class StreamedImageSet(Dataset[Tensor]):
         try:
             yield from loader
         except OSError as error:
-            # A worker's error has the worker's traceback as its text, and the message in the last line.
-            raise OSError(str(error).strip().rpartition("\n")[2]) from error
+            # A worker's error has the worker's traceback as its text, and class and message in the last line.
+            line = str(error).strip().rpartition("\n")[2]
+            raise OSError(re.sub(r"^\w+Error: ", "", line)) from error
 
     def in_memory(self) -> ImageSet:
         """Return the set with every image read into memory."""
@@ -110,16 +122,25 @@ class StreamedImageSet(Dataset[Tensor]):
         pixels = torch.empty((len(self), height, width, channels), dtype=torch.uint8)
         for index in range(len(self)):
             pixels[index] = self[index].permute(1, 2, 0)
-        return ImageSet(pixels.permute(0, 3, 1, 2), self.labels, self.class_names, self.name)
+        return ImageSet(pixels.permute(0, 3, 1, 2), self.labels, self.class_names, self.name, self.paths)
 
 
 AnyImageSet = ImageSet | StreamedImageSet
+
+
+def image_title(image_set: AnyImageSet, index: int) -> str:
+    """Return what a message calls an image: its file, or its index where it has none."""
+    return one_line(image_set.paths[index], 300) if image_set.paths else f"image {index}"
 
 
 def _open_at_position(
     open_image_at: Callable[[int], Image.Image], indices: list[int], position: int
 ) -> Image.Image:
     return open_image_at(indices[position])
+
+
+def _at(indices: Tensor, paths: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(paths[index] for index in indices.tolist()) if paths else ()
 
 
 def _ignore_interrupts(worker: int) -> None:

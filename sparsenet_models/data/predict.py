@@ -10,7 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from ..common.arguments import integer
-from .transforms import create_transform, open_image, resolve_data_config
+from .answers import NOT_FINITE, finite, net_name
+from .pictures import open_image
+from .transforms import create_transform, resolve_data_config
 
 BATCH_SIZE = 64
 
@@ -25,7 +27,9 @@ class Prediction:
 
 
 def predict(model: nn.Module, images: Sequence[str], top_k: int = 5) -> Iterator[Prediction]:
-    """Yield the prediction for each image file, in order; a file that cannot be read yields its error.
+    """Yield the prediction for each image file, in order.
+
+    A file that cannot be read yields its error, as does one that the net answers for with NaN or infinity.
 
     Args:
         model: a model by ``create_model`` whose ``pretrained_cfg`` has ``label_names``; it is put into
@@ -57,19 +61,24 @@ def predict(model: nn.Module, images: Sequence[str], top_k: int = 5) -> Iterator
         for path, item in zip(batch, loaded):
             if isinstance(item, str):
                 yield Prediction(path, error=item)
+            elif labels := next(predictions):
+                yield Prediction(path, labels=labels)
             else:
-                yield Prediction(path, labels=next(predictions))
+                yield Prediction(path, error=f"{net_name(model)} {NOT_FINITE} for {path}")
 
 
 @torch.inference_mode()
 def _top_classes(
     model: nn.Module, tensors: list[Tensor], like: Tensor, names: Sequence[str], top_k: int
 ) -> list[tuple[tuple[str, float], ...]]:
+    """Return the best classes of each image, () where the net's answer is not finite."""
     if not tensors:
         return []
     logits = model(torch.stack(tensors).to(like.device, like.dtype)).float()
     top = logits.softmax(dim=1).topk(min(top_k, len(names)), dim=1)
     return [
-        tuple((names[index], value) for index, value in zip(indices, values))
-        for indices, values in zip(top.indices.tolist(), top.values.tolist())
+        tuple((names[index], value) for index, value in zip(indices, values)) if is_finite else ()
+        for indices, values, is_finite in zip(
+            top.indices.tolist(), top.values.tolist(), finite(logits).tolist()
+        )
     ]

@@ -1,18 +1,16 @@
-"""From an image file to the input tensor of a model, with Pillow and torchvision.transforms.v2."""
+"""From a PIL image to the input tensor of a model, with torchvision.transforms.v2."""
 
 from __future__ import annotations
 
 import math
-import warnings
 from functools import partial
-from os import PathLike
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from ..common.arguments import is_integer
 from ..common.messages import did_you_mean
+from .pictures import to_channels
 
 if TYPE_CHECKING:
     from torch import nn
@@ -20,6 +18,10 @@ if TYPE_CHECKING:
 
 SMALL_IMAGE = 64
 """Input sides of at most this many pixels are trained with padded crops, larger ones with resized crops."""
+
+
+LONGEST_SHAPE = 100
+"""An image may be this many times as long as the shape of the input; of a longer one the middle is used."""
 
 
 def resolve_data_config(model: nn.Module) -> dict[str, Any]:
@@ -107,44 +109,6 @@ def create_crop(
     return _geometry(input_size, False, interpolation, crop_pct, crop_mode)
 
 
-def open_image(path: str | PathLike[str], channels: int = 3) -> Image.Image:
-    """Open an image file upright, in RGB, or grey for ``channels=1``; transparent parts become white.
-
-    Raises:
-        OSError: the file is missing, cannot be read or is not an image; the message names the file.
-    """
-    try:
-        # Pillow warns of odd metadata and of images over 89 million pixels, and refuses twice as many.
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(path) as image:
-                return to_channels(ImageOps.exif_transpose(image), channels)
-    except FileNotFoundError:
-        raise FileNotFoundError(f"image not found: {path}") from None
-    except IsADirectoryError:
-        raise IsADirectoryError(f"{path} is a folder, not an image") from None
-    except PermissionError:
-        raise PermissionError(f"image cannot be read, permission denied: {path}") from None
-    except Image.UnidentifiedImageError:
-        raise OSError(f"no image that Pillow can read: {path}") from None
-    # For a damaged file Pillow's readers raise SyntaxError, TypeError, struct.error and others.
-    except Exception as error:
-        raise OSError(f"damaged or unsupported image: {path} ({error})") from error
-
-
-def to_channels(image: Image.Image, channels: int = 3) -> Image.Image:
-    """Convert a PIL image of any mode to RGB, or with ``channels=1`` to grey."""
-    if image.mode.startswith("I;16"):
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    elif image.mode == "I" and np.asarray(image).max() > 255:  # 16-bit grey, as older Pillow opens it
-        image = Image.fromarray((np.asarray(image).clip(0, 65535) >> 8).astype(np.uint8))
-    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
-        image = Image.alpha_composite(white, image)
-    return image.convert("L" if channels == 1 else "RGB")
-
-
 def _geometry(
     input_size: tuple[int, int, int],
     is_training: bool,
@@ -189,17 +153,32 @@ def _geometry(
 
 
 class ResizeToCover:
-    """Resizes a PIL image, keeping its aspect ratio, until it just covers ``height`` x ``width`` pixels."""
+    """Resizes a PIL image, keeping its aspect ratio, until it just covers ``height`` x ``width`` pixels.
+
+    Of an image that is many times as long as wide, only the middle is resized, as the rest is cropped later.
+    """
 
     def __init__(self, height: float, width: float, interpolation: Any) -> None:
         self.height, self.width = math.floor(height), math.floor(width)
         self.interpolation = interpolation
 
     def __call__(self, image: Image.Image) -> Image.Image:
+        if image.size == (self.width, self.height):
+            return image
+        image = self._middle(image)
         scale = max(self.height / image.height, self.width / image.width)
         # Rounding must not make the side that just fits smaller than asked.
         size = (max(self.height, int(image.height * scale)), max(self.width, int(image.width * scale)))
         return _torchvision_v2().functional.resize(image, size, self.interpolation)
+
+    def _middle(self, image: Image.Image) -> Image.Image:
+        """Return the middle of an image of which enlarging the whole would take gigabytes, else the image."""
+        height = min(image.height, math.ceil(LONGEST_SHAPE * image.width * self.height / self.width))
+        width = min(image.width, math.ceil(LONGEST_SHAPE * image.height * self.width / self.height))
+        if (width, height) == image.size:
+            return image
+        left, top = (image.width - width) // 2, (image.height - height) // 2
+        return image.crop((left, top, left + width, top + height))
 
 
 def _torchvision_v2() -> Any:

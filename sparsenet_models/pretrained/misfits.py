@@ -57,6 +57,15 @@ def misfits(expected: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str:
             and is_float(state[name])
             and not state[name].to(expected[name].dtype).isfinite().all()
         ],
+        # Its square root is NaN, and so is every answer of the net.
+        "below zero, though a variance": [
+            name
+            for name in shared
+            if name.endswith("running_var")
+            and state[name].shape == expected[name].shape
+            and is_float(state[name])
+            and (state[name] < 0).any()
+        ],
     }
     return "; ".join(_listed(kind, names) for kind, names in differences.items() if names)
 

@@ -119,5 +119,7 @@ def merged(score: Score, processes: Processes, device: torch.device) -> Score:
     count = score.count
     sums = [score.top1 * count, score.top5 * count, score.loss * count, count, score.images_per_second]
     top1, top5, loss, total, speed = summed(torch.tensor(sums, device=device), processes).tolist()
-    confusion = summed(score.confusion.to(device), processes).cpu()
+    confusion = score.confusion
+    if confusion is not None:
+        confusion = summed(confusion.to(device), processes).cpu()
     return Score(top1 / total, top5 / total, loss / total, round(total), speed, confusion)

@@ -13,6 +13,7 @@ from ..models.listing import list_models
 from ..models.names import current_name
 from ..models.registry import get_pretrained_cfg
 from .config import TrainConfig
+from .copies import say_copies
 from .hold_out import hold_out
 from .progress import say
 
@@ -155,6 +156,7 @@ def _image_sets(
                 f"{config.data} has other classes for training {train_set.class_names} than "
                 f"for testing {scored.class_names}"
             )
+    say_copies(train_set, watched_set)
     if isinstance(train_set, StreamedImageSet):
         say(f"streaming {len(train_set):,} images with {config.workers} workers")
     return train_set, watched_set, test_set

@@ -34,7 +34,7 @@ def tracked(
         batch_size: images in a step.
         description: the text before the bar.
     """
-    if not (sys.stdout.isatty() and _prints()):
+    if not (sys.stdout and sys.stdout.isatty() and _prints()):
         yield from steps
         return
     try:

@@ -84,19 +84,21 @@ def write_metrics(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         writer.writerows(rows)
 
 
-def write_pictures(folder: Path, confusion: Tensor, class_names: Sequence[str]) -> None:
+def write_pictures(folder: Path, confusion: Tensor | None, class_names: Sequence[str]) -> None:
     """Draw ``curves.png`` and ``confusion.png``, where matplotlib is installed.
 
     Args:
         folder: the run's folder, with its ``metrics.csv``.
-        confusion: ``(classes, classes)``, counts of images by class (row) and predicted class (column).
+        confusion: ``(classes, classes)``, counts of images by class (row) and predicted class (column); None
+            for too many classes to draw.
         class_names: the classes.
     """
     try:
         from ..analysis.plot import plot_confusion, plot_curves
 
         plot_curves(folder / METRICS, folder / CURVES)
-        plot_confusion(confusion, class_names, folder / CONFUSION)
+        if confusion is not None:
+            plot_confusion(confusion, class_names, folder / CONFUSION)
     except ImportError:
         say(f"no {CURVES} and {CONFUSION}: they need matplotlib ({pip_install('docs')})")
     except OSError:

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import math
+import os
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from sparsenet_models.data.cifar import CIFAR10_MEAN, CIFAR100_CLASSES
 from sparsenet_models.data.datasets import load_image_set
 from sparsenet_models.data.evaluate import evaluate, normalised, with_classes
 from sparsenet_models.data.image_set import ImageSet
+from sparsenet_models.data.pictures import open_image
+from sparsenet_models.data.transforms import create_transform
 
 CONFIG = dict(
     input_size=(3, 32, 32),
@@ -171,6 +180,113 @@ def test_hidden_folders_are_not_classes(tmp_path):
     assert load_image_set(tmp_path, "train", CONFIG).class_names == ("bus", "car")
 
 
+def picture(path: Path, shade: int = 0) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (32, 32), (shade, shade, shade)).save(path)
+    return path
+
+
+def test_hidden_files_and_folders_are_skipped_at_every_level(tmp_path):
+    for name in ("bus", "car"):
+        picture(tmp_path / name / "a.png")
+        picture(tmp_path / name / ".ipynb_checkpoints" / "a.png")
+        picture(tmp_path / name / "deeper" / "b.png")
+        (tmp_path / name / "deeper" / "._b.png").write_bytes(b"\0\5\x16\7 a fork of macOS")
+    image_set = load_image_set(tmp_path, "train", CONFIG)
+    names = [str(Path(path).relative_to(tmp_path)) for path in image_set.paths]
+    assert names == ["bus/a.png", "bus/deeper/b.png", "car/a.png", "car/deeper/b.png"]
+    assert image_set.labels.tolist() == [0, 0, 1, 1]
+
+
+def test_every_picture_format_of_pillow_is_read_and_what_is_left_out_is_counted_in_one_line(tmp_path, caplog):
+    suffixes = ("jfif", "jpe", "gif", "tga", "PNG", "apng", "webp", "bmp", "ppm", "tiff")
+    for suffix in suffixes:
+        picture(tmp_path / "only" / f"x.{suffix}")
+    for name in ("notes.txt", "labels.txt", "table.csv", "plain", "drawing.eps", "._x.png"):
+        (tmp_path / "only" / name).write_text("no picture")
+    assert len(load_image_set(tmp_path, "train", CONFIG)) == len(suffixes)
+    load_image_set(tmp_path, "train", CONFIG)
+    (record,) = caplog.records
+    assert record.getMessage() == (
+        f"{tmp_path}: 10 images are read; left out as hidden or no pictures: 6 files "
+        "(2 .txt, 1 hidden, 1 .eps, 1 without an ending, 1 .csv)"
+    )
+
+
+def test_every_file_is_read_in_the_order_of_torchvision(tmp_path):
+    from torchvision.datasets import ImageFolder
+
+    for name in (
+        "cat/b.png",
+        "cat/a/z.png",
+        "cat b/a.png",
+        "cat/a b/y.png",
+        "Cat/c.png",
+        "cat/10.png",
+        "cat/9.png",
+    ):
+        picture(tmp_path / name)
+    image_set = load_image_set(tmp_path, "train", CONFIG)
+    files = ImageFolder(str(tmp_path))
+    assert image_set.class_names == tuple(files.classes)
+    assert [*zip(image_set.paths, image_set.labels.tolist())] == files.samples
+
+
+def test_links_that_lead_back_count_no_image_twice(tmp_path):
+    for name in ("cat", "dog"):
+        picture(tmp_path / "set" / name / "inside" / "a.png")
+    cat = tmp_path / "set" / "cat"
+    for name, target in (("loop", "."), ("up", ".."), ("root", tmp_path), ("again", "inside")):
+        (cat / name).symlink_to(target)
+    image_set = load_image_set(tmp_path / "set", "train", CONFIG)
+    assert image_set.labels.tolist() == [0, 1]
+
+
+def test_folders_and_files_that_are_links_are_read(tmp_path):
+    picture(tmp_path / "store" / "cat" / "a.png")
+    picture(tmp_path / "store" / "other.png")
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "cat").symlink_to(tmp_path / "store" / "cat")
+    (tmp_path / "set" / "dog").mkdir()
+    (tmp_path / "set" / "dog" / "b.png").symlink_to(tmp_path / "store" / "other.png")
+    assert load_image_set(tmp_path / "set", "train", CONFIG).labels.tolist() == [0, 1]
+
+
+def test_a_link_to_nothing_is_named(tmp_path):
+    picture(tmp_path / "cat" / "a.png")
+    (tmp_path / "cat" / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    with pytest.raises(FileNotFoundError, match=r"image not found: .*gone\.png"):
+        load_image_set(tmp_path, "train", CONFIG)
+
+
+@pytest.mark.parametrize("out", ["out", "runs/net-set"])
+def test_the_folder_of_a_run_beside_the_classes_is_no_class(tmp_path, out):
+    for name in ("bus", "car"):
+        picture(tmp_path / name / "a.png")
+    picture(tmp_path / out / "confusion.png")
+    assert len(load_image_set(tmp_path, "train", CONFIG).class_names) == 3
+    (tmp_path / out / "run.json").touch()
+    image_set = load_image_set(tmp_path, "train", CONFIG)
+    assert (image_set.class_names, len(image_set)) == (("bus", "car"), 2)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="names of other bytes are a Unix thing")
+def test_a_class_whose_name_is_not_utf8_is_refused(tmp_path):
+    picture(tmp_path / "bus" / "a.png")
+    picture(tmp_path / os.fsdecode(b"caf\xe9") / "a.png")
+    with pytest.raises(ValueError, match=r"the name b'caf\\xe9' of a folder is not UTF-8") as caught:
+        load_image_set(tmp_path, "train", CONFIG, loader="stream")
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes are a Unix thing")
+def test_a_pipe_in_a_class_folder_is_left_out(tmp_path, caplog):
+    picture(tmp_path / "bus" / "a.png")
+    os.mkfifo(tmp_path / "bus" / "b.png")
+    assert len(load_image_set(tmp_path, "train", CONFIG)) == 1
+    assert "no pictures: 1 file (1 pipe or device)" in caplog.text
+
+
 def test_images_outside_class_folders_are_refused_with_what_to_do(tmp_path):
     Image.new("RGB", (32, 32)).save(tmp_path / "a.png")
     with pytest.raises(ValueError, match="put images into a folder for each class"):
@@ -182,3 +298,74 @@ def test_a_net_that_fails_keeps_its_mode(colour_folder):
     with pytest.raises(RuntimeError):
         evaluate(model, load_image_set(colour_folder, "test", CONFIG), mean=CONFIG["mean"], std=CONFIG["std"])
     assert model.training
+
+
+class Echo(torch.nn.Module):
+    """Answers with the first pixels of an image, as its logits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = torch.nn.Parameter(torch.ones(()))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        logits = images[:, 0, 0, :3] * self.scale
+        # A white first pixel stands for an overflow.
+        return torch.where(images[:, :1, 0, 0] > 0.99, self.scale * math.nan, logits)
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 64])
+def test_answers_that_are_not_finite_are_refused_with_their_count_and_the_first(batch_size):
+    images = torch.zeros(9, 3, 8, 8, dtype=torch.uint8)
+    image_set = ImageSet(images, torch.arange(9) % 3, ("a", "b", "c"), "pixels")
+    statistics = {"mean": (0.0,) * 3, "std": (1.0,) * 3, "batch_size": batch_size}
+    assert evaluate(Echo(), image_set, **statistics).top1 == pytest.approx(100 / 3)
+    images[[2, 7], 0, 0, 0] = 255
+    with pytest.raises(ValueError, match="not finite") as caught:
+        evaluate(Echo(), image_set, **statistics)
+    assert str(caught.value) == (
+        "Echo answers with numbers that are not finite for 2 of 9 images of pixels, the first is image 2: "
+        "the net's weights are damaged, or torch.float32 overflows"
+    )
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    size=st.tuples(st.integers(1, 80), st.integers(1, 80)),
+    side=st.sampled_from([24, 32, 56]),
+    crop_pct=st.sampled_from([0.5, 0.875, 0.9, 1.0]),
+    channels=st.sampled_from([1, 3]),
+)
+def test_an_image_set_and_a_transform_give_equal_pixels_at_every_size(
+    tmp_path_factory, size, side, crop_pct, channels
+):
+    folder = tmp_path_factory.mktemp("one")
+    pixels = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    (folder / "only").mkdir()
+    Image.fromarray(pixels).save(folder / "only" / "a.png")
+    config = {**CONFIG, "input_size": (channels, side, side), "crop_pct": crop_pct}
+    statistics = {key: config[key][:channels] for key in ("mean", "std")}
+    transform = create_transform(**{**config, **statistics})
+    expected = transform(open_image(folder / "only" / "a.png", channels))
+    for loader in ("memory", "stream"):
+        (images,) = load_image_set(folder, "train", config, loader).batches([torch.arange(1)])
+        torch.testing.assert_close(normalised(images, **statistics)[0], expected, rtol=0, atol=1e-5)
+
+
+def test_only_up_to_a_thousand_classes_have_a_table_of_confusions():
+    """The table of 200,000 classes would take 320 GB."""
+    images = torch.randint(0, 256, (4, 1, 1, 1), dtype=torch.uint8)
+    for classes in (1000, 200_000):
+        names = tuple(map(str, range(classes)))
+        image_set = ImageSet(images, torch.arange(4), names, "wide")
+        model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(1, classes))
+        torch.nn.init.zeros_(model[1].weight)
+        torch.nn.init.constant_(model[1].bias, -1.0)
+        torch.nn.init.zeros_(model[1].bias[2:3])
+        score = evaluate(model, image_set, mean=(0.5,), std=(1.0,), batch_size=3)
+        assert score.top1 == 25.0
+        if classes == 1000:
+            assert score.confusion.shape == (1000, 1000)
+            assert score.confusion[:4, 2].tolist() == [1] * 4
+            assert score.confusion.sum() == 4
+        else:
+            assert score.confusion is None

@@ -1,6 +1,10 @@
 """From image files of every kind to tensors, and the errors of files that are not images."""
 
+import io
 import math
+import os
+import struct
+import zlib
 from itertools import pairwise
 from pathlib import Path
 
@@ -10,9 +14,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from torchvision.transforms import v2
 
 from sparsenet_models import SparseNet, create_model, create_transform, resolve_data_config
-from sparsenet_models.data.transforms import open_image, to_channels
+from sparsenet_models.data.pictures import open_image, to_channels
+from sparsenet_models.data.transforms import create_crop
 
 PLAIN = dict(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
 WHITE = (255, 255, 255)
@@ -200,6 +206,21 @@ def test_sixteen_bits_of_grey_become_eight(tmp_path, suffix, channels):
     assert (found[0, 0], found[-1, -1]) == (0, 255)
 
 
+@pytest.mark.parametrize(
+    ("pixels", "reason"),
+    [
+        (np.linspace(0, 1, 64, dtype=np.float32).reshape(8, 8), "floating-point numbers of no known range"),
+        (np.full((8, 8), 70_000, dtype=np.int32), "its pixels are from 70,000 to 70,000"),
+        (np.full((8, 8), -1, dtype=np.int32), "its pixels are from -1 to -1"),
+    ],
+)
+def test_numbers_without_a_range_of_8_or_16_bits_are_refused_by_name(tmp_path, pixels, reason):
+    path = saved(Image.fromarray(pixels), tmp_path / "a.tif")
+    with pytest.raises(OSError, match=reason) as caught:
+        open_image(path)
+    assert str(caught.value).startswith(f"damaged or unsupported image: {path} (")
+
+
 def test_cmyk_becomes_the_colours_it_would_print(tmp_path):
     inks = {(0, 0, 0, 0): WHITE, (0, 0, 0, 255): (0, 0, 0), (255, 0, 0, 0): (0, 255, 255)}
     inks[0, 255, 255, 0] = (255, 0, 0)
@@ -212,7 +233,7 @@ def test_cmyk_becomes_the_colours_it_would_print(tmp_path):
     assert open_image(path).getpixel((4, 4)) == pytest.approx((255, 0, 0), abs=6)
 
 
-MODES = ["1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "HSV", "I;16", "I", "F"]
+MODES = ["1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "HSV", "I;16", "I"]
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -225,6 +246,38 @@ def test_every_mode_and_size_gives_a_tensor_of_the_nets_size(mode, size):
         assert tensor.shape == (channels, 32, 32)
         assert tensor.isfinite().all()
         assert -1.001 <= tensor.min() <= tensor.max() <= 1.001
+
+
+@pytest.mark.parametrize("size", [(4_000_000, 1), (1, 4_000_000), (60_000, 2), (7, 50_000)])
+@pytest.mark.parametrize("side", [32, 224])
+def test_of_a_thread_of_pixels_the_middle_is_used(size, side):
+    image = Image.new("L", size)
+    width, height = size
+    image.paste(255, (width // 2, 0, width, height) if width > height else (0, height // 2, width, height))
+    transform = create_transform(
+        (1, side, side), mean=(0.0,), std=(1.0,), interpolation="nearest", crop_pct=0.5
+    )
+    tensor = transform(image)[0]
+    ends = (tensor[:, 0], tensor[:, -1]) if width > height else (tensor[0], tensor[-1])
+    assert [end.unique().tolist() for end in ends] == [[0.0], [1.0]]
+
+
+@settings(max_examples=60, deadline=None)
+@given(size=st.tuples(st.integers(1, 90), st.integers(1, 90)), crop_pct=st.sampled_from([0.5, 0.875, 1.0]))
+def test_the_crop_is_that_of_torchvisions_own_transforms(size, crop_pct):
+    """The shorter side becomes floor(side / crop_pct), and the centre is cropped."""
+    image = Image.fromarray(noise(*size))
+    cover = math.floor(24 / crop_pct)
+    scale = cover / min(size)
+    theirs = v2.Compose(
+        [
+            v2.Resize([max(cover, int(side * scale)) for side in size], v2.InterpolationMode.BICUBIC),
+            v2.CenterCrop(24),
+        ]
+    )
+    assert np.array_equal(
+        pixels_of(create_crop((3, 24, 24), crop_pct=crop_pct)(image)), pixels_of(theirs(image))
+    )
 
 
 def test_one_pixel_fills_the_tensor(tmp_path):
@@ -330,6 +383,42 @@ def test_a_truncated_image_is_read_whole_or_named(tmp_path_factory, whole_files,
     except OSError as error:
         message = str(error)
     assert size == (24, 24) if message is None else str(path) in message
+
+
+def test_a_postscript_file_under_the_name_of_a_photograph_starts_no_program(tmp_path, monkeypatch):
+    started = tmp_path / "started"
+    ghostscript = tmp_path / "gs"
+    ghostscript.write_text(f"#!/bin/sh\ntouch {started}\n")
+    ghostscript.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    path = tmp_path / "x.jpg"
+    path.write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\n%%EOF\n")
+    with pytest.raises(OSError, match=r"no image that Pillow can read: .*x\.jpg"):
+        open_image(path)
+    assert not started.exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes are a Unix thing")
+def test_a_pipe_is_refused_and_does_not_wait_for_a_writer(tmp_path):
+    os.mkfifo(tmp_path / "x.png")
+    with pytest.raises(OSError, match=r"x\.png is no file but a pipe or a device"):
+        open_image(tmp_path / "x.png")
+
+
+def test_an_image_of_more_pixels_than_pillow_warns_of_is_named(tmp_path):
+    """A thirtieth of a second and a few kilobytes: it is refused before it is decoded."""
+    path = tmp_path / "large.png"
+    content = io.BytesIO()
+    Image.new("1", (100, 100)).save(content, "png")
+    header = struct.pack(">II", 13_000, 13_000)
+    png = bytearray(content.getvalue())
+    png[16:24] = header
+    png[29:33] = struct.pack(">I", zlib.crc32(png[12:29]))
+    path.write_bytes(png)
+    with pytest.raises(
+        OSError, match=r"large\.png \(Image size \(169000000 pixels\) exceeds limit of 89478485"
+    ):
+        open_image(path)
 
 
 def test_an_image_too_large_for_pillow_is_named(tmp_path):

@@ -21,7 +21,7 @@ from sparsenet_models import (
     resolve_data_config,
 )
 from sparsenet_models.data.evaluate import Score
-from sparsenet_models.data.transforms import open_image
+from sparsenet_models.data.pictures import open_image
 from sparsenet_models.models.listing import TABLE_COLUMNS
 from sparsenet_models.models.registry import WEIGHTS_DIR
 from sparsenet_models.training.config import TrainConfig

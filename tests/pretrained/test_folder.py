@@ -36,7 +36,7 @@ from sparsenet_models import (
 )
 from sparsenet_models.cli import main
 from sparsenet_models.common.files import sha256_of
-from sparsenet_models.data.transforms import open_image
+from sparsenet_models.data.pictures import open_image
 from sparsenet_models.pretrained import read_metadata
 from sparsenet_models.pretrained.weight_file import read_weights
 

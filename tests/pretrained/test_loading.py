@@ -332,6 +332,15 @@ def test_one_number_that_is_not_finite_is_enough_to_refuse(tmp_path, write, valu
     fault("one number that is not finite", message, "the file and the net, untouched", tmp_path)
 
 
+@every_format
+def test_a_variance_below_zero_is_refused_by_name(tmp_path, write):
+    state = scrambled(small_net()).state_dict()
+    state["norm.running_var"][1] = -1
+    write(state, tmp_path / "weights")
+    message = refusal(small_net(), tmp_path / "weights")
+    assert message.endswith("does not fit the model: 1 below zero, though a variance: norm.running_var")
+
+
 def test_every_kind_of_misfit_is_reported_at_once(tmp_path):
     state = scrambled(small_net()).state_dict()
     del state[STEM]

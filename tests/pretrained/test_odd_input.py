@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 
 import sparsenet_models as s
 from sparsenet_models import PretrainedCfg, SparseNet, create_model, load_checkpoint, register_model
-from sparsenet_models.data.transforms import open_image, to_channels
+from sparsenet_models.data.pictures import open_image, to_channels
 from sparsenet_models.models.registry import temporary_registry
 
 STEM = "stem.conv.weight"

@@ -41,7 +41,12 @@ from sparsenet_models.training.config import TrainConfig
 from sparsenet_models.training.distill import distillation_loss
 from sparsenet_models.training.loop import TrainingStopped, train
 from sparsenet_models.training.precision import fastest_precision
-from sparsenet_models.training.run_folder import load_checkpoint_state, save_checkpoint, write_pictures
+from sparsenet_models.training.run_folder import (
+    load_checkpoint_state,
+    save_checkpoint,
+    write_metrics,
+    write_pictures,
+)
 
 MODEL = "sparsenet_bc_40_k12"
 TWIN = "densenet_bc_40_k12"
@@ -261,6 +266,14 @@ def test_curves_are_drawn_beside_the_metrics(colour_folder, tmp_path, monkeypatc
     train(config(colour_folder, tmp_path / "run"))
     with Image.open(tmp_path / "run" / "curves.png") as picture:
         assert min(picture.size) > 400
+
+
+def test_a_run_on_too_many_classes_to_draw_has_curves_and_no_confusions(tmp_path, capsys):
+    row = {"epoch": 1, "loss": 1.0, "lr": 0.1, "seconds": 1, "images_per_second": 9, "top1": 50.0}
+    write_metrics(tmp_path, [row, {**row, "epoch": 2}])
+    write_pictures(tmp_path, None, ("blue", "red"))
+    assert {path.name for path in tmp_path.iterdir()} == {"metrics.csv", "curves.png"}
+    assert capsys.readouterr().out == ""
 
 
 def test_without_matplotlib_a_run_says_what_draws_its_curves(colour_folder, tmp_path, capsys, monkeypatch):
