@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..common.arguments import fraction
+from .activations import ActivatedLayer
 from .norms import ActLayer, NormLayer
 from .widths import BOTTLENECK_WIDTH
 
@@ -49,7 +50,7 @@ def set_drop_path(net: nn.Module, drop_path_rate: float) -> None:
         drop_path.rate = last_rate * index / max(1, len(drop_paths) - 1)
 
 
-class PreActivationLayer(nn.Module):
+class PreActivationLayer(ActivatedLayer):
     """BN-ReLU-conv3x3, or with a bottleneck BN-ReLU-conv1x1-BN-ReLU-conv3x3.
 
     ``(N, in_channels, H, W) -> (N, growth_rate, H, W)``. Its ``drop_path`` has rate 0 until
@@ -76,11 +77,12 @@ class PreActivationLayer(nn.Module):
         super().__init__()
         self.bottleneck = bottleneck
         self.norm1 = norm_layer(in_channels)
-        self.act = act_layer()
+        self.act1 = act_layer()
         if bottleneck:
             width = BOTTLENECK_WIDTH * growth_rate
             self.conv1 = nn.Conv2d(in_channels, width, kernel_size=1, bias=False)
             self.norm2 = norm_layer(width)
+            self.act2 = act_layer()
             self.conv2 = nn.Conv2d(width, growth_rate, kernel_size=3, padding=1, bias=False)
         else:
             self.conv1 = nn.Conv2d(in_channels, growth_rate, kernel_size=3, padding=1, bias=False)
@@ -88,9 +90,9 @@ class PreActivationLayer(nn.Module):
         self.drop_path = DropPath()
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.conv1(self.act(self.norm1(x)))
+        x = self.conv1(self.act1(self.norm1(x)))
         if self.bottleneck:
-            x = self.conv2(self.act(self.norm2(x)))
+            x = self.conv2(self.act2(self.norm2(x)))
         return self.drop_path(self.drop(x))
 
 
