@@ -30,7 +30,8 @@ class DropPath(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if self.rate == 0.0 or not self.training:
             return x
-        kept = torch.rand(len(x), 1, 1, 1, device=x.device) >= self.rate
+        # Like x rather than of len(x), which torch.fx cannot trace.
+        kept = torch.rand_like(x[:, :1, :1, :1], dtype=torch.float32) >= self.rate
         return x * (kept.to(x.dtype) / (1 - self.rate))
 
     def extra_repr(self) -> str:
