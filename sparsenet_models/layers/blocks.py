@@ -7,7 +7,6 @@ Convolutions have no bias; batch norm and ReLU precede their convolution (He et 
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..common.arguments import fraction
@@ -111,6 +110,7 @@ class Transition(nn.Module):
         self.norm = norm_layer(in_channels)
         self.act = act_layer()
         self.conv = nn.Conv2d(in_channels, out_channels, kernel_size=1, bias=False)
+        self.pool = nn.AvgPool2d(kernel_size=2)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.avg_pool2d(self.conv(self.act(self.norm(x))), kernel_size=2)
+        return self.pool(self.conv(self.act(self.norm(x))))

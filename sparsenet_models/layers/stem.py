@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .norms import ActLayer, NormLayer
@@ -43,9 +42,10 @@ class ImageNetStem(nn.Module):
         self.conv = nn.Conv2d(in_chans, out_channels, 7, stride=2, padding=3, bias=False)
         self.norm = norm_layer(out_channels)
         self.act = act_layer()
+        self.pool = nn.MaxPool2d(kernel_size=3, stride=2, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.max_pool2d(self.act(self.norm(self.conv(x))), kernel_size=3, stride=2, padding=1)
+        return self.pool(self.act(self.norm(self.conv(x))))
 
 
 STEMS: dict[str, type[CifarStem | ImageNetStem]] = {"cifar": CifarStem, "imagenet": ImageNetStem}

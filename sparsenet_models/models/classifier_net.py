@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
 
@@ -116,6 +117,17 @@ class ClassifierNet(nn.Module):
     def parts(self) -> list[str]:
         """Return the names of the submodules that hold all parameters, in the order of the forward pass."""
         raise NotImplementedError
+
+    def trunk(self) -> nn.Sequential:
+        """Return the parts before the head in a row: ``(N, in_chans, H, W)`` to the head's input.
+
+        For libraries that run a net's children one after another, as ``nn.Sequential(*net.children())``. The
+        modules are those of this net. The names are those of ``parts``, with ``_`` for the dots.
+        """
+        names = self.parts()[:-1]
+        return nn.Sequential(
+            OrderedDict((name.replace(".", "_"), self.get_submodule(name)) for name in names)
+        )
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """Return regular expressions that put every parameter in one group, for timm's layer-wise decay.
@@ -236,7 +248,7 @@ class ClassifierNet(nn.Module):
             if name == "head":
                 if prune_head:
                     self.reset_classifier(0)
-            elif name not in ("norm", "act") or prune_norm or max(chosen) < stages - 1:
+            elif max(chosen) < stages - 1 or (prune_norm and self.ends_with_norm):
                 parent, _, child = name.rpartition(".")
                 setattr(self.get_submodule(parent), child, nn.Identity())
         return chosen

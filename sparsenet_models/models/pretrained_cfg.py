@@ -1,6 +1,6 @@
 """The pretrained configuration: where a set of weights is, how its images are prepared, its metrics."""
 
-# Without postponed annotations, for which dataclasses look in sys.modules: torch.package's modules are not there.
+# No postponed annotations: dataclasses look them up in sys.modules, where torch.package has no modules.
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass

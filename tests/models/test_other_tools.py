@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import warnings
 
 import pytest
@@ -54,3 +55,40 @@ def test_a_feature_net_of_create_model_comes_back_from_a_torch_package():
     again = packaged(net)
     assert all(map(torch.equal, again(images()), net(images())))
     assert again.feature_info.channels() == net.feature_info.channels()
+
+
+@families
+def test_the_trunk_is_the_nets_own_modules_in_a_row_up_to_the_head(family):
+    net = build(family).eval()
+    trunk = net.trunk()
+    assert torch.equal(trunk(images()), net.forward_features(images()))
+    assert torch.equal(net.head(trunk(images())), net(images()))
+    assert {id(p) for p in trunk.parameters()} == {id(p) for p in net.parameters()} - {
+        id(p) for p in net.head.parameters()
+    }
+
+
+@families
+def test_torchvisions_getter_takes_the_maps_from_the_trunk(family):
+    from torchvision.models._utils import IntermediateLayerGetter
+
+    net = build(family).eval()
+    maps = net.forward_intermediates(images(), intermediates_only=True)
+    names = {info["module"].replace(".", "_"): index for index, info in enumerate(net.feature_info)}
+    got = IntermediateLayerGetter(net.trunk(), names)(images())
+    assert all(torch.equal(got[index], expected) for index, expected in enumerate(maps))
+
+
+@families
+def test_every_pooling_is_a_module_and_the_last_child_with_one_is_the_head(family):
+    net = build(family).eval()
+    has_pool = [
+        name
+        for name, child in net.named_children()
+        if any(re.search(r"Pool[123]d$", type(module).__name__) for module in child.modules())
+    ]
+    assert has_pool[-1] == "head"
+    functions = [
+        node.target for node in torch.fx.symbolic_trace(net).graph.nodes if node.op == "call_function"
+    ]
+    assert not [function for function in functions if "pool" in str(function)]
