@@ -27,9 +27,12 @@ class CifarStem(nn.Module):
 
 
 class ImageNetStem(nn.Module):
-    """conv7x7/2-BN-ReLU-max pool 3x3/2: ``(N, in_chans, H, W) -> (N, out_channels, H / 4, W / 4)``."""
+    """conv7x7/2-BN-ReLU: ``(N, in_chans, H, W) -> (N, out_channels, H / 2, W / 2)``.
 
-    reduction = 4
+    A max pool 3x3/2 follows it in the net.
+    """
+
+    reduction = 2
 
     def __init__(
         self,
@@ -42,10 +45,9 @@ class ImageNetStem(nn.Module):
         self.conv = nn.Conv2d(in_chans, out_channels, 7, stride=2, padding=3, bias=False)
         self.norm = norm_layer(out_channels)
         self.act = act_layer()
-        self.pool = nn.MaxPool2d(kernel_size=3, stride=2, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.pool(self.act(self.norm(self.conv(x))))
+        return self.act(self.norm(self.conv(x)))
 
 
 STEMS: dict[str, type[CifarStem | ImageNetStem]] = {"cifar": CifarStem, "imagenet": ImageNetStem}

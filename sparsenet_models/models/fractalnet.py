@@ -20,6 +20,7 @@ from ..layers.checkpointing import Checkpointable
 from ..layers.head import ClassifierHead
 from ..layers.norms import ActLayer, NormLayer, get_act_layer, get_norm_layer
 from .classifier_net import ClassifierNet, checked_widths
+from .dilation import dilate
 from .entrypoints import register_cifar_models
 from .pretrained_cfg import DATA_CONFIG_KEYS
 
@@ -209,6 +210,8 @@ class FractalNet(BlockNet):
         norm_layer: "batchnorm2d", "groupnorm", "frozenbatchnorm2d", "syncbatchnorm", or a function from
             channels to a layer.
         act_layer: a class, such as ``nn.SiLU``, or timm's name of one: "relu", "silu", "gelu", ...
+        output_stride: the largest stride of a feature map; dilated convolutions replace the strides after
+            it. Default: the net's own.
 
     Raises:
         TypeError: an argument has the wrong type.
@@ -227,6 +230,7 @@ class FractalNet(BlockNet):
         drop_rate: float = 0.0,
         norm_layer: str | NormLayer = "batchnorm2d",
         act_layer: str | ActLayer = nn.ReLU,
+        output_stride: int | None = None,
     ) -> None:
         super().__init__(in_chans)
         self.num_columns = integer("columns", columns, minimum=1)
@@ -245,6 +249,8 @@ class FractalNet(BlockNet):
             self.add_feature_info(f"blocks.{index}", channels, reduction=2**index)
         self.pools = nn.ModuleList(nn.MaxPool2d(kernel_size=2) for _ in widths)
         self.add_head(channels, num_classes, global_pool, drop_rate)
+        if output_stride is not None:
+            dilate(self, output_stride)
 
     @property
     def skips_layers(self) -> bool:

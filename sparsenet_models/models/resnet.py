@@ -22,6 +22,7 @@ from ..layers.norms import ActLayer, NormLayer, get_act_layer, get_norm_layer
 from ..layers.stage import Stage
 from ..layers.stem import CifarStem
 from .classifier_net import AFTER_EVERY_LAYER, ClassifierNet, checked_widths
+from .dilation import dilate
 from .entrypoints import register_cifar_models
 
 EXPANSION = 4
@@ -141,6 +142,8 @@ class ResNet(ClassifierNet):
         norm_layer: "batchnorm2d", "groupnorm", "frozenbatchnorm2d", "syncbatchnorm", or a function from
             channels to a layer.
         act_layer: a class, such as ``nn.SiLU``, or timm's name of one: "relu", "silu", "gelu", ...
+        output_stride: the largest stride of a feature map; dilated convolutions replace the strides after
+            it. Default: the net's own.
 
     Raises:
         TypeError: an argument has the wrong type.
@@ -161,6 +164,7 @@ class ResNet(ClassifierNet):
         drop_path_rate: float = 0.0,
         norm_layer: str | NormLayer = "batchnorm2d",
         act_layer: str | ActLayer = nn.ReLU,
+        output_stride: int | None = None,
     ) -> None:
         super().__init__(in_chans)
         widths = checked_widths(widths)
@@ -181,6 +185,8 @@ class ResNet(ClassifierNet):
         self.norm = norm_layer(channels)
         self.act = act_layer()
         self.add_head(channels, num_classes, global_pool, drop_rate)
+        if output_stride is not None:
+            dilate(self, output_stride)
 
     def parts(self) -> list[str]:
         """Return ``stem, stages.0, stages.1, ..., norm, act, head``."""
