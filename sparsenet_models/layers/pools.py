@@ -9,7 +9,8 @@ from torch import Tensor, nn
 class DilatedAvgPool2d(nn.Module):
     """Mean of four values ``dilation`` apart, ``(N, C, H, W)`` to the same; the last row and column repeat.
 
-    At every ``2 * dilation``-th place it is what a 2x2 pool with stride 2 makes of every ``dilation``-th value.
+    At every ``2 * dilation``-th place it is what a 2x2 pool with stride 2 makes of every ``dilation``-th
+    value.
     """
 
     def __init__(self, dilation: int) -> None:
