@@ -7,10 +7,10 @@ Convolutions have no bias; batch norm and ReLU precede their convolution (He et 
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..common.arguments import fraction
+from .activations import ActivatedLayer
 from .norms import ActLayer, NormLayer
 from .widths import BOTTLENECK_WIDTH
 
@@ -29,7 +29,8 @@ class DropPath(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if self.rate == 0.0 or not self.training:
             return x
-        kept = torch.rand(len(x), 1, 1, 1, device=x.device) >= self.rate
+        # Like x rather than of len(x), which torch.fx cannot trace.
+        kept = torch.rand_like(x[:, :1, :1, :1], dtype=torch.float32) >= self.rate
         return x * (kept.to(x.dtype) / (1 - self.rate))
 
     def extra_repr(self) -> str:
@@ -49,7 +50,7 @@ def set_drop_path(net: nn.Module, drop_path_rate: float) -> None:
         drop_path.rate = last_rate * index / max(1, len(drop_paths) - 1)
 
 
-class PreActivationLayer(nn.Module):
+class PreActivationLayer(ActivatedLayer):
     """BN-ReLU-conv3x3, or with a bottleneck BN-ReLU-conv1x1-BN-ReLU-conv3x3.
 
     ``(N, in_channels, H, W) -> (N, growth_rate, H, W)``. Its ``drop_path`` has rate 0 until
@@ -76,11 +77,12 @@ class PreActivationLayer(nn.Module):
         super().__init__()
         self.bottleneck = bottleneck
         self.norm1 = norm_layer(in_channels)
-        self.act = act_layer()
+        self.act1 = act_layer()
         if bottleneck:
             width = BOTTLENECK_WIDTH * growth_rate
             self.conv1 = nn.Conv2d(in_channels, width, kernel_size=1, bias=False)
             self.norm2 = norm_layer(width)
+            self.act2 = act_layer()
             self.conv2 = nn.Conv2d(width, growth_rate, kernel_size=3, padding=1, bias=False)
         else:
             self.conv1 = nn.Conv2d(in_channels, growth_rate, kernel_size=3, padding=1, bias=False)
@@ -88,9 +90,9 @@ class PreActivationLayer(nn.Module):
         self.drop_path = DropPath()
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.conv1(self.act(self.norm1(x)))
+        x = self.conv1(self.act1(self.norm1(x)))
         if self.bottleneck:
-            x = self.conv2(self.act(self.norm2(x)))
+            x = self.conv2(self.act2(self.norm2(x)))
         return self.drop_path(self.drop(x))
 
 
@@ -108,6 +110,7 @@ class Transition(nn.Module):
         self.norm = norm_layer(in_channels)
         self.act = act_layer()
         self.conv = nn.Conv2d(in_channels, out_channels, kernel_size=1, bias=False)
+        self.pool = nn.AvgPool2d(kernel_size=2)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.avg_pool2d(self.conv(self.act(self.norm(x))), kernel_size=2)
+        return self.pool(self.conv(self.act(self.norm(x))))

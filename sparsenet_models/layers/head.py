@@ -11,18 +11,36 @@ POOL_TYPES = ("avg", "max", "avgmax", "catavgmax", "")
 """timm's names for pooling: mean, maximum, the mean of both, both side by side, no pooling."""
 
 
-def global_pool_2d(x: Tensor, pool_type: str) -> Tensor:
-    """Pool ``(N, C, H, W)`` to ``(N, C)``, ``(N, 2C)`` for "catavgmax"; "" returns ``x``."""
-    if pool_type == "":
-        return x
-    if pool_type == "avg":
-        return x.mean((2, 3))
-    if pool_type == "max":
-        return x.amax((2, 3))
-    average, maximum = x.mean((2, 3)), x.amax((2, 3))
-    if pool_type == "avgmax":
-        return 0.5 * (average + maximum)
-    return torch.cat((average, maximum), dim=1)
+class GlobalPool2d(nn.Module):
+    """Pool ``(N, C, H, W)`` to ``(N, C)``, ``(N, 2C)`` for "catavgmax"; "" returns ``x``.
+
+    Args:
+        pool_type: one of ``POOL_TYPES``.
+
+    Raises:
+        ValueError: ``pool_type`` is unknown.
+    """
+
+    def __init__(self, pool_type: str) -> None:
+        super().__init__()
+        if pool_type not in POOL_TYPES:
+            raise ValueError(f"global_pool must be one of {POOL_TYPES}, got {pool_type!r}")
+        self.pool_type = pool_type
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.pool_type == "":
+            return x
+        if self.pool_type == "avg":
+            return x.mean((2, 3))
+        if self.pool_type == "max":
+            return x.amax((2, 3))
+        average, maximum = x.mean((2, 3)), x.amax((2, 3))
+        if self.pool_type == "avgmax":
+            return 0.5 * (average + maximum)
+        return torch.cat((average, maximum), dim=1)
+
+    def extra_repr(self) -> str:
+        return repr(self.pool_type)
 
 
 class ClassifierHead(nn.Module):
@@ -47,9 +65,14 @@ class ClassifierHead(nn.Module):
     ) -> None:
         super().__init__()
         self.in_features = in_features
+        self.pool = GlobalPool2d(global_pool)
         self.drop = nn.Dropout(fraction("drop_rate", drop_rate))
-        self.global_pool = global_pool
         self.reset(num_classes)
+
+    @property
+    def global_pool(self) -> str:
+        """timm's name of the pooling."""
+        return self.pool.pool_type
 
     @property
     def hidden_size(self) -> int:
@@ -70,17 +93,15 @@ class ClassifierHead(nn.Module):
             ValueError: as the class; the head is then unchanged.
         """
         classes = integer("num_classes", num_classes, minimum=0)
-        pool = self.global_pool if global_pool is None else global_pool
-        if pool not in POOL_TYPES:
-            raise ValueError(f"global_pool must be one of {POOL_TYPES}, got {pool!r}")
-        if pool == "" and classes > 0:
+        pool = self.pool if global_pool is None else GlobalPool2d(global_pool)
+        if pool.pool_type == "" and classes > 0:
             raise ValueError(f"global_pool='' needs num_classes=0, got num_classes={classes}")
-        self.num_classes, self.global_pool = classes, pool
+        self.num_classes, self.pool = classes, pool
         self.fc: nn.Module = nn.Identity()
         if classes > 0:
             self.fc = nn.Linear(self.hidden_size, classes, device=device, dtype=dtype)
             nn.init.zeros_(self.fc.bias)
 
     def forward(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        x = self.drop(global_pool_2d(x, self.global_pool))
+        x = self.drop(self.pool(x))
         return x if pre_logits else self.fc(x)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .norms import ActLayer, NormLayer
@@ -28,9 +27,12 @@ class CifarStem(nn.Module):
 
 
 class ImageNetStem(nn.Module):
-    """conv7x7/2-BN-ReLU-max pool 3x3/2: ``(N, in_chans, H, W) -> (N, out_channels, H / 4, W / 4)``."""
+    """conv7x7/2-BN-ReLU: ``(N, in_chans, H, W) -> (N, out_channels, H / 2, W / 2)``.
 
-    reduction = 4
+    A max pool 3x3/2 follows it in the net.
+    """
+
+    reduction = 2
 
     def __init__(
         self,
@@ -45,7 +47,7 @@ class ImageNetStem(nn.Module):
         self.act = act_layer()
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.max_pool2d(self.act(self.norm(self.conv(x))), kernel_size=3, stride=2, padding=1)
+        return self.act(self.norm(self.conv(x)))
 
 
 STEMS: dict[str, type[CifarStem | ImageNetStem]] = {"cifar": CifarStem, "imagenet": ImageNetStem}

@@ -20,6 +20,7 @@ from ..layers.norms import ActLayer, NormLayer, get_act_layer, get_norm_layer
 from ..layers.stage import MERGES, Stage
 from ..layers.stem import STEMS
 from .classifier_net import AFTER_EVERY_LAYER, ClassifierNet
+from .dilation import dilate
 
 CIFAR_STAGES = 3
 
@@ -55,6 +56,8 @@ class AggregationNet(ClassifierNet):
         act_layer: a class, such as ``nn.SiLU``, or timm's name of one: "relu", "silu", "gelu", ...
         layers: number of layers in each stage, instead of ``depth``.
         stem: "cifar" (3x3 convolution) or "imagenet" (7x7/2 convolution, 3x3/2 max pool).
+        output_stride: the largest stride of a feature map; dilated convolutions replace the strides after
+            it. Default: the net's own.
 
     Raises:
         TypeError: an argument has the wrong type.
@@ -83,6 +86,7 @@ class AggregationNet(ClassifierNet):
         act_layer: str | ActLayer = nn.ReLU,
         layers: Sequence[int] | None = None,
         stem: str = "cifar",
+        output_stride: int | None = None,
     ) -> None:
         super().__init__(in_chans)
         stage_layers = _stage_layers(depth, layers, bottleneck)
@@ -97,6 +101,11 @@ class AggregationNet(ClassifierNet):
         doubled = merge == "concat" and (graphs[0].reads_everything or stem == "imagenet")
         channels = _stem_channels(stem_channels, merge, widths[0], doubled)
         self.stem = STEMS[stem](self.in_chans, channels, norm_layer, act_layer)
+        self.has_stem_map = self.stem.reduction > 1
+        self.stem_pool: nn.Module = nn.Identity()
+        if self.has_stem_map:
+            self.add_feature_info("stem", channels, self.stem.reduction)
+            self.stem_pool = nn.MaxPool2d(kernel_size=3, stride=2, padding=1)
 
         make_layer = partial(
             PreActivationLayer,
@@ -118,6 +127,8 @@ class AggregationNet(ClassifierNet):
         self.norm = norm_layer(channels)
         self.act = act_layer()
         self.add_head(channels, num_classes, global_pool, drop_rate)
+        if output_stride is not None:
+            dilate(self, output_stride)
 
     def _add_stage(
         self,
@@ -131,15 +142,20 @@ class AggregationNet(ClassifierNet):
         stage = Stage(graph, merge, in_channels, width, lambda _, channels: make_layer(channels, width))
         index = len(self.stages)
         self.stages.append(stage)
-        self.add_feature_info(f"stages.{index}", stage.out_channels, self.stem.reduction * 2**index)
+        first_reduction = 2 * self.stem.reduction if self.has_stem_map else 1
+        self.add_feature_info(f"stages.{index}", stage.out_channels, first_reduction * 2**index)
         return stage.out_channels
 
     def parts(self) -> list[str]:
-        """Return ``stem, stages.0, transitions.0, stages.1, ..., norm, act, head``."""
+        """Return ``stem, stages.0, transitions.0, stages.1, ..., norm, act, head``.
+
+        With ``stem="imagenet"``, ``stem_pool`` comes after the stem.
+        """
         stages = [f"stages.{index}" for index in range(len(self.stages))]
         transitions = [f"transitions.{index}" for index in range(len(self.transitions))]
         inner = [part for pair in zip(transitions, stages[1:]) for part in pair]
-        return ["stem", stages[0], *inner, "norm", "act", "head"]
+        stem = ["stem", "stem_pool"] if self.has_stem_map else ["stem"]
+        return [*stem, stages[0], *inner, "norm", "act", "head"]
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """Return regular expressions that put every parameter in one group, for timm's layer-wise decay.
@@ -159,12 +175,13 @@ class AggregationNet(ClassifierNet):
         return {"stem": r"^stem", "blocks": blocks}
 
     def forward_stem(self, x: Tensor) -> Tensor:
-        """Return the first stage's input, ``(N, C, H / r, W / r)``: r is 1, with the ImageNet stem 4."""
+        """Return the stem's output, ``(N, C, H / r, W / r)``: r is 1, with the ImageNet stem 2."""
         return self.stem(x)
 
     def forward_stage(self, index: int, x: Tensor) -> Tensor:
-        """Return the feature map of stage ``index``, computed from the map before it."""
-        return self.stages[index](self.transitions[index - 1](x) if index > 0 else x)
+        """Return the feature map of stage ``index``, computed from the map before it or the stem's output."""
+        before = self.transitions[index - 1] if index > 0 else self.stem_pool
+        return self.stages[index](before(x))
 
     def forward_final(self, x: Tensor) -> Tensor:
         """Return the last feature map after the final norm and activation.

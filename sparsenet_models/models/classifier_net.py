@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
 
@@ -30,13 +31,16 @@ class ClassifierNet(nn.Module):
     Attributes:
         in_chans: channels of the input.
         num_features: channels of the map that ``forward_features`` returns.
-        feature_info: one dict for each stage's feature map, with ``num_chs``, ``reduction`` and ``module``.
+        feature_info: one dict for each feature map, with ``num_chs``, ``reduction`` and ``module``: those of
+            the stages, and before them the stem's where ``has_stem_map``.
+        has_stem_map: whether the stem's output is a feature map: it has half the image's height and width.
         head: the ``ClassifierHead``.
         pretrained_cfg: the pretrained configuration, which ``create_model`` fills in.
         ends_with_norm: whether ``forward_final`` is a norm and an activation.
     """
 
     ends_with_norm = True
+    has_stem_map = False
     num_features: int
     head: ClassifierHead
 
@@ -47,7 +51,7 @@ class ClassifierNet(nn.Module):
         self.pretrained_cfg: dict[str, Any] = {}
 
     def add_feature_info(self, module: str, channels: int, reduction: int) -> None:
-        """Describe the next stage's feature map.
+        """Describe the next feature map.
 
         Args:
             module: name of the submodule that returns the map.
@@ -117,6 +121,17 @@ class ClassifierNet(nn.Module):
         """Return the names of the submodules that hold all parameters, in the order of the forward pass."""
         raise NotImplementedError
 
+    def trunk(self) -> nn.Sequential:
+        """Return the parts before the head in a row: ``(N, in_chans, H, W)`` to the head's input.
+
+        For libraries that run a net's children one after another, as ``nn.Sequential(*net.children())``. The
+        modules are those of this net. The names are those of ``parts``, with ``_`` for the dots.
+        """
+        names = self.parts()[:-1]
+        return nn.Sequential(
+            OrderedDict((name.replace(".", "_"), self.get_submodule(name)) for name in names)
+        )
+
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """Return regular expressions that put every parameter in one group, for timm's layer-wise decay.
 
@@ -143,11 +158,11 @@ class ClassifierNet(nn.Module):
                 module.grad_checkpointing = enable
 
     def forward_stem(self, x: Tensor) -> Tensor:
-        """Return the first stage's input."""
+        """Return the stem's output."""
         raise NotImplementedError
 
     def forward_stage(self, index: int, x: Tensor) -> Tensor:
-        """Return the feature map of stage ``index``, computed from the map before it."""
+        """Return the feature map of stage ``index``, computed from the map before it or the stem's output."""
         raise NotImplementedError
 
     def forward_final(self, x: Tensor) -> Tensor:
@@ -157,7 +172,7 @@ class ClassifierNet(nn.Module):
     def forward_features(self, x: Tensor) -> Tensor:
         """Return the head's input, ``(N, num_features, H / r, W / r)``."""
         x = self.forward_stem(x)
-        for index in range(len(self.feature_info)):
+        for index in range(len(self.feature_info) - self.has_stem_map):
             x = self.forward_stage(index, x)
         return self.forward_final(x)
 
@@ -170,10 +185,10 @@ class ClassifierNet(nn.Module):
         output_fmt: str = "NCHW",
         intermediates_only: bool = False,
     ) -> Any:
-        """Return the head's input and the feature maps of some stages, ``(x, [map, ...])``.
+        """Return the head's input and some feature maps, ``(x, [map, ...])``.
 
-        A map ``(N, num_chs, H / reduction, W / reduction)`` is its stage's output, before the norm and ReLU
-        with which the transition or the head begins.
+        A map ``(N, num_chs, H / reduction, W / reduction)`` is the output of its stage, before the norm and
+        ReLU with which the transition or the head begins, or the stem's.
 
         Args:
             x: images ``(N, in_chans, H, W)``.
@@ -191,20 +206,20 @@ class ClassifierNet(nn.Module):
         """
         if output_fmt != "NCHW":
             raise ValueError(f"output_fmt must be 'NCHW', got {output_fmt!r}")
-        stages = len(self.feature_info)
-        chosen = chosen_indices(indices, stages, "indices")
-        to_run = max(chosen) + 1 if stop_early else stages
-        if to_run < stages and not intermediates_only:
+        count = len(self.feature_info)
+        chosen = chosen_indices(indices, count, "indices")
+        to_run = max(chosen) + 1 if stop_early else count
+        if to_run < count and not intermediates_only:
             raise ValueError(
                 f"stop_early with indices={indices!r} never reaches the last feature map: pass "
                 "intermediates_only=True too"
             )
-        maps: list[Tensor] = []
         x = self.forward_stem(x)
-        for index in range(to_run):
+        maps = [x] if self.has_stem_map else []
+        for index in range(to_run - len(maps)):
             x = self.forward_stage(index, x)
             maps.append(x)
-        if to_run == stages and (norm or not intermediates_only):
+        if to_run == count and (norm or not intermediates_only):
             x = self.forward_final(x)
             if norm and self.ends_with_norm:
                 maps[-1] = x
@@ -227,8 +242,8 @@ class ClassifierNet(nn.Module):
             TypeError: an index is not an integer.
             ValueError: an index is out of range.
         """
-        stages = len(self.feature_info)
-        chosen = chosen_indices(indices, stages, "indices")
+        count = len(self.feature_info)
+        chosen = chosen_indices(indices, count, "indices")
         last = self.feature_info[max(chosen)]["module"]
         parts = self.parts()
         after = parts[parts.index(last) + 1 :]
@@ -236,7 +251,7 @@ class ClassifierNet(nn.Module):
             if name == "head":
                 if prune_head:
                     self.reset_classifier(0)
-            elif name not in ("norm", "act") or prune_norm or max(chosen) < stages - 1:
+            elif max(chosen) < count - 1 or (prune_norm and self.ends_with_norm):
                 parent, _, child = name.rpartition(".")
                 setattr(self.get_submodule(parent), child, nn.Identity())
         return chosen

@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..common.arguments import fraction, integer
@@ -21,6 +20,7 @@ from ..layers.checkpointing import Checkpointable
 from ..layers.head import ClassifierHead
 from ..layers.norms import ActLayer, NormLayer, get_act_layer, get_norm_layer
 from .classifier_net import ClassifierNet, checked_widths
+from .dilation import dilate
 from .entrypoints import register_cifar_models
 from .pretrained_cfg import DATA_CONFIG_KEYS
 
@@ -134,10 +134,12 @@ class BlockNet(ClassifierNet):
 
     ends_with_norm = False
     blocks: nn.ModuleList
+    pools: nn.ModuleList
 
     def parts(self) -> list[str]:
-        """Return ``blocks.0, blocks.1, ..., head``."""
-        return [*(f"blocks.{index}" for index in range(len(self.blocks))), "head"]
+        """Return ``blocks.0, pools.0, blocks.1, pools.1, ..., head``."""
+        inner = [f"{part}.{index}" for index in range(len(self.blocks)) for part in ("blocks", "pools")]
+        return [*inner, "head"]
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """Return regular expressions that put every parameter in one group, one for each block.
@@ -152,11 +154,11 @@ class BlockNet(ClassifierNet):
 
     def forward_stage(self, index: int, x: Tensor) -> Tensor:
         """Return the feature map of block ``index`` before its pool, computed from the map before it."""
-        return self.blocks[index](x if index == 0 else F.max_pool2d(x, kernel_size=2))
+        return self.blocks[index](x if index == 0 else self.pools[index - 1](x))
 
     def forward_final(self, x: Tensor) -> Tensor:
         """Return the last map pooled, ``(N, num_features, H // 32, W // 32)`` for five blocks."""
-        return F.max_pool2d(x, kernel_size=2)
+        return self.pools[-1](x)
 
 
 class ColumnNet(BlockNet):
@@ -173,7 +175,7 @@ class ColumnNet(BlockNet):
         super().__init__(net.in_chans)
         self.num_features = net.num_features
         self.feature_info = [dict(info) for info in net.feature_info]
-        self.blocks = nn.ModuleList(blocks)
+        self.blocks, self.pools = nn.ModuleList(blocks), nn.ModuleList(net.pools)
         # A head with the same weights, so that reset_classifier of one net leaves the other's head unchanged.
         self.head = ClassifierHead(net.num_features, 0, net.global_pool, net.head.drop.p)
         self.head.num_classes, self.head.fc = net.num_classes, net.head.fc
@@ -190,7 +192,7 @@ class FractalNet(BlockNet):
     pixels. The paper trains with local drop-path at a rate of 0.15 in one half of the batches and global
     drop-path in the other half: ``drop_path_rate=0.15, global_drop_path=0.5``. Both choose which layers run,
     which torch.compile cannot put into one graph: in train mode such a net compiles with graph breaks,
-    without ``fullgraph=True``.
+    without ``fullgraph=True``. torch.fx, in train mode, records the choice of one batch.
 
     >>> FractalNet(columns=3)  # fractalnet_c3
     >>> FractalNet(columns=3).column(2)  # its deepest column, a plain net
@@ -208,6 +210,8 @@ class FractalNet(BlockNet):
         norm_layer: "batchnorm2d", "groupnorm", "frozenbatchnorm2d", "syncbatchnorm", or a function from
             channels to a layer.
         act_layer: a class, such as ``nn.SiLU``, or timm's name of one: "relu", "silu", "gelu", ...
+        output_stride: the largest stride of a feature map; dilated convolutions replace the strides after
+            it. Default: the net's own.
 
     Raises:
         TypeError: an argument has the wrong type.
@@ -226,6 +230,7 @@ class FractalNet(BlockNet):
         drop_rate: float = 0.0,
         norm_layer: str | NormLayer = "batchnorm2d",
         act_layer: str | ActLayer = nn.ReLU,
+        output_stride: int | None = None,
     ) -> None:
         super().__init__(in_chans)
         self.num_columns = integer("columns", columns, minimum=1)
@@ -242,7 +247,10 @@ class FractalNet(BlockNet):
             )
             channels = width
             self.add_feature_info(f"blocks.{index}", channels, reduction=2**index)
+        self.pools = nn.ModuleList(nn.MaxPool2d(kernel_size=2) for _ in widths)
         self.add_head(channels, num_classes, global_pool, drop_rate)
+        if output_stride is not None:
+            dilate(self, output_stride)
 
     @property
     def skips_layers(self) -> bool:

@@ -1,7 +1,6 @@
 """The pretrained configuration: where a set of weights is, how its images are prepared, its metrics."""
 
-from __future__ import annotations
-
+# No postponed annotations: dataclasses look them up in sys.modules, where torch.package has no modules.
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -114,7 +113,7 @@ class PretrainedCfg:
         """Return the fields as a new dict."""
         return dataclasses.asdict(self)
 
-    def overlaid(self, overlay: Mapping[str, Any], origin: str = "pretrained_cfg_overlay") -> PretrainedCfg:
+    def overlaid(self, overlay: Mapping[str, Any], origin: str = "pretrained_cfg_overlay") -> "PretrainedCfg":
         """Return a copy with the keys of ``overlay`` in place of its own.
 
         Metrics that the overlay does not give are dropped where it changes the weights or the preparation
@@ -141,7 +140,7 @@ class PretrainedCfg:
             changes = {**NO_METRICS, **changes}
         return dataclasses.replace(self, **changes)
 
-    def dict_for(self, model: nn.Module) -> dict[str, Any]:
+    def dict_for(self, model: "nn.Module") -> dict[str, Any]:
         """Return ``model.pretrained_cfg``: the fields, with the classes and input channels of ``model``.
 
         For a net that was registered without a configuration the dict names the architecture and the
@@ -165,7 +164,7 @@ class PretrainedCfg:
         return self.overlaid(changes).to_dict()
 
 
-def pretrained_cfg_of(model: nn.Module) -> PretrainedCfg:
+def pretrained_cfg_of(model: "nn.Module") -> PretrainedCfg:
     """Return the configuration of a net by ``create_model``, from the dict ``model.pretrained_cfg``.
 
     Keys of the dict that are not fields are ignored. For any other net, the configuration is empty.

@@ -16,11 +16,13 @@ from torch import Tensor, nn
 
 from ..aggregation import AggregationRule, StageGraph
 from ..common.arguments import integer
+from ..layers.activations import ActivatedLayer
 from ..layers.blocks import DropPath, set_drop_path
 from ..layers.norms import ActLayer, NormLayer, get_act_layer, get_norm_layer
 from ..layers.stage import Stage
 from ..layers.stem import CifarStem
 from .classifier_net import AFTER_EVERY_LAYER, ClassifierNet, checked_widths
+from .dilation import dilate
 from .entrypoints import register_cifar_models
 
 EXPANSION = 4
@@ -29,7 +31,7 @@ EXPANSION = 4
 STEM_CHANNELS = 16
 
 
-class ResidualBranch(nn.Module):
+class ResidualBranch(ActivatedLayer):
     """(BN-ReLU-conv3x3) twice, or with a bottleneck BN-ReLU-conv1x1, -conv3x3, -conv1x1.
 
     ``(N, in_channels, H, W) -> (N, out_channels, H / stride, W / stride)``, rounded up. ``out_channels``
@@ -56,26 +58,25 @@ class ResidualBranch(nn.Module):
     ) -> None:
         super().__init__()
         self.bottleneck = bottleneck
-        self.act = act_layer()
         self.drop_path = DropPath()
-        self.norm1 = norm_layer(in_channels)
-        self.norm2 = norm_layer(width)
+        self.norm1, self.act1 = norm_layer(in_channels), act_layer()
+        self.norm2, self.act2 = norm_layer(width), act_layer()
         if bottleneck:
             self.conv1 = nn.Conv2d(in_channels, width, kernel_size=1, bias=False)
             self.conv2 = nn.Conv2d(width, width, kernel_size=3, stride=stride, padding=1, bias=False)
-            self.norm3 = norm_layer(width)
+            self.norm3, self.act3 = norm_layer(width), act_layer()
             self.conv3 = nn.Conv2d(width, EXPANSION * width, kernel_size=1, bias=False)
         else:
             self.conv1 = nn.Conv2d(in_channels, width, kernel_size=3, stride=stride, padding=1, bias=False)
             self.conv2 = nn.Conv2d(width, width, kernel_size=3, padding=1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self._convolved(self.act(self.norm1(x)))
+        return self._convolved(self.act1(self.norm1(x)))
 
     def _convolved(self, x: Tensor) -> Tensor:
-        x = self.conv2(self.act(self.norm2(self.conv1(x))))
+        x = self.conv2(self.act2(self.norm2(self.conv1(x))))
         if self.bottleneck:
-            x = self.conv3(self.act(self.norm3(x)))
+            x = self.conv3(self.act3(self.norm3(x)))
         return self.drop_path(x)
 
 
@@ -100,7 +101,7 @@ class ProjectedBranch(ResidualBranch):
         self.projection = nn.Conv2d(in_channels, out_channels, kernel_size=1, stride=stride, bias=False)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
-        x = self.act(self.norm1(x))
+        x = self.act1(self.norm1(x))
         return self.projection(x), self._convolved(x)
 
 
@@ -141,6 +142,8 @@ class ResNet(ClassifierNet):
         norm_layer: "batchnorm2d", "groupnorm", "frozenbatchnorm2d", "syncbatchnorm", or a function from
             channels to a layer.
         act_layer: a class, such as ``nn.SiLU``, or timm's name of one: "relu", "silu", "gelu", ...
+        output_stride: the largest stride of a feature map; dilated convolutions replace the strides after
+            it. Default: the net's own.
 
     Raises:
         TypeError: an argument has the wrong type.
@@ -161,6 +164,7 @@ class ResNet(ClassifierNet):
         drop_path_rate: float = 0.0,
         norm_layer: str | NormLayer = "batchnorm2d",
         act_layer: str | ActLayer = nn.ReLU,
+        output_stride: int | None = None,
     ) -> None:
         super().__init__(in_chans)
         widths = checked_widths(widths)
@@ -181,6 +185,8 @@ class ResNet(ClassifierNet):
         self.norm = norm_layer(channels)
         self.act = act_layer()
         self.add_head(channels, num_classes, global_pool, drop_rate)
+        if output_stride is not None:
+            dilate(self, output_stride)
 
     def parts(self) -> list[str]:
         """Return ``stem, stages.0, stages.1, ..., norm, act, head``."""

@@ -56,8 +56,7 @@ def checked_content(
         arguments["in_chans"], channels = channels, None
     checked = {key: getattr(default, key) for key in FROM_REGISTRY}
     checked |= {key: check(key, fields[key]) for key, check in CHECKS.items() if fields.get(key) is not None}
-    # transformers writes the weights anew, and copies what it does not know from the old config.json.
-    if weights.get("sha256") is not None and "transformers_version" not in config:
+    if weights.get("sha256") is not None:
         checked["sha256"] = _sha256("sha256", weights["sha256"])
     checked["hf_hub_filename"] = _weight_file(weights.get("file") or fields.get("hf_hub_filename") or WEIGHTS)
     cfg = PretrainedCfg(architecture=default.architecture, **checked)

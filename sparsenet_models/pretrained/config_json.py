@@ -18,6 +18,7 @@ from ..models.meta import building_on
 from ..models.pretrained_cfg import WEIGHTS, PretrainedCfg, pretrained_cfg_of
 from ..models.registry import BuildModel, model_entrypoint, resolve
 from .config_checks import checked_content, short_repr
+from .resaved import without_what_no_longer_holds
 
 CONFIG = "config.json"
 
@@ -57,7 +58,7 @@ def read_config(path: Path) -> ModelSource:
     """
     config = _read_object(path)
     try:
-        return _checked(config)
+        return _checked(without_what_no_longer_holds(config))
     # torch raises RuntimeError and MemoryError for sizes that do not fit a machine.
     except (ValueError, TypeError, RuntimeError, MemoryError) as error:
         raise ValueError(f"{path} is refused: {one_line(str(error), 300)}") from error

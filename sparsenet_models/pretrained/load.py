@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from ..common.files import local_path
+from ..layers.activations import give_each_place_its_own
 from ..models.pretrained_cfg import pretrained_cfg_of
 from .misfits import is_float, misfits, nearest_net
 from .weight_file import read_weight_description, read_weights_and_layout
@@ -72,6 +73,7 @@ def load_into(model: nn.Module, path: Path, *, new_head: bool, headless: bool, n
     stems = [f"{conv}.weight" for conv in ([first_conv] if isinstance(first_conv, str) else first_conv)]
     stored, layout = read_weights_and_layout(path)
     state = dict(stored)
+    give_each_place_its_own(state, expected)
     if new_stem:
         for stem in stems:
             if stem in expected and stem in state:
