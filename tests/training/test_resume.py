@@ -145,7 +145,9 @@ def test_a_run_with_its_options_in_config_json_resumes_to_the_bytes_of_one_left_
         patch.setattr("sparsenet_models.training.loop.learning_rate", disk_full)
         with pytest.raises(TrainingStopped, match=r"disk full; .* step 3 of epoch 2 is kept"):
             train(config("stopped"))
-    assert set(torch.load(stopped / "checkpoint.pt", weights_only=True)) == CHECKPOINT_KEYS | NEW_CHECKPOINT_KEYS
+    assert (
+        set(torch.load(stopped / "checkpoint.pt", weights_only=True)) == CHECKPOINT_KEYS | NEW_CHECKPOINT_KEYS
+    )
     if options_name == "config.json":
         state = load_checkpoint_state(stopped)
         save_checkpoint(stopped, {key: state[key] for key in CHECKPOINT_KEYS})
