@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..analysis.metrics import Scoring
 from ..common.files import atomic_write
 from ..data.evaluate import Score
 from ..models.pretrained_cfg import WEIGHTS
@@ -83,9 +84,7 @@ def train(config: TrainConfig, resume: bool = False) -> Path:
         run = _Run(config, checkpoint, processes, device, stop)
         if processes.is_first:
             remove_leftovers(folder)
-            write_options(folder, config.to_dict() | {"environments": run.record.environments})
-            if run.record.rows:
-                write_metrics(folder, run.record.rows)
+            run.write_beginning()
         try:
             for epoch in range(run.record.epochs_done + 1, config.epochs + 1):
                 run.train_epoch(epoch)
@@ -141,6 +140,12 @@ class _Run:
             f"{self.record.precision}{together}"
         )
 
+    def write_beginning(self) -> None:
+        """Write ``run.json``, and the rows of a run that goes on."""
+        self._write_options({})
+        if self.record.rows:
+            write_metrics(self.folder, self.record.rows)
+
     def train_epoch(self, epoch: int) -> None:
         """Train an epoch, or the rest of it; add its row to ``metrics.csv`` and write a checkpoint."""
         self._train_steps(epoch)
@@ -172,12 +177,19 @@ class _Run:
         weights = self.folder / WEIGHTS
         if self.processes.is_first:
             write_metrics(self.folder, self.record.rows)
-            write_pictures(self.folder, score.confusion, self.inputs.class_names)
+            scoring = Scoring(self.inputs.watched_images, None if best is None else best["epoch"])
+            self._write_options({"scored_on": scoring.images, "kept_epoch": scoring.kept_epoch})
+            names, images = self.inputs.class_names, self._scored_on().partition(",")[0]
+            write_pictures(self.folder, score.confusion, names, images, scoring)
             with atomic_write(weights) as (path,):
                 save_weights(model, path, self._metadata(score))
         say(f"top-1 {score.top1:.2f}% (error {100 - score.top1:.2f}%) of {score.count:,} {self._scored_on()}")
         say(f"weights: {weights}")
         return weights
+
+    def _write_options(self, result: dict[str, Any]) -> None:
+        environments = {"environments": self.record.environments}
+        write_options(self.folder, self.config.to_dict() | result | environments)
 
     def _new_record(self, model: nn.Module) -> Record:
         """Return the record of a new run, once ``model`` has the weights that the run starts from."""
