@@ -436,9 +436,10 @@ def accuracy(out: Path) -> None:
 @_out("curves.png")
 def curves(metrics: Path, out: Path) -> None:
     """Draw the loss, the learning rate and the error of a training run."""
+    from .analysis.metrics import read_scoring
     from .analysis.plot import plot_curves
 
-    plot_curves(metrics, out)
+    plot_curves(metrics, out, read_scoring(metrics.with_name("run.json")))
     click.echo(out)
 
 

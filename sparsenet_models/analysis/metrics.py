@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +15,25 @@ class EpochMetrics(NamedTuple):
     loss: float
     lr: float
     top1: float | None
+
+
+class Scoring(NamedTuple):
+    """The images that epochs were scored on ("" where they are unknown), and the epoch whose net was kept."""
+
+    images: str = ""
+    kept_epoch: int | None = None
+
+
+UNKNOWN_SCORING = Scoring()
+
+
+def read_scoring(run_json: Path) -> Scoring:
+    """Return the scoring that a finished run wrote beside its metrics; the unknown one of other folders."""
+    try:
+        options = json.loads(run_json.read_text(encoding="utf-8"))
+        return Scoring(str(options["scored_on"]), options["kept_epoch"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return UNKNOWN_SCORING
 
 
 def read_metrics(path: Path) -> list[EpochMetrics]:

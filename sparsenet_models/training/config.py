@@ -16,8 +16,8 @@ TRAINING_PRECISIONS = ("auto", "float32", "bfloat16")
 SCHEDULES = ("linear", "cosine", "step")
 LOADERS = ("auto", "memory", "stream")
 
-MAY_CHANGE_ON_RESUME = ("out", "device", "precision", "compile", "workers")
-"""Options of a resumed run that may differ; none changes net, data or method (``out`` may be spelt anew)."""
+MAY_CHANGE_ON_RESUME = ("data", "out", "device", "precision", "compile", "workers")
+"""Options of a resumed run that may differ; none changes net or method; ``data`` must be alike inside."""
 
 TYPES: tuple[tuple[type, Any, str], ...] = (
     (bool, bool, "True or False"),

@@ -1,4 +1,4 @@
-"""Several processes in one run, started by torchrun; in a run of one process these functions do nothing."""
+"""Several processes in one run, started by a launcher; in a run of one process these functions do nothing."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from torch import nn
 
 from ..common.devices import select_device
 from ..data.evaluate import Score
+from .launchers import place_in
 
 LONGEST_WAIT = timedelta(minutes=5)
 """A process that waits longer for the others fails, and torchrun restarts all. torch has 30 minutes."""
@@ -36,20 +37,22 @@ class Processes:
 
 @contextmanager
 def joined_processes(device: str) -> Iterator[tuple[Processes, torch.device]]:
-    """Join the processes that torchrun started with this one, if it did, and choose the device.
+    """Join the processes that a launcher started with this one, if one did, and choose the device.
 
     Args:
         device: "auto", "cpu", "cuda" or "mps"; each process of a machine gets a GPU of its own.
 
     Raises:
-        ValueError: there are more processes than GPUs, or there is no such device.
+        ValueError: there are more processes than GPUs, there is no such device, or the environment does not
+            say how the processes meet.
+        OSError: they do not meet.
     """
-    count = int(os.environ.get("WORLD_SIZE", 1)) if "TORCHELASTIC_RUN_ID" in os.environ else 1
     chosen = select_device(device)
-    if count == 1:
-        yield Processes(), chosen
+    gpus = torch.cuda.device_count() if chosen.type == "cuda" else 0
+    processes = Processes(*place_in(os.environ, gpus))
+    if processes.count == 1:
+        yield processes, chosen
         return
-    processes = Processes(count, int(os.environ["RANK"]), int(os.environ["LOCAL_RANK"]))
     if chosen.type == "cuda":
         if processes.local_rank >= torch.cuda.device_count():
             raise ValueError(
@@ -58,16 +61,27 @@ def joined_processes(device: str) -> Iterator[tuple[Processes, torch.device]]:
             )
         chosen = torch.device("cuda", processes.local_rank)
         torch.cuda.set_device(chosen)
-    store, rank, world_size = next(dist.rendezvous("env://", timeout=LONGEST_WAIT))
-    # torchrun keeps its store over a restart, with the addresses of the previous processes.
-    store = dist.PrefixStore(f"restart_{restarts()}", store)
-    backend = "nccl" if chosen.type == "cuda" else "gloo"
-    dist.init_process_group(backend, store=store, rank=rank, world_size=world_size, timeout=LONGEST_WAIT)
+    _meet(processes, "nccl" if chosen.type == "cuda" else "gloo")
     try:
         yield processes, chosen
         dist.barrier()  # a process that leaves early would break the connections of the others
     finally:
         dist.destroy_process_group()
+
+
+def _meet(processes: Processes, backend: str) -> None:
+    rank, count = processes.rank, processes.count
+    try:
+        store, _, _ = next(dist.rendezvous("env://", rank, count, timeout=LONGEST_WAIT))
+        # torchrun keeps its store over a restart, with the addresses of the previous processes.
+        store = dist.PrefixStore(f"restart_{restarts()}", store)
+        dist.init_process_group(backend, store=store, rank=rank, world_size=count, timeout=LONGEST_WAIT)
+    except (RuntimeError, ValueError) as error:
+        where = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+        reason = str(error).strip().partition("\n")[0]
+        raise OSError(
+            f"the {count} processes do not meet at MASTER_ADDR:MASTER_PORT, {where}: {reason}"
+        ) from error
 
 
 def restarts() -> int:

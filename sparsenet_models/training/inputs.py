@@ -14,6 +14,7 @@ from ..models.names import current_name
 from ..models.registry import get_pretrained_cfg
 from .config import TrainConfig
 from .copies import say_copies
+from .fingerprint import fingerprint
 from .hold_out import hold_out
 from .progress import say
 
@@ -27,7 +28,9 @@ class Inputs:
 
     ``model_name`` is the architecture with the tag whose classes the data have, or the architecture alone.
     ``data_config`` has the keys of ``resolve_data_config``. Epochs are scored on ``watched_set``, the final
-    net on ``test_set``: the same images, unless an epoch is chosen (``keep_best``).
+    net on ``test_set``: the same images, unless an epoch is chosen (``keep_best``). ``watched_images`` says
+    what the former are, such as "held-out images"; ``fingerprint`` is that of all
+    images, as ``fingerprint.fingerprint`` returns it.
     """
 
     model_name: str
@@ -35,6 +38,8 @@ class Inputs:
     train_set: AnyImageSet
     watched_set: AnyImageSet
     test_set: AnyImageSet
+    watched_images: str
+    fingerprint: dict[str, Any]
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -122,8 +127,8 @@ def scores_on_held_out(config: TrainConfig) -> bool:
 
 def _image_sets(
     config: TrainConfig, data_config: dict[str, Any]
-) -> tuple[AnyImageSet, AnyImageSet, AnyImageSet]:
-    """Return the images to learn from, those to score epochs on, and those to score the final net on.
+) -> tuple[AnyImageSet, AnyImageSet, AnyImageSet, str, dict[str, Any]]:
+    """Return the images of a run, and the last two fields of ``Inputs``.
 
     An epoch (``keep_best``) is chosen on ``val/`` or, where there is none, on a part of the training images,
     never on ``test/``.
@@ -132,9 +137,11 @@ def _image_sets(
         ValueError: the sets have different classes, or a class has no training image.
         OSError: an image cannot be read.
     """
+    whole: dict[str, AnyImageSet] = {}
 
     def load(split: str) -> AnyImageSet:
-        return load_image_set(config.data, split, data_config, config.loader, config.workers)
+        whole[split] = load_image_set(config.data, split, data_config, config.loader, config.workers)
+        return whole[split]
 
     train_set = load("train")
     share = config.validation
@@ -159,7 +166,8 @@ def _image_sets(
     say_copies(train_set, watched_set)
     if isinstance(train_set, StreamedImageSet):
         say(f"streaming {len(train_set):,} images with {config.workers} workers")
-    return train_set, watched_set, test_set
+    watched_images = "held-out images" if share else f"{split} images"
+    return train_set, watched_set, test_set, watched_images, fingerprint(config.data, whole)
 
 
 def _check_every_class_has_images(train_set: AnyImageSet) -> None:

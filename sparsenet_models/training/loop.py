@@ -6,19 +6,21 @@ import json
 import math
 import threading
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from ..analysis.metrics import Scoring
 from ..common.files import atomic_write
 from ..data.evaluate import Score
 from ..models.pretrained_cfg import WEIGHTS
 from ..pretrained.weight_file import git_commit, save_weights, weight_metadata
 from .batches import TrainingBatches
 from .build import compiled, new_net, start_from
-from .config import MAY_CHANGE_ON_RESUME, TrainConfig
+from .config import TrainConfig
 from .distill import Teacher
 from .distributed import Processes, from_first, joined_processes, restarts, summed, wrapped
 from .environment import changes, environment
@@ -27,14 +29,15 @@ from .interrupt import stop_on_signal
 from .precision import fastest_precision
 from .progress import duration, say, tracked
 from .record import Record
+from .resume import check_same_images, checkpoint_to_resume, is_finished, last_checkpoint
 from .run_folder import (
-    load_checkpoint_state,
     remove_leftovers,
     save_checkpoint,
     write_metrics,
     write_options,
     write_pictures,
 )
+from .run_lock import locked
 from .schedule import learning_rate
 from .scoring import Scorer
 from .state import TrainingState
@@ -68,60 +71,26 @@ def train(config: TrainConfig, resume: bool = False) -> Path:
     """
     resume = resume or restarts() > 0
     folder = Path(config.out)
-    with joined_processes(config.device) as (processes, device), stop_on_signal() as stop:
-        checkpoint = _checkpoint_to_resume(folder, config, resume) if processes.is_first else None
+    with (
+        joined_processes(config.device) as (processes, device),
+        stop_on_signal() as stop,
+        locked(folder) if processes.is_first else nullcontext(),
+    ):
+        checkpoint = checkpoint_to_resume(folder, config, resume) if processes.is_first else None
         checkpoint = from_first(checkpoint, processes)
-        if from_first(resume and (folder / WEIGHTS).exists(), processes):
+        if from_first(processes.is_first and resume and is_finished(folder, config, checkpoint), processes):
             say(f"{folder} is finished: {folder / WEIGHTS}")
             return folder / WEIGHTS
         run = _Run(config, checkpoint, processes, device, stop)
         if processes.is_first:
-            folder.mkdir(parents=True, exist_ok=True)
             remove_leftovers(folder)
-            write_options(folder, config.to_dict() | {"environments": run.record.environments})
-            if run.record.rows:
-                write_metrics(folder, run.record.rows)
+            run.write_beginning()
         try:
             for epoch in range(run.record.epochs_done + 1, config.epochs + 1):
                 run.train_epoch(epoch)
             return run.finish()
         except OSError as error:
-            raise TrainingStopped(f"{error}; {_last_checkpoint(folder)}") from error
-
-
-def _checkpoint_to_resume(folder: Path, config: TrainConfig, resume: bool) -> dict[str, Any] | None:
-    """Return the checkpoint to continue from, None for a new run.
-
-    Raises:
-        ValueError: the folder is in use, the checkpoint is damaged or has other options.
-    """
-    if not resume:
-        if folder.exists() and any(folder.iterdir()):
-            raise ValueError(f"out is not empty: {folder}; pass --resume to continue the run in it")
-        return None
-    checkpoint = load_checkpoint_state(folder)
-    if checkpoint is None:
-        if not (folder / WEIGHTS).exists():
-            say(f"no checkpoint in {folder}: starting afresh")
-        return None
-    old = {**TrainConfig.defaults(), **checkpoint["config"]}  # an option newer than the run had its default
-    for key, value in config.to_dict().items():
-        if key not in MAY_CHANGE_ON_RESUME and old[key] != value:
-            raise ValueError(
-                f"{key} was {old[key]!r} when the run in {folder} began, now it is {value!r}; a resumed "
-                "run keeps its options (start a new one from its weights with --init-from)"
-            )
-    return checkpoint
-
-
-def _last_checkpoint(folder: Path) -> str:
-    """Say which checkpoint a stopped run can continue from."""
-    checkpoint = load_checkpoint_state(folder)
-    if checkpoint is None:
-        return "there is no checkpoint yet"
-    epoch, step = len(checkpoint["metrics"]), checkpoint["step"]
-    place = f"epoch {epoch}" if not step else f"step {step} of epoch {epoch + 1}"
-    return f"the checkpoint after {place} is kept; continue with the same command and --resume"
+            raise TrainingStopped(f"{error}; {last_checkpoint(folder)}") from error
 
 
 class _Run:
@@ -138,6 +107,8 @@ class _Run:
         self.config, self.processes, self.device, self.stop = config, processes, device, stop
         self.folder = Path(config.out)
         self.inputs = open_inputs(config)
+        if checkpoint is not None:
+            check_same_images(checkpoint, config, self.inputs.fingerprint)
         model = new_net(config, self.inputs)
         if checkpoint is None:
             self.record = self._new_record(model)
@@ -169,6 +140,12 @@ class _Run:
             f"{self.record.precision}{together}"
         )
 
+    def write_beginning(self) -> None:
+        """Write ``run.json``, and the rows of a run that goes on."""
+        self._write_options({})
+        if self.record.rows:
+            write_metrics(self.folder, self.record.rows)
+
     def train_epoch(self, epoch: int) -> None:
         """Train an epoch, or the rest of it; add its row to ``metrics.csv`` and write a checkpoint."""
         self._train_steps(epoch)
@@ -185,7 +162,7 @@ class _Run:
         if self.processes.is_first:
             write_metrics(self.folder, self.record.rows)
         if epoch < self.config.epochs and self._stop_requested():
-            raise TrainingStopped(f"interrupted; {_last_checkpoint(self.folder)}")
+            raise TrainingStopped(f"interrupted; {last_checkpoint(self.folder)}")
 
     def finish(self) -> Path:
         """Score the final net; write its weights, the last row and the pictures; return the weight file."""
@@ -200,12 +177,19 @@ class _Run:
         weights = self.folder / WEIGHTS
         if self.processes.is_first:
             write_metrics(self.folder, self.record.rows)
-            write_pictures(self.folder, score.confusion, self.inputs.class_names)
+            scoring = Scoring(self.inputs.watched_images, None if best is None else best["epoch"])
+            self._write_options({"scored_on": scoring.images, "kept_epoch": scoring.kept_epoch})
+            names, images = self.inputs.class_names, self._scored_on().partition(",")[0]
+            write_pictures(self.folder, score.confusion, names, images, scoring)
             with atomic_write(weights) as (path,):
                 save_weights(model, path, self._metadata(score))
         say(f"top-1 {score.top1:.2f}% (error {100 - score.top1:.2f}%) of {score.count:,} {self._scored_on()}")
         say(f"weights: {weights}")
         return weights
+
+    def _write_options(self, result: dict[str, Any]) -> None:
+        environments = {"environments": self.record.environments}
+        write_options(self.folder, self.config.to_dict() | result | environments)
 
     def _new_record(self, model: nn.Module) -> Record:
         """Return the record of a new run, once ``model`` has the weights that the run starts from."""
@@ -312,7 +296,7 @@ class _Run:
         """Within an epoch: save and stop after a signal, save after ``checkpoint_minutes``."""
         if self._stop_requested():
             self._save()
-            raise TrainingStopped(f"interrupted; {_last_checkpoint(self.folder)}")
+            raise TrainingStopped(f"interrupted; {last_checkpoint(self.folder)}")
         waited = time.monotonic() - self.saved_at
         if self.config.checkpoint_minutes and waited >= 60 * self.config.checkpoint_minutes:
             self._save()
@@ -327,7 +311,7 @@ class _Run:
     def _save(self) -> None:
         self._stop_unless_finite(self.record.loss.item())
         if self.processes.is_first:
-            options = {"config": self.config.to_dict()}
+            options = {"config": self.config.to_dict(), "images": self.inputs.fingerprint}
             save_checkpoint(self.folder, options | self.record.state_dict() | self.state.state_dict())
         self.saved_at = time.monotonic()
 
@@ -335,7 +319,7 @@ class _Run:
         if not (math.isfinite(loss) and self.state.is_finite()):
             raise TrainingStopped(
                 f"the loss or the weights are no longer finite in epoch {self.record.epochs_done + 1} "
-                f"(loss {loss}); a lower --lr than {self.config.lr} may help; {_last_checkpoint(self.folder)}"
+                f"(loss {loss}); a lower --lr than {self.config.lr} may help; {last_checkpoint(self.folder)}"
             )
 
     def _metadata(self, score: Score) -> dict[str, str]:

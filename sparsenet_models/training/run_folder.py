@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..analysis.metrics import Scoring
 from ..common.extras import pip_install
 from ..common.files import atomic_write, temporary_name
 from .progress import say
@@ -84,7 +85,9 @@ def write_metrics(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         writer.writerows(rows)
 
 
-def write_pictures(folder: Path, confusion: Tensor | None, class_names: Sequence[str]) -> None:
+def write_pictures(
+    folder: Path, confusion: Tensor | None, class_names: Sequence[str], images: str, scoring: Scoring
+) -> None:
     """Draw ``curves.png`` and ``confusion.png``, where matplotlib is installed.
 
     Args:
@@ -92,13 +95,15 @@ def write_pictures(folder: Path, confusion: Tensor | None, class_names: Sequence
         confusion: ``(classes, classes)``, counts of images by class (row) and predicted class (column); None
             for too many classes to draw.
         class_names: the classes.
+        images: what ``confusion`` counts, such as "test images".
+        scoring: of the epochs.
     """
     try:
         from ..analysis.plot import plot_confusion, plot_curves
 
-        plot_curves(folder / METRICS, folder / CURVES)
+        plot_curves(folder / METRICS, folder / CURVES, scoring)
         if confusion is not None:
-            plot_confusion(confusion, class_names, folder / CONFUSION)
+            plot_confusion(confusion, class_names, folder / CONFUSION, images)
     except ImportError:
         say(f"no {CURVES} and {CONFUSION}: they need matplotlib ({pip_install('docs')})")
     except OSError:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import csv
+import html
 import io
 import json
 import os
+import re
 import subprocess
 import sys
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 import pytest
 import torch
@@ -36,6 +40,7 @@ from sparsenet_models.analysis import (
     PUBLISHED,
     analyze_model,
     analyze_rule,
+    plot_confusion,
     plot_curves,
     plot_pattern,
     plot_weights,
@@ -43,6 +48,7 @@ from sparsenet_models.analysis import (
 from sparsenet_models.analysis.accuracy import AccuracyPoint, accuracy_points, family_of, short_name
 from sparsenet_models.analysis.growth import GROWTH_DEPTHS
 from sparsenet_models.analysis.link_weights import weight_maps
+from sparsenet_models.analysis.metrics import UNKNOWN_SCORING, Scoring, read_scoring
 from sparsenet_models.analysis.plot.pattern import numbered_outputs
 from sparsenet_models.cli import main
 from sparsenet_models.models.registry import temporary_registry
@@ -223,6 +229,47 @@ def test_curves_are_drawn_with_top1_measured_always_at_the_end_or_never(tmp_path
         with Image.open(tmp_path / name) as picture:
             heights.append(picture.height)
     assert (heights[0] > heights[1]) == any(top1)
+
+
+def texts(draw: Callable[[Path], None], folder: Path) -> str:
+    """Return the words of a picture."""
+    with matplotlib.rc_context({"svg.fonttype": "none"}):
+        draw(folder / "picture.svg")
+    return html.unescape(re.sub(r"<[^>]*>", "", (folder / "picture.svg").read_text()))
+
+
+def test_curves_say_what_was_scored_and_which_epoch_was_kept(tmp_path):
+    rows = [f"{epoch},1.0,0.1,{top1}" for epoch, top1 in enumerate((80, 90, 85), start=1)]
+    (tmp_path / "metrics.csv").write_text("\n".join(["epoch,loss,lr,top1", *rows, ""]))
+
+    def told(scoring: Scoring) -> str:
+        return texts(lambda path: plot_curves(tmp_path / "metrics.csv", path, scoring), tmp_path)
+
+    assert "top-1 error on held-out images, %: 10 after epoch 2, which was kept" in told(
+        Scoring("held-out images", 2)
+    )
+    assert "top-1 error on test images, %: 15 after epoch 3" in told(Scoring("test images"))
+    assert "top-1 error, %: 15 after epoch 3" in told(UNKNOWN_SCORING)
+
+
+def test_the_scoring_of_a_run_is_read_from_beside_its_metrics(tmp_path):
+    path = tmp_path / "run.json"
+    assert read_scoring(path) == UNKNOWN_SCORING
+    for text, scoring in (
+        ('{"model": "m"}', UNKNOWN_SCORING),
+        ("no JSON", UNKNOWN_SCORING),
+        ('{"scored_on": "test images", "kept_epoch": null}', Scoring("test images")),
+        ('{"scored_on": "held-out images", "kept_epoch": 3}', Scoring("held-out images", 3)),
+    ):
+        path.write_text(text)
+        assert read_scoring(path) == scoring
+
+
+def test_a_picture_of_confusions_counts_images_by_class_and_in_all(tmp_path):
+    counts = torch.tensor([[1200, 34], [5, 60]])
+    told = texts(lambda path: plot_confusion(counts, ("cat", "$dog$"), path, "test images"), tmp_path)
+    for words in ("1,299 test images:", "1,260 right (97.00%)", "cat (1,234)", "$dog$ (65)", "1,200", "34"):
+        assert words in told
 
 
 @pytest.mark.parametrize(

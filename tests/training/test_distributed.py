@@ -1,4 +1,4 @@
-"""Several processes on one run, started by torchrun, over gloo."""
+"""Several processes on one run, started by torchrun or another launcher, over gloo."""
 
 from __future__ import annotations
 
@@ -15,12 +15,15 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 from support.elsewhere import Elsewhere
 from support.repository import REPOSITORY
 
 from sparsenet_models import SparseNet
 from sparsenet_models.pretrained.weight_file import read_state_dict
+from sparsenet_models.training.launchers import place_in
 
 MODEL = "sparsenet_bc_40_k12"
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
@@ -42,8 +45,18 @@ with joined_processes("cpu") as (processes, device):
 """
 
 
-def in_two_processes(code: str) -> list[Any]:
-    """Return the ``result`` of ``code`` in two processes with the environment that torchrun gives them.
+LAUNCHED = {
+    "torchrun": ("WORLD_SIZE", "RANK", "LOCAL_RANK", "TORCHELASTIC_RUN_ID"),
+    "by hand": ("WORLD_SIZE", "RANK"),
+    "SLURM": ("SLURM_NTASKS", "SLURM_PROCID", "SLURM_LOCALID"),
+    "Open MPI": ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_LOCAL_RANK"),
+    "MPICH": ("PMI_SIZE", "PMI_RANK"),
+}
+"""The variables that each sets: the number of processes, their rank, and their rank on the machine."""
+
+
+def in_two_processes(code: str, launcher: str = "torchrun") -> list[Any]:
+    """Return the ``result`` of ``code`` in two processes with the environment that a launcher gives them.
 
     The slow tests start torchrun itself.
     """
@@ -51,8 +64,8 @@ def in_two_processes(code: str) -> list[Any]:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
     store = {"MASTER_ADDR": "localhost", "MASTER_PORT": str(port)}
-    common = {"TORCHELASTIC_RUN_ID": "test", "WORLD_SIZE": "2", **store}
-    processes = [Elsewhere(code, common | {"RANK": rank, "LOCAL_RANK": rank}) for rank in ("0", "1")]
+    count, *ranks = LAUNCHED[launcher]
+    processes = [Elsewhere(code, {**store, count: "2"} | dict.fromkeys(ranks, rank)) for rank in ("0", "1")]
     return [process.answer().value() for process in processes]
 
 
@@ -100,6 +113,55 @@ def test_scores_of_parts_of_unequal_length_merge_to_the_score_of_the_whole(tmp_p
         assert together[:4] == pytest.approx(whole[:4], rel=1e-5)
         assert together[4] == whole[4]
         assert together[3] == sum(map(sum, together[4])) == 37
+
+
+RANKS = """
+from sparsenet_models.training.distributed import joined_processes, summed
+import torch
+
+with joined_processes("cpu") as (processes, device):
+    result = processes.count, processes.rank, summed(torch.tensor(1 + processes.rank), processes).item()
+"""
+
+
+@pytest.mark.parametrize("launcher", LAUNCHED)
+def test_the_processes_of_every_launcher_join(launcher):
+    assert in_two_processes(RANKS, launcher) == [(2, 0, 3), (2, 1, 3)]
+
+
+@given(st.sampled_from(list(LAUNCHED)), st.integers(1, 64), st.integers(0, 63), st.integers(0, 8))
+def test_the_place_of_a_process_is_read_from_the_variables_of_its_launcher(launcher, count, rank, gpus):
+    names = LAUNCHED[launcher]
+    environment = {names[0]: str(count), names[1]: str(rank), "MASTER_ADDR": "a", "MASTER_PORT": "1"}
+    if rank >= count > 1:
+        with pytest.raises(ValueError, match=f"{names[1]} must be below {names[0]}={count}, got {rank}"):
+            place_in(environment, gpus)
+        return
+    local = rank % gpus if gpus else 0
+    assert place_in(environment, gpus) == ((count, rank, local) if count > 1 else (1, 0, 0))
+    if count > 1:
+        for missing in (names[1], "MASTER_ADDR", "MASTER_PORT"):
+            less = {name: value for name, value in environment.items() if name != missing}
+            with pytest.raises(ValueError, match=f"one of {count} processes .* {missing} is missing"):
+                place_in(less, gpus)
+
+
+@pytest.mark.parametrize(
+    ("environment", "message"),
+    [
+        ({"RANK": "1"}, "WORLD_SIZE, the number of processes, is missing"),
+        ({"WORLD_SIZE": "two"}, "WORLD_SIZE must be a whole number of at least 1, got 'two'"),
+        ({"SLURM_NTASKS": "0"}, "SLURM_NTASKS must be a whole number of at least 1, got '0'"),
+    ],
+)
+def test_a_place_that_makes_no_sense_is_refused_by_the_name_of_its_variable(environment, message):
+    with pytest.raises(ValueError, match=message):
+        place_in(environment)
+
+
+def test_a_process_is_alone_without_a_launcher_and_where_the_user_says_so():
+    assert place_in({}) == place_in({"SLURM_NTASKS": "4", "WORLD_SIZE": "1"}) == (1, 0, 0)
+    assert place_in({"SLURM_NTASKS": "4", "SLURM_STEP_NUM_TASKS": "1", "SLURM_PROCID": "0"}) == (1, 0, 0)
 
 
 OPTIONS = "--resolution 8:8 --batch-size 16 --lr 0.1 --eval-every 2 --precision float32 --device cpu"

@@ -119,6 +119,15 @@ def test_a_net_is_finetuned_on_grey_images_and_answers_for_colour_ones(flowers, 
     assert "20 images" in run("validate", out, "--data", tmp_path / "set").stdout
 
 
+def test_a_run_tells_its_pictures_what_was_scored_and_which_epoch_was_kept(finetuned, tmp_path):
+    told = json.loads((finetuned / "run.json").read_text())
+    best = torch.load(finetuned / "checkpoint.pt", weights_only=True)["best"]
+    assert (told["scored_on"], told["kept_epoch"]) == ("held-out images", best["epoch"])
+    drawn = run("plot", "curves", finetuned / "metrics.csv", "--out", tmp_path / "again.png")
+    assert drawn.exit_code == 0, drawn.stderr
+    assert (tmp_path / "again.png").read_bytes() == (finetuned / "curves.png").read_bytes()
+
+
 def test_curves_and_confusions_are_pictures(finetuned):
     for name in ("curves.png", "confusion.png"):
         with Image.open(finetuned / name) as picture:

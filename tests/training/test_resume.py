@@ -19,6 +19,7 @@ from support.trainer import TINY_NET, Trainer, register_tiny_net
 
 from sparsenet_models.training.config import TrainConfig
 from sparsenet_models.training.loop import TrainingStopped, train
+from sparsenet_models.training.run_folder import load_checkpoint_state, save_checkpoint
 from sparsenet_models.training.schedule import learning_rate
 
 MODEL = "sparsenet_bc_40_k12"
@@ -115,13 +116,14 @@ CHECKPOINT_KEYS = set(
     "init_sha256".split()
 )
 """Those of the checkpoints of the first runs, which must resume."""
+NEW_CHECKPOINT_KEYS = {"images"}
 
 
 @pytest.mark.parametrize("options_name", ["run.json", "config.json"])
 def test_a_run_with_its_options_in_config_json_resumes_to_the_bytes_of_one_left_alone(
     colour_folder, tmp_path, monkeypatch, own_models, options_name
 ):
-    """So are those of older runs; the keys of their checkpoints are the same."""
+    """So are those of older runs, which have the old keys alone in their checkpoints."""
     register_tiny_net()
     monkeypatch.setattr("sparsenet_models.training.loop.write_pictures", lambda *_: None)
 
@@ -143,7 +145,12 @@ def test_a_run_with_its_options_in_config_json_resumes_to_the_bytes_of_one_left_
         patch.setattr("sparsenet_models.training.loop.learning_rate", disk_full)
         with pytest.raises(TrainingStopped, match=r"disk full; .* step 3 of epoch 2 is kept"):
             train(config("stopped"))
-    assert set(torch.load(stopped / "checkpoint.pt", weights_only=True)) == CHECKPOINT_KEYS
+    assert (
+        set(torch.load(stopped / "checkpoint.pt", weights_only=True)) == CHECKPOINT_KEYS | NEW_CHECKPOINT_KEYS
+    )
+    if options_name == "config.json":
+        state = load_checkpoint_state(stopped)
+        save_checkpoint(stopped, {key: state[key] for key in CHECKPOINT_KEYS})
     (stopped / "run.json").rename(stopped / options_name)
     train(config("stopped"), resume=True)
     assert written(stopped) == written(tmp_path / "straight")
