@@ -290,7 +290,7 @@ def train(recipe: str | None, resume: bool, **options: Any) -> None:
 
     if options["out"] is None:
         options["out"] = Path("runs", f"{options['model']}-{Path(options['data']).resolve().name}")
-    options["out"] = str(local_path(options["out"]))
+    options |= {key: str(local_path(options[key])) for key in ("data", "out")}
     given = {key: value for key, value in options.items() if value is not None}
     defaults = recipe_options(recipe) if recipe else {}
     if "resolution" in given:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
-from pathlib import Path
 from typing import Any, cast
 
 import torch
 from torch import nn
 
-from ..common.files import sha256_of
+from ..common.files import local_path, sha256_of
 from ..factory import create_model
 from ..models.classifier_net import ClassifierNet
 from ..models.registry import get_pretrained_cfg, is_model
@@ -42,7 +41,7 @@ def start_from(source: str, model: nn.Module, class_names: tuple[str, ...]) -> s
         ValueError: the weights do not fit the net, or there are none.
         OSError: the file cannot be read.
     """
-    path = Path(source)
+    path = local_path(source)
     if not path.exists() and is_model(source):
         path = verified_file(get_pretrained_cfg(source))
     head_left_out = load_into(model, path, new_head=True, headless=True, new_stem=True)

@@ -14,6 +14,7 @@ from typing import Any
 
 from ..common.messages import one_line
 from ..data.image_set import AnyImageSet
+from ..data.sources import data_source
 
 END_BYTES = 2**14
 MOST_NAMED = 3
@@ -46,7 +47,8 @@ def fingerprint(source: str, image_sets: Mapping[str, AnyImageSet]) -> dict[str,
                 by_class[label].append(path)
             hashes[split] = [_hash_of(paths) for paths in by_class]
     if not hashes:
-        hashes["all"] = [_hash_of(_files_in(Path(source)))] if Path(source).is_dir() else [source]
+        folder = data_source(source)
+        hashes["all"] = [_hash_of(_files_in(folder))] if isinstance(folder, Path) else [folder]
     return {"classes": list(names), "counts": counts, "hashes": hashes}
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from ..analysis.metrics import Scoring
-from ..common.files import atomic_write
+from ..common.files import atomic_write, local_path
 from ..data.evaluate import Score
 from ..models.pretrained_cfg import WEIGHTS
 from ..pretrained.weight_file import git_commit, save_weights, weight_metadata
@@ -70,7 +70,7 @@ def train(config: TrainConfig, resume: bool = False) -> Path:
             the data were removed.
     """
     resume = resume or restarts() > 0
-    folder = Path(config.out)
+    folder = local_path(config.out)
     with (
         joined_processes(config.device) as (processes, device),
         stop_on_signal() as stop,
@@ -105,7 +105,7 @@ class _Run:
         stop: threading.Event,
     ) -> None:
         self.config, self.processes, self.device, self.stop = config, processes, device, stop
-        self.folder = Path(config.out)
+        self.folder = local_path(config.out)
         self.inputs = open_inputs(config)
         if checkpoint is not None:
             check_same_images(checkpoint, config, self.inputs.fingerprint)

@@ -27,6 +27,7 @@ from sparsenet_models import (
     model_entrypoint,
     register_model,
 )
+from sparsenet_models.analysis.metrics import UNKNOWN_SCORING
 from sparsenet_models.common.files import atomic_write
 from sparsenet_models.models.registry import temporary_registry
 from sparsenet_models.pretrained.weight_file import (
@@ -271,7 +272,7 @@ def test_curves_are_drawn_beside_the_metrics(colour_folder, tmp_path, monkeypatc
 def test_a_run_on_too_many_classes_to_draw_has_curves_and_no_confusions(tmp_path, capsys):
     row = {"epoch": 1, "loss": 1.0, "lr": 0.1, "seconds": 1, "images_per_second": 9, "top1": 50.0}
     write_metrics(tmp_path, [row, {**row, "epoch": 2}])
-    write_pictures(tmp_path, None, ("blue", "red"))
+    write_pictures(tmp_path, None, ("blue", "red"), "test images", UNKNOWN_SCORING)
     assert {path.name for path in tmp_path.iterdir()} == {"metrics.csv", "curves.png"}
     assert capsys.readouterr().out == ""
 
