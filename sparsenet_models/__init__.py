@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .aggregation import sparse_aggregation_indices as sparse_aggregation_indices
     from .data.transforms import create_transform as create_transform
     from .data.transforms import resolve_data_config as resolve_data_config
+    from .data.transforms import resolve_model_data_config as resolve_model_data_config
     from .factory import create_model as create_model
     from .models.densenet import DenseNet as DenseNet
     from .models.feature_net import FeatureNet as FeatureNet
@@ -59,6 +60,7 @@ _HOMES = {
     "register_model": "models.registry",
     "register_model_deprecations": "models.registry",
     "resolve_data_config": "data.transforms",
+    "resolve_model_data_config": "data.transforms",
     "save_pretrained": "pretrained.save",
     "sparse_aggregation_indices": "aggregation",
     "split_model_name_tag": "models.names",

@@ -37,6 +37,7 @@ PUBLIC = [
     "register_model",
     "register_model_deprecations",
     "resolve_data_config",
+    "resolve_model_data_config",
     "save_pretrained",
     "sparse_aggregation_indices",
     "split_model_name_tag",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -24,23 +26,36 @@ LONGEST_SHAPE = 100
 """An image may be this many times as long as the shape of the input; of a longer one the middle is used."""
 
 
-def resolve_data_config(model: nn.Module) -> dict[str, Any]:
+def resolve_data_config(model: nn.Module | Mapping[str, Any] | Any) -> dict[str, Any]:
     """Return the image configuration of ``model``: the arguments of ``create_transform``.
 
     The keys are ``input_size`` ``(channels, height, width)`` in pixels, ``interpolation``, ``mean`` and
     ``std`` of each channel with pixels in [0, 1], ``crop_pct`` and ``crop_mode``.
 
+    >>> resolve_data_config(get_pretrained_cfg("sparsenet_bc_40_k12"))
+
+    Args:
+        model: a net by ``create_model``, or a pretrained configuration, as ``get_pretrained_cfg`` returns it
+            or as a dict.
+
     Raises:
         ValueError: the model has no pretrained configuration; ``create_model`` sets it.
     """
-    cfg = getattr(model, "pretrained_cfg", None)
-    if not cfg or "input_size" not in cfg:
+    cfg = getattr(model, "pretrained_cfg", model)
+    if dataclasses.is_dataclass(cfg):
+        cfg = vars(cfg)
+    if not isinstance(cfg, Mapping) or "input_size" not in cfg:
         raise ValueError(
             f"{type(model).__name__} has no pretrained_cfg with an image configuration; build it with "
             "create_model(name), or pass input_size, mean and std to create_transform yourself"
         )
     keys = ("input_size", "interpolation", "mean", "std", "crop_pct", "crop_mode")
     return {key: cfg[key] for key in keys}
+
+
+def resolve_model_data_config(model: nn.Module) -> dict[str, Any]:
+    """Return ``resolve_data_config(model)``, under timm's name for it."""
+    return resolve_data_config(model)
 
 
 def create_transform(

@@ -16,7 +16,14 @@ from hypothesis import strategies as st
 from PIL import Image
 from torchvision.transforms import v2
 
-from sparsenet_models import SparseNet, create_model, create_transform, resolve_data_config
+from sparsenet_models import (
+    SparseNet,
+    create_model,
+    create_transform,
+    get_pretrained_cfg,
+    resolve_data_config,
+    resolve_model_data_config,
+)
 from sparsenet_models.data.pictures import open_image, to_channels
 from sparsenet_models.data.transforms import create_crop
 
@@ -548,7 +555,11 @@ def test_a_large_training_image_is_a_part_of_the_picture_that_varies_in_size():
 
 
 def test_the_data_config_holds_what_create_transform_takes():
-    config = resolve_data_config(create_model("sparsenet_40_k12.cifar100", device="meta"))
+    net = create_model("sparsenet_40_k12.cifar100", device="meta")
+    config = resolve_data_config(net)
+    cfg = get_pretrained_cfg("sparsenet_40_k12.cifar100")
+    assert config == resolve_data_config(cfg) == resolve_data_config(cfg.to_dict())
+    assert config == resolve_model_data_config(net)
     assert config.keys() == {"input_size", "interpolation", "mean", "std", "crop_pct", "crop_mode"}
     assert config["input_size"] == (3, 32, 32)
     assert config["mean"] == (0.5071, 0.4865, 0.4409)

@@ -146,6 +146,12 @@ def test_a_name_is_listed_when_some_filter_matches_and_no_exclude_filter_does(in
     assert list_models(included, exclude_filters=excluded) == expected
 
 
+def test_a_module_lists_the_nets_of_its_file_alone():
+    assert set(list_models(module="resnet")) == set(list_models(["resnet_*", "sparse_resnet_*"]))
+    assert list_models("*_20", module=["resnet", "fractalnet"]) == ["resnet_20", "sparse_resnet_20"]
+    assert list_models(module="vit") == []
+
+
 def test_one_exclude_filter_may_be_a_plain_string():
     assert list_models("*_40_*", exclude_filters="*k24") == [
         "densenet_40_k12",
