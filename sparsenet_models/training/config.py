@@ -92,7 +92,7 @@ class TrainConfig:
         self._check("validation", 0 <= self.validation < 1, "in [0, 1)")
         self._check("drop_path_rate", 0 <= self.drop_path_rate < 1, "in [0, 1)")
         self._check("layer_decay", 0 < self.layer_decay <= 1, "in (0, 1]")
-        self._check("epochs", self.epochs >= 1, "at least 1")
+        self._check("epochs", 1 <= self.epochs <= 10**9, "at least 1 and at most 10**9")
         self._check("batch_size", self.batch_size >= 1, "at least 1")
         self._check("lr", self.lr > 0 and math.isfinite(self.lr), "above 0")
         self._check_word("schedule", SCHEDULES)

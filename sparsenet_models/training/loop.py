@@ -6,6 +6,7 @@ import json
 import math
 import threading
 import time
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -173,7 +174,7 @@ class _Run:
         else:
             say(f"the best epoch was {best['epoch']}")
             model.load_state_dict(best["state"])
-            score = self.scorer.score(model, self.inputs.test_set)
+            score = self._finite(lambda: self.scorer.score(model, self.inputs.test_set))
         weights = self.folder / WEIGHTS
         if self.processes.is_first:
             write_metrics(self.folder, self.record.rows)
@@ -272,8 +273,11 @@ class _Run:
     def _seconds_left_after(self, epoch: int) -> float:
         """Estimate from the last epoch's seconds, which grow with the pixels of an image."""
         full = self.inputs.data_config["input_size"][-1]
-        pixels = [(self.config.side_in(e) or full) ** 2 for e in range(epoch, self.config.epochs + 1)]
-        return self.record.seconds * sum(pixels[1:]) / pixels[0]
+        pixels, end = 0, 0
+        for side, epochs in self.config.resolution or ((full, self.config.epochs),):
+            end += epochs
+            pixels += side**2 * max(0, min(epochs, end - epoch))
+        return self.record.seconds * pixels / (self.config.side_in(epoch) or full) ** 2
 
     def _top1_after(self, epoch: int) -> float | None:
         every = self.config.eval_every
@@ -284,7 +288,15 @@ class _Run:
         return self._watched_score().top1
 
     def _watched_score(self) -> Score:
-        return self.scorer.watched(self.state, self.record.precision)
+        return self._finite(lambda: self.scorer.watched(self.state, self.record.precision))
+
+    def _finite(self, score: Callable[[], Score]) -> Score:
+        try:
+            return score()
+        except ValueError as error:  # the net's answers are not finite
+            raise TrainingStopped(
+                f"{error}; a lower --lr than {self.config.lr} may help; {last_checkpoint(self.folder)}"
+            ) from error
 
     def _scored_on(self) -> str:
         """Return what kind of images the final net is scored on."""

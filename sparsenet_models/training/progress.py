@@ -62,7 +62,9 @@ def tracked(
 
 
 def duration(seconds: float) -> str:
-    """Return seconds as "4 s", "12 min" or "3.4 h"."""
+    """Return seconds as "4 s", "12 min", "3.4 h" or "1,200 days"."""
     if seconds < 90:
         return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"
+    if seconds < 90 * 60:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 100 * 3600 else f"{seconds / 86400:,.0f} days"

@@ -15,6 +15,7 @@ from torch import Tensor
 from ..analysis.metrics import Scoring
 from ..common.extras import pip_install
 from ..common.files import atomic_write, temporary_name
+from ..models.pretrained_cfg import WEIGHTS
 from .progress import say
 
 OPTIONS = "run.json"
@@ -29,9 +30,10 @@ COLUMNS = ("epoch", "loss", "lr", "seconds", "images_per_second", "top1")
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove the temporary files that a killed process left behind."""
-    for temporary in folder.glob(temporary_name("*", "*")):
-        temporary.unlink()
+    """Remove the temporary files of a run that a killed process left behind, and no file of the user's."""
+    for name in (OPTIONS, CHECKPOINT, METRICS, CURVES, CONFUSION, WEIGHTS):
+        for temporary in folder.glob(temporary_name(name, "[0-9a-f]" * 8)):
+            temporary.unlink()
 
 
 def save_checkpoint(folder: Path, state: dict[str, Any]) -> None:

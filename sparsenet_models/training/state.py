@@ -41,8 +41,10 @@ class TrainingState:
         return self.average.module
 
     def is_finite(self) -> bool:
-        """Return whether every weight of the net is a finite number."""
-        return all(bool(parameter.isfinite().all()) for parameter in self.model.parameters())
+        """Return whether all weights and statistics of the net, and of the averaged one, are finite."""
+        nets = [self.model] if self.average is None else [self.model, self.average.module]
+        tensors = (tensor for net in nets for tensor in net.state_dict().values())
+        return all(bool(tensor.isfinite().all()) for tensor in tensors)
 
     def set_learning_rate(self, rate: float) -> None:
         """Set the rate of every group, ``rate`` times the group's scale."""

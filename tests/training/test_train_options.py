@@ -68,6 +68,7 @@ def test_a_resolution_of_another_form_is_refused_with_an_example(text):
         ("in_chans", 4),
         ("drop_path_rate", 1.0),
         ("epochs", 0),
+        ("epochs", 10**400),
         ("batch_size", 0),
         ("lr", 0.0),
         ("lr", float("nan")),

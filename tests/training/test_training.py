@@ -44,10 +44,12 @@ from sparsenet_models.training.loop import TrainingStopped, train
 from sparsenet_models.training.precision import fastest_precision
 from sparsenet_models.training.run_folder import (
     load_checkpoint_state,
+    remove_leftovers,
     save_checkpoint,
     write_metrics,
     write_pictures,
 )
+from sparsenet_models.training.state import TrainingState
 
 MODEL = "sparsenet_bc_40_k12"
 TWIN = "densenet_bc_40_k12"
@@ -312,6 +314,47 @@ def test_the_distillation_loss_is_hintons_and_zero_for_the_teacher_itself(classe
     expected = temperature**2 * (p * (p / q).log()).sum(1).mean()
     assert distillation_loss(student, teacher, temperature).item() == pytest.approx(expected.item())
     assert distillation_loss(teacher, teacher, temperature).item() == pytest.approx(0, abs=1e-12)
+
+
+@pytest.mark.parametrize("eval_every", [0, 1])
+def test_a_rate_that_ends_in_nan_is_an_error_and_leaves_no_weights(colour_folder, tmp_path, eval_every):
+    with pytest.raises(TrainingStopped, match=r"not? .*finite.*; a lower --lr than 1000000\.0 may help"):
+        train(config(colour_folder, tmp_path / "run", lr=1e6, warmup=0.0, eval_every=eval_every))
+    assert not (tmp_path / "run" / "model.safetensors").exists()
+
+
+@pytest.mark.parametrize("broken", ["norm.running_var", "average"])
+def test_statistics_and_averages_that_are_not_finite_are_no_finite_state(broken):
+    state = TrainingState(create_model(TINY), TrainConfig(TINY, "d", "o", ema_decay=0.9))
+    assert state.is_finite()
+    if broken == "average":
+        next(state.average.module.parameters()).data[0] = math.nan
+    else:
+        state.model.norm.running_var[0] = math.inf
+    assert not state.is_finite()
+
+
+def test_a_billion_epochs_are_begun(colour_folder, tmp_path, monkeypatch):
+    def stop(*_: object) -> None:
+        raise OSError("enough")
+
+    monkeypatch.setattr(loop, "write_metrics", stop)
+    with pytest.raises(TrainingStopped, match="enough; the checkpoint after epoch 1 is kept"):
+        train(config(colour_folder, tmp_path / "run", epochs=10**9, resolution=(), size=8))
+
+
+def test_only_temporary_files_of_runs_are_removed(tmp_path):
+    ours = [".checkpoint.pt.0123abcd.tmp", ".metrics.csv.ffffffff.tmp", ".model.safetensors.00000000.tmp"]
+    users = [
+        ".notes.2024.tmp",
+        ".notes.0123abcd.tmp",
+        ".checkpoint.pt.mine.tmp",
+        "checkpoint.pt.0123abcd.tmp",
+    ]
+    for name in (*ours, *users):
+        (tmp_path / name).write_text("")
+    remove_leftovers(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(users)
 
 
 def test_weights_that_are_no_longer_finite_replace_no_checkpoint(colour_folder, tmp_path, monkeypatch):
