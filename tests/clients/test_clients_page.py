@@ -54,7 +54,7 @@ def test_segmentation_models_have_masks_of_the_images_size(shared):
     names = run("segmentation_models_pytorch", ("segmentation_models_pytorch", "timm"), shared)
     torch, smp = names["torch"], names["smp"]
     assert names["unet"](names["images"][:2]).shape == (2, 3, 32, 32)
-    assert torch.equal(names["unet"].encoder.model.stem.conv.weight, names["model"].stem.conv.weight)
+    assert torch.equal(names["unet"].encoder.model.model.stem.conv.weight, names["model"].stem.conv.weight)
     assert names["deeplab"].encoder.model.feature_info.reduction() == [2, 4, 8, 8, 8]
     assert names["deeplab"](torch.randn(1, 3, 64, 64)).shape == (1, 3, 64, 64)
     for decoder in (smp.PAN, smp.DeepLabV3Plus, smp.FPN):
