@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from sparsenet_models import create_model, load_checkpoint, resolve_data_config, save_pretrained
 from sparsenet_models.cli import main
 from sparsenet_models.integrations.convert import convert_checkpoint
-from sparsenet_models.integrations.export import METADATA_FILE, export_model
+from sparsenet_models.integrations.export import METADATA_FILE, export_metadata, export_model
 from sparsenet_models.pretrained.weight_file import (
     read_metadata,
     read_state_dict,
@@ -190,21 +190,33 @@ def test_a_file_without_metadata_gets_class_names_from_a_tag_alone(run, tmp_path
     assert without.pretrained_cfg["top1"] is None
 
 
-@pytest.mark.parametrize("file_format", ["pt2", pytest.param("onnx", marks=pytest.mark.slow)])
-def test_an_exported_run_names_its_classes_and_image_configuration(run, tmp_path, file_format):
-    path = tmp_path / f"net.{file_format}"
-    export_model(by_the_run(run, tmp_path), path, file_format, (32, 32))
-    if file_format == "onnx":
-        import onnx
+def pt2_metadata(path: Path) -> dict[str, str]:
+    files = {METADATA_FILE: ""}
+    torch.export.load(path, extra_files=files)
+    return json.loads(files[METADATA_FILE])
 
-        metadata = {entry.key: entry.value for entry in onnx.load(path).metadata_props}
-    else:
-        files = {METADATA_FILE: ""}
-        torch.export.load(path, extra_files=files)
-        metadata = json.loads(files[METADATA_FILE])
+
+def onnx_metadata(path: Path) -> dict[str, str]:
+    onnx = pytest.importorskip("onnx")
+    return {entry.key: entry.value for entry in onnx.load(path).metadata_props}
+
+
+def assert_names_the_flowers(metadata: dict[str, str]) -> None:
     assert tuple(json.loads(metadata["class_names"])) == FLOWERS
     assert tuple(json.loads(metadata["mean"])) == DATA_CONFIG["mean"]
     assert metadata["interpolation"] == "bilinear"
+
+
+def test_the_metadata_of_an_export_name_the_classes_and_the_image_configuration(run, tmp_path):
+    assert_names_the_flowers(export_metadata(by_the_run(run, tmp_path), (64, 64)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("file_format", "metadata_of"), [("pt2", pt2_metadata), ("onnx", onnx_metadata)])
+def test_an_exported_run_names_its_classes_and_image_configuration(run, tmp_path, file_format, metadata_of):
+    path = tmp_path / f"net.{file_format}"
+    export_model(by_the_run(run, tmp_path), path, file_format, (32, 32))
+    assert_names_the_flowers(metadata_of(path))
 
 
 def test_a_weight_file_that_names_no_net_is_refused_with_both_ways_to_name_it(tmp_path):

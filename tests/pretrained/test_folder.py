@@ -254,7 +254,7 @@ def test_predict_uses_the_classes_arguments_and_images_of_a_saved_folder(tmp_pat
     photo = REPOSITORY / "examples" / "photos" / "cat_chelsea.jpg"
     result = run("predict", photo, "--model", tmp_path / "net", "--json")
     assert result.exit_code == 0, result.output
-    (answer,) = json.loads(result.output)
+    (answer,) = json.loads(result.stdout)
     transform = create_transform(**resolve_data_config(model))
     with torch.no_grad():
         best = names[model.eval()(transform(open_image(photo))[None]).argmax()]
