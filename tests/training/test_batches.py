@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from sparsenet_models.data.datasets import load_image_set
 from sparsenet_models.data.evaluate import evaluate
-from sparsenet_models.data.image_set import AnyImageSet, ImageSet
+from sparsenet_models.data.image_set import AnyImageSet, ImageSet, StreamedImageSet
 from sparsenet_models.data.transforms import resolve_data_config
 from sparsenet_models.factory import create_model
 from sparsenet_models.training.augment import cut_out, mixed, padded_crop, trivially_augmented
@@ -215,3 +217,29 @@ def test_parquet_streams_with_workers(cifar10_folder: Path):
     indices = torch.tensor([9_999, 0, 5, 5])
     assert len(streamed) == 10_000
     assert torch.equal(next(streamed.batches([indices])), streamed.part(indices).in_memory().images)
+
+
+def image_of_its_process(index: int) -> Image.Image:
+    return Image.new("RGB", (1, 1), tuple(os.getpid().to_bytes(3, "big")))
+
+
+@pytest.mark.parametrize("first_pass", ["whole", "left early"])
+def test_the_workers_of_a_streamed_set_stay_for_the_next_pass(first_pass):
+    labels = torch.zeros(8, dtype=torch.long)
+    streamed = StreamedImageSet(
+        image_of_its_process, lambda image: image, (3, 1, 1), labels, ("only",), "pids", 2
+    )
+
+    def readers(batches) -> set[tuple[int, ...]]:
+        return {tuple(images.flatten().tolist()) for images in batches}
+
+    if first_pass == "whole":
+        first = readers(streamed.batches(torch.arange(8).split(1)))
+    else:
+        passing = streamed.batches(torch.arange(8).split(1))
+        first = readers([next(passing), next(passing)])
+        passing.close()
+    again = readers(streamed.batches(torch.arange(8).split(1)))
+    assert first == again
+    assert len(first) == 2
+    assert tuple(os.getpid().to_bytes(3, "big")) not in first

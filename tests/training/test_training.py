@@ -26,6 +26,7 @@ from sparsenet_models import (
     get_pretrained_cfg,
     model_entrypoint,
     register_model,
+    save_pretrained,
 )
 from sparsenet_models.common.files import atomic_write
 from sparsenet_models.models.registry import temporary_registry
@@ -37,6 +38,7 @@ from sparsenet_models.pretrained.weight_file import (
 )
 from sparsenet_models.training import loop
 from sparsenet_models.training.averaging import averaged
+from sparsenet_models.training.build import check_batch_norm, compiled
 from sparsenet_models.training.config import TrainConfig
 from sparsenet_models.training.distill import distillation_loss
 from sparsenet_models.training.loop import TrainingStopped, train
@@ -322,6 +324,45 @@ def test_statistics_and_averages_that_are_not_finite_are_no_finite_state(broken)
     else:
         state.model.norm.running_var[0] = math.inf
     assert not state.is_finite()
+
+
+def test_a_net_that_cannot_be_written_is_refused_before_it_is_trained(colour_folder, tmp_path):
+    def tied_net(**kwargs) -> SparseNet:
+        net = SparseNet(depth=10, growth_rate=4, bottleneck=True, **kwargs)
+        net.stages[0].layers[0].tied = net.stem.conv
+        return net
+
+    cfg = PretrainedCfg(input_size=(3, 32, 32), crop_pct=1.0, num_classes=10)
+    register_model(pretrained_cfgs={"colours": cfg}, override=True)(tied_net)
+    options = replace(config(colour_folder, tmp_path / "run"), model="tied_net")
+    message = "cannot be saved, as stem.conv.weight and stages.0.layers.0.tied.weight share their memory"
+    with pytest.raises(ValueError, match=message):
+        train(options)
+    assert not (tmp_path / "run").exists()
+    with pytest.raises(ValueError, match=message):
+        save_pretrained(create_model("tied_net"), tmp_path / "saved")
+    assert not list(tmp_path.rglob("*.safetensors"))
+
+
+def test_one_image_of_which_batch_norm_sees_one_pixel_is_refused_by_the_names_of_the_options():
+    net = create_model(TINY)
+    statistics = net.norm.running_mean.clone()
+    check_batch_norm(net, 1, [8], 3)
+    check_batch_norm(net, 2, [4], 3)
+    assert torch.equal(net.norm.running_mean, statistics)
+    with pytest.raises(ValueError, match=r"batch_size must be at least 2 .* at size 4: .* size"):
+        check_batch_norm(net, 1, [8, 4], 3)
+
+
+@pytest.mark.slow
+def test_a_net_is_compiled_for_every_side_of_a_long_resolution():
+    from torch._dynamo.utils import counters
+
+    net = compiled(torch.nn.Conv2d(1, 1, 3), 20)
+    counters.clear()
+    for side in range(8, 28):
+        net(torch.zeros(1, 1, side, side))
+    assert counters["stats"]["unique_graphs"] == 20
 
 
 def test_a_billion_epochs_are_begun(colour_folder, tmp_path, monkeypatch):
