@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..analysis.metrics import Scoring
 from ..common.files import atomic_write
@@ -42,7 +42,7 @@ from .run_lock import locked
 from .schedule import learning_rate
 from .scoring import Scorer
 from .state import TrainingState
-from .step import TrainingStep, resized
+from .step import TrainingStep, balanced_weights, resized
 
 
 class TrainingStopped(RuntimeError):
@@ -87,8 +87,8 @@ def train(config: TrainConfig, resume: bool = False) -> Path:
             remove_leftovers(folder)
             run.write_beginning()
         try:
-            for epoch in range(run.record.epochs_done + 1, config.epochs + 1):
-                run.train_epoch(epoch)
+            while run.record.epochs_done < config.epochs and not run.record.is_stuck(config.patience):
+                run.train_epoch(run.record.epochs_done + 1)
             return run.finish()
         except OSError as error:
             run.keep_steps()
@@ -140,7 +140,14 @@ class _Run:
             say(f"resuming after epoch {self.record.epochs_done}{within}")
         self._record_environment()
         self.training_step = TrainingStep(
-            self.state, self._forward(), teacher, config, self.record.precision, processes.rank, device
+            self.state,
+            self._forward(),
+            teacher,
+            self._class_weights(),
+            config,
+            self.record.precision,
+            processes.rank,
+            device,
         )
         self._nothing_to_lose()
         together = f", {processes.count} processes" if processes.count > 1 else ""
@@ -172,7 +179,10 @@ class _Run:
         if self.processes.is_first:
             write_metrics(self.folder, self.record.rows)
         say(line)
-        if epoch < self.config.epochs and self.agreement.is_any(self.stop.made, at_end=True):
+        stuck = self.record.is_stuck(self.config.patience)
+        if stuck:
+            say(f"stopping: no score has been better in {self.config.patience} scored epochs")
+        elif epoch < self.config.epochs and self.agreement.is_any(self.stop.made, at_end=True):
             raise TrainingStopped(f"interrupted; {last_checkpoint(self.folder)}")
 
     def keep_steps(self) -> None:
@@ -241,6 +251,12 @@ class _Run:
         some_unused = getattr(model, "skips_layers", False)  # a user's own net may not have it
         together = wrapped(model, self.processes, some_unused)
         return compiled(together, len(self._sides())) if self.config.compile else together
+
+    def _class_weights(self) -> Tensor | None:
+        if not self.config.class_weights:
+            return None
+        labels, classes = self.inputs.train_set.labels, len(self.inputs.class_names)
+        return balanced_weights(labels, classes).to(self.device)
 
     def _sides(self) -> set[int]:
         """Return the sides in pixels of the images that the net learns from."""
@@ -367,7 +383,7 @@ class _Run:
             self.inputs.model_name,
             data=self.inputs.train_set.name,
             recipe=json.dumps(recipe),
-            epochs=self.config.epochs,
+            epochs=self.record.epochs_done,
             seed=self.config.seed,
             top1=score.top1,
             class_names=self.inputs.class_names,

@@ -159,14 +159,14 @@ def test_cutmix_mixes_the_labels_by_the_area_that_it_pastes():
     images = torch.arange(6.0).view(6, 1, 1, 1).expand(6, 3, 16, 16)
     pasted = 0
     for seed in range(20):
-        batch, labels = mixed(images, torch.arange(6), 6, share=1.0, seed=seed)
+        batch, labels = mixed(images, torch.arange(6), 6, cutmix=1.0, mixup=0.0, seed=seed)
         assert labels.shape == (6, 6)
         assert torch.allclose(labels.sum(1), torch.ones(6))
         own = torch.stack([(batch[index, 0] == index).float().mean() for index in range(6)])
         assert torch.allclose(own, labels.diagonal(), atol=1e-6)
         pasted += bool((own < 1).any())
     assert pasted > 10
-    assert torch.equal(mixed(images, torch.arange(6), 6, share=0.0, seed=0)[1], torch.arange(6))
+    assert torch.equal(mixed(images, torch.arange(6), 6, cutmix=0.0, mixup=0.0, seed=0)[1], torch.arange(6))
 
 
 def test_strong_augmentation_stops_for_the_last_epochs():
@@ -243,3 +243,23 @@ def test_the_workers_of_a_streamed_set_stay_for_the_next_pass(first_pass):
     assert first == again
     assert len(first) == 2
     assert tuple(os.getpid().to_bytes(3, "big")) not in first
+
+
+@given(st.integers(0, 1000))
+def test_mixup_blends_two_images_and_their_labels_by_the_same_share(seed):
+    images = torch.arange(6.0).view(6, 1, 1, 1).expand(6, 3, 4, 4)
+    blended, labels = mixed(images, torch.arange(6), 6, cutmix=0.0, mixup=1.0, seed=seed)
+    assert torch.allclose(labels.sum(1), torch.ones(6))
+    assert torch.allclose(blended[:, 0, 0, 0], labels @ torch.arange(6.0), atol=1e-5)
+    assert torch.equal(blended.amin((1, 2, 3)), blended.amax((1, 2, 3)))
+
+
+@given(st.floats(0, 1), st.floats(0, 1), st.integers(0, 1000))
+def test_mixup_leaves_cutmix_the_batches_that_it_has_alone(cutmix, mixup, seed):
+    mixup = min(mixup, 1 - cutmix)
+    images = torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(seed))
+    alone = mixed(images, torch.arange(4), 4, cutmix=cutmix, mixup=0.0, seed=seed)
+    both = mixed(images, torch.arange(4), 4, cutmix=cutmix, mixup=mixup, seed=seed)
+    if alone[1].ndim == 2:
+        assert torch.equal(alone[0], both[0])
+        assert torch.equal(alone[1], both[1])
