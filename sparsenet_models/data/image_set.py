@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 import signal
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ..common.messages import one_line
 
@@ -73,6 +75,7 @@ class StreamedImageSet(Dataset[Tensor]):
     name: str
     workers: int
     paths: tuple[str, ...] = ()
+    _idle: list[DataLoader[Tensor]] = field(default_factory=list, init=False, compare=False, repr=False)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -96,24 +99,41 @@ class StreamedImageSet(Dataset[Tensor]):
     def batches(self, batch_indices: Iterable[Tensor]) -> Iterator[Tensor]:
         """Yield the images ``(B, C, H, W)`` uint8 of each tensor of indices ``(B,)``.
 
+        The workers stay for the next call.
+
         Raises:
-            OSError: an image cannot be read.
+            OSError: an image cannot be read, or a worker was killed.
         """
-        loader = DataLoader(
-            self,
-            batch_sampler=[indices.tolist() for indices in batch_indices],
-            num_workers=self.workers,
-            # Ctrl-C interrupts the workers too; the main process decides what to do.
-            worker_init_fn=_ignore_interrupts,
-            # Without a generator, the loader would draw from torch's.
-            generator=torch.Generator(),
-        )
+        loader = self._idle.pop() if self._idle else self._new_loader()
+        loader.batch_sampler.batches = [indices.tolist() for indices in batch_indices]  # type: ignore[union-attr]
         try:
-            yield from loader
+            yield from _started(loader)
+            self._idle.append(loader)
+        except GeneratorExit:
+            self._idle.append(loader)  # torch throws away what was read ahead
+            raise
+        except RuntimeError as error:
+            if not str(error).startswith("DataLoader worker"):
+                raise
+            raise OSError(
+                f"a process that reads the images of {self.name} was killed, perhaps for want of memory: "
+                f"fewer workers than {self.workers} need less"
+            ) from error
         except OSError as error:
             # A worker's error has the worker's traceback as its text, and class and message in the last line.
             line = str(error).strip().rpartition("\n")[2]
             raise OSError(re.sub(r"^\w+Error: ", "", line)) from error
+
+    def _new_loader(self) -> DataLoader[Tensor]:
+        return DataLoader(
+            dataclasses.replace(self),  # without the loaders, which cannot be sent to a worker
+            batch_sampler=_Batches(),
+            num_workers=self.workers,
+            persistent_workers=self.workers > 0,
+            worker_init_fn=_leave_signals_to_the_main_process,
+            # Without a generator, the loader would draw from torch's.
+            generator=torch.Generator(),
+        )
 
     def in_memory(self) -> ImageSet:
         """Return the set with every image read into memory."""
@@ -143,5 +163,33 @@ def _at(indices: Tensor, paths: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(paths[index] for index in indices.tolist()) if paths else ()
 
 
-def _ignore_interrupts(worker: int) -> None:
+class _Batches(Sampler[list[int]]):
+    """The indices of the batches of one pass, replaced before each."""
+
+    batches: Sequence[list[int]] = ()
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return iter(self.batches)
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+
+def _started(loader: DataLoader[Tensor]) -> Iterator[Tensor]:
+    """Start a pass. A dead worker is then noticed where its batch is awaited, not within a training step.
+
+    At its first start torch installs a handler of SIGCHLD that raises wherever the main process is.
+    """
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    if not (in_main_thread and hasattr(signal, "SIGCHLD")):
+        return iter(loader)
+    before = signal.getsignal(signal.SIGCHLD)
+    iterator = iter(loader)
+    signal.signal(signal.SIGCHLD, before)
+    return iterator
+
+
+def _leave_signals_to_the_main_process(worker: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(os, "setpgid"):
+        os.setpgid(0, 0)  # out of the group that Ctrl-C and a launcher's SIGTERM go to

@@ -148,9 +148,40 @@ def weight_description(cfg: PretrainedCfg, with_metrics: bool) -> dict[str, str]
 
 
 def save_weights(model: nn.Module, path: Path, metadata: Mapping[str, str]) -> None:
-    """Write the state dict of ``model`` and ``metadata`` to a safetensors file, always the same bytes."""
+    """Write the state dict of ``model`` and ``metadata`` to a safetensors file, always the same bytes.
+
+    Raises:
+        ValueError: two tensors of the net share their memory, which the format cannot hold.
+        OSError: the file cannot be written.
+    """
+    path.write_bytes(_with_sorted_metadata(weight_bytes(model, metadata)))
+
+
+def weight_bytes(model: nn.Module, metadata: Mapping[str, str]) -> bytes:
+    """Return the content of a safetensors file, with its metadata in any order.
+
+    Raises:
+        ValueError: two tensors of the net share their memory, which the format cannot hold.
+    """
     state = {name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()}
-    path.write_bytes(_with_sorted_metadata(save(state, metadata={"format": "pt", **metadata})))
+    try:
+        return save(state, metadata={"format": "pt", **metadata})
+    except RuntimeError as error:
+        shared = _names_of_shared_tensors(state)
+        if not shared:
+            raise
+        raise ValueError(
+            f"the weights of a {type(model).__name__} cannot be saved, as {' and '.join(shared[:2])} share "
+            "their memory: give each module a tensor of its own"
+        ) from error
+
+
+def _names_of_shared_tensors(state: Mapping[str, Tensor]) -> list[str]:
+    """Return the names of the first tensors that lie in one memory, empty where there are none."""
+    by_memory: dict[int, list[str]] = {}
+    for name, tensor in state.items():
+        by_memory.setdefault(tensor.untyped_storage().data_ptr(), []).append(name)
+    return next((names for names in by_memory.values() if len(names) > 1), [])
 
 
 def weight_metadata(

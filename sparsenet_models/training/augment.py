@@ -76,14 +76,17 @@ def trivially_augmented(images: Tensor, share: float, seed: int) -> Tensor:
     return torch.cat(groups)
 
 
-def mixed(images: Tensor, labels: Tensor, classes: int, share: float, seed: int) -> tuple[Tensor, Tensor]:
-    """Apply torchvision's CutMix (Yun et al., arXiv 1905.04899) to a batch, with probability ``share``.
+def mixed(
+    images: Tensor, labels: Tensor, classes: int, cutmix: float, mixup: float, seed: int
+) -> tuple[Tensor, Tensor]:
+    """Apply torchvision's CutMix (arXiv 1905.04899) or MixUp (arXiv 1710.09412) to a batch, or neither.
 
     Args:
         images: ``(B, C, H, W)``.
         labels: ``(B,)`` int64.
         classes: their number.
-        share: of the batches, in [0, 1].
+        cutmix: probability of CutMix.
+        mixup: probability of MixUp; both together are at most 1.
         seed: of the random choices.
 
     Returns:
@@ -93,6 +96,8 @@ def mixed(images: Tensor, labels: Tensor, classes: int, share: float, seed: int)
 
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        if torch.rand(()) >= share:
+        drawn = torch.rand(())
+        if drawn >= cutmix + mixup:
             return images, labels
-        return v2.CutMix(num_classes=classes)(images, labels)
+        mix = v2.CutMix if drawn < cutmix else v2.MixUp
+        return mix(num_classes=classes)(images, labels)

@@ -63,7 +63,7 @@ class TrainingBatches:
     def epoch(self, epoch: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the batches of ``epoch`` (from 1), from step ``start`` on.
 
-        Labels are ``(B,)`` int64, or ``(B, classes)`` where CutMix mixed the batch.
+        Labels are ``(B,)`` int64, or ``(B, classes)`` where the batch was mixed.
         """
         order = torch.randperm(len(self.image_set), generator=self._generator(epoch))
         flipped = self.flipped_first ^ (epoch % 2 == 0)
@@ -90,11 +90,10 @@ class TrainingBatches:
         images = normalised(images, self.mean, self.std)
         if options.cutout and on:
             images = cut_out(images, options.cutout, centres[:, self.part])
-        if options.cutmix and on:
+        if (options.cutmix or options.mixup) and on:
             classes = len(self.image_set.class_names)
-            images, labels = mixed(
-                images, labels, classes, options.cutmix, self._seed(epoch, step, self.rank, 1)
-            )
+            seed = self._seed(epoch, step, self.rank, 1)
+            images, labels = mixed(images, labels, classes, options.cutmix, options.mixup, seed)
         return images, labels
 
     def _seed(self, *numbers: int) -> int:

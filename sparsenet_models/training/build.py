@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterable
+from copy import deepcopy
 from typing import Any, cast
 
 import torch
@@ -19,6 +21,9 @@ from ..pretrained.weight_file import read_weight_description
 from .config import TrainConfig
 from .inputs import Inputs
 from .progress import say
+
+RECOMPILATIONS_OF_A_SIDE = 8
+"""torch's own limit, for what is compiled anew beside the sides of the images."""
 
 
 def new_net(config: TrainConfig, inputs: Inputs) -> nn.Module:
@@ -86,8 +91,8 @@ def parameter_groups(model: nn.Module, weight_decay: float, layer_decay: float) 
     return groups
 
 
-def compiled(model: nn.Module) -> Any:
-    """Return the net compiled, or the net itself where torch.compile does not work."""
+def compiled(model: nn.Module, sides: int) -> Any:
+    """Return the net compiled for so many ``sides`` of images, or itself if torch.compile does not work."""
     compilers = (os.environ.get("CXX", "c++"), "c++", "g++", "clang++", "cl")
     if not any(shutil.which(compiler) for compiler in compilers):
         say("no C++ compiler found: running without torch.compile")
@@ -98,4 +103,27 @@ def compiled(model: nn.Module) -> Any:
     except Exception as error:
         say(f"torch.compile does not work here ({type(error).__name__}): running without it")
         return model
+    # Past its limit torch runs without compiling, and without a word. Before 2.6 it had another name.
+    limit = "recompile_limit" if hasattr(torch._dynamo.config, "recompile_limit") else "cache_size_limit"
+    least = RECOMPILATIONS_OF_A_SIDE + sides
+    setattr(torch._dynamo.config, limit, max(least, getattr(torch._dynamo.config, limit)))
     return torch.compile(model, dynamic=False)
+
+
+def check_batch_norm(model: nn.Module, images: int, sides: Iterable[int], channels: int) -> None:
+    """Raise unless the net can train on ``images`` of every one of ``sides`` at a time.
+
+    Raises:
+        ValueError: batch norm would have a single value of each channel; the message names the options.
+    """
+    if images > 1:
+        return
+    for side in sides:
+        copy = deepcopy(model).train()
+        try:
+            copy(torch.zeros(1, channels, side, side))
+        except ValueError as error:
+            raise ValueError(
+                f"batch_size must be at least 2 for each process at size {side}: of one image a batch norm "
+                "of this net sees a single pixel; or give a larger size"
+            ) from error

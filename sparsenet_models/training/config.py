@@ -13,6 +13,8 @@ from ..common.devices import DEVICES
 from ..common.messages import did_you_mean
 
 TRAINING_PRECISIONS = ("auto", "float32", "bfloat16")
+OPTIMIZERS = ("sgd", "adamw")
+CLASS_WEIGHTS = ("", "balanced")
 SCHEDULES = ("linear", "cosine", "step")
 LOADERS = ("auto", "memory", "stream")
 
@@ -56,19 +58,24 @@ class TrainConfig:
     validation: float = option(0.0, "Share of each class held out to score on, not the test images.")
     keep_best: bool = option(False, "Save the weights of the epoch with the best score.")
     epochs: int = option(40, "Passes over the training images.")
+    patience: int = option(0, "Stop after so many scored epochs without a better score; 0: never.")
     batch_size: int = option(128, "Images in a step, of all processes; a smaller last batch is skipped.")
     lr: float = option(0.3, "Peak learning rate, for a loss averaged over the batch.")
     layer_decay: float = option(1.0, "Factor on the rate from each part of the net to the one before it.")
     schedule: str = option("linear", "linear or cosine decay to 0, or step: by 10 at 1/2 and 3/4.")
     warmup: float = option(0.1, "Share of the steps in which the learning rate rises.")
-    momentum: float = option(0.9, "Momentum of Nesterov SGD.")
+    optimizer: str = option("sgd", "sgd (Nesterov), or adamw, which needs a far lower lr, such as 0.001.")
+    momentum: float = option(0.9, "Momentum of Nesterov SGD; AdamW's first beta.")
     weight_decay: float = option(1e-4, "Weight decay of convolutions and linear layers, not of biases.")
+    clip_grad_norm: float = option(0.0, "Largest L2 norm of a step's gradient; 0: no limit.")
+    class_weights: str = option("", "balanced: the loss of rare classes counts more, in inverse ratio.")
     label_smoothing: float = option(0.0, "Share of the target that is spread over all classes.")
     resolution: tuple[tuple[int, int], ...] = option((), "Epochs at each side in pixels: 16:18,24:7,32:4.")
     cutout: int = option(0, "Side in pixels of the square cut out of each image; 0: no cutout.")
     trivial_augment: float = option(0.0, "Share of the images to which TrivialAugment is applied.")
     cutmix: float = option(0.0, "Share of the batches that are mixed by CutMix.")
-    augment_until: float = option(1.0, "Share of the epochs after which these three augmentations stop.")
+    mixup: float = option(0.0, "Share of the batches that are mixed by MixUp.")
+    augment_until: float = option(1.0, "Share of the epochs after which these augmentations stop.")
     distill: str = option("", "Teacher, NAME.TAG: its logits are learned beside the labels.")
     distill_weight: float = option(0.5, "Share of the teacher in the loss.")
     distill_temperature: float = option(4.0, "Temperature by which the logits of both nets are divided.")
@@ -93,15 +100,19 @@ class TrainConfig:
         self._check("drop_path_rate", 0 <= self.drop_path_rate < 1, "in [0, 1)")
         self._check("layer_decay", 0 < self.layer_decay <= 1, "in (0, 1]")
         self._check("epochs", 1 <= self.epochs <= 10**9, "at least 1 and at most 10**9")
+        self._check("patience", self.patience >= 0, "at least 0")
         self._check("batch_size", self.batch_size >= 1, "at least 1")
         self._check("lr", self.lr > 0 and math.isfinite(self.lr), "above 0")
+        self._check_word("optimizer", OPTIMIZERS)
+        self._check_word("class_weights", CLASS_WEIGHTS)
         self._check_word("schedule", SCHEDULES)
+        self._check("clip_grad_norm", 0 <= self.clip_grad_norm < math.inf, "at least 0")
         self._check("warmup", 0 <= self.warmup <= 1, "in [0, 1]")
         self._check("momentum", 0 < self.momentum < 1, "in (0, 1)")
         self._check("weight_decay", self.weight_decay >= 0, "at least 0")
         self._check("label_smoothing", 0 <= self.label_smoothing < 1, "in [0, 1)")
         self._check("cutout", self.cutout >= 0, "at least 0")
-        for share in ("trivial_augment", "cutmix", "augment_until", "distill_weight"):
+        for share in ("trivial_augment", "cutmix", "mixup", "augment_until", "distill_weight"):
             self._check(share, 0 <= getattr(self, share) <= 1, "in [0, 1]")
         self._check("distill_temperature", self.distill_temperature > 0, "above 0")
         self._check("ema_decay", 0 <= self.ema_decay < 1, "in [0, 1)")
@@ -123,6 +134,13 @@ class TrainConfig:
                 "keep_best needs a score of the epochs: eval_every must be at least 1 and at most "
                 f"epochs={self.epochs}, got {self.eval_every}"
             )
+        if self.cutmix + self.mixup > 1:
+            raise ValueError(
+                f"cutmix and mixup are shares of the batches, at most 1 together, got {self.cutmix} and "
+                f"{self.mixup}"
+            )
+        if self.patience and not self.eval_every:
+            raise ValueError(f"patience={self.patience} needs scores: eval_every must be at least 1, got 0")
         total = sum(epochs for _, epochs in self.resolution)
         if self.resolution and total != self.epochs:
             raise ValueError(f"resolution adds up to {total} epochs, epochs is {self.epochs}: change both")
@@ -171,7 +189,7 @@ class TrainConfig:
         return None
 
     def augments_in(self, epoch: int) -> bool:
-        """Return whether cutout, TrivialAugment and CutMix are on in ``epoch`` (from 1)."""
+        """Return whether cutout, TrivialAugment, CutMix and MixUp are on in ``epoch`` (from 1)."""
         return epoch <= self.augment_until * self.epochs
 
     @classmethod

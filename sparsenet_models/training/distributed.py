@@ -119,6 +119,14 @@ def summed(tensor: torch.Tensor, processes: Processes) -> torch.Tensor:
     return tensor
 
 
+def largest(tensor: torch.Tensor, processes: Processes) -> torch.Tensor:
+    """Return the largest of the elements of ``tensor`` over all processes."""
+    if processes.count > 1:
+        tensor = tensor.clone()
+        dist.all_reduce(tensor, op=dist.ReduceOp.MAX)
+    return tensor
+
+
 def share_buffers(model: nn.Module, processes: Processes) -> None:
     """Give every process the first one's batch-norm statistics."""
     if processes.count > 1:

@@ -4,29 +4,29 @@ from __future__ import annotations
 
 import json
 import math
-import threading
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..analysis.metrics import Scoring
 from ..common.files import atomic_write, local_path
 from ..data.evaluate import Score
 from ..models.pretrained_cfg import WEIGHTS
-from ..pretrained.weight_file import git_commit, save_weights, weight_metadata
+from ..pretrained.weight_file import git_commit, save_weights, weight_bytes, weight_metadata
+from .agreement import Agreement
 from .batches import TrainingBatches
-from .build import compiled, new_net, start_from
+from .build import check_batch_norm, compiled, new_net, start_from
 from .config import TrainConfig
 from .distill import Teacher
 from .distributed import Processes, from_first, joined_processes, restarts, summed, wrapped
 from .environment import changes, environment
 from .inputs import open_inputs, scores_on_held_out
-from .interrupt import stop_on_signal
+from .interrupt import StopRequest, stop_on_signal
 from .precision import fastest_precision
 from .progress import duration, say, tracked
 from .record import Record
@@ -42,10 +42,7 @@ from .run_lock import locked
 from .schedule import learning_rate
 from .scoring import Scorer
 from .state import TrainingState
-from .step import TrainingStep, resized
-
-STEPS_BETWEEN_AGREEMENTS = 20
-"""Steps after which several processes ask each other whether one of them got a signal; asking takes time."""
+from .step import TrainingStep, balanced_weights, resized
 
 
 class TrainingStopped(RuntimeError):
@@ -74,7 +71,7 @@ def train(config: TrainConfig, resume: bool = False) -> Path:
     folder = local_path(config.out)
     with (
         joined_processes(config.device) as (processes, device),
-        stop_on_signal() as stop,
+        stop_on_signal(tells=processes.is_first) as stop,
         locked(folder) if processes.is_first else nullcontext(),
     ):
         checkpoint = checkpoint_to_resume(folder, config, resume) if processes.is_first else None
@@ -82,16 +79,23 @@ def train(config: TrainConfig, resume: bool = False) -> Path:
         if from_first(processes.is_first and resume and is_finished(folder, config, checkpoint), processes):
             say(f"{folder} is finished: {folder / WEIGHTS}")
             return folder / WEIGHTS
-        run = _Run(config, checkpoint, processes, device, stop)
+        try:
+            run = _Run(config, checkpoint, processes, device, stop)
+        except KeyboardInterrupt as error:
+            raise TrainingStopped(f"interrupted; {last_checkpoint(folder)}") from error
         if processes.is_first:
             remove_leftovers(folder)
             run.write_beginning()
         try:
-            for epoch in range(run.record.epochs_done + 1, config.epochs + 1):
-                run.train_epoch(epoch)
+            while run.record.epochs_done < config.epochs and not run.record.is_stuck(config.patience):
+                run.train_epoch(run.record.epochs_done + 1)
             return run.finish()
         except OSError as error:
-            raise TrainingStopped(f"{error}; {last_checkpoint(folder)}") from error
+            run.keep_steps()
+            reason = "interrupted" if stop.made else str(error)  # the signal may have ended data workers too
+            raise TrainingStopped(f"{reason}; {last_checkpoint(folder)}") from error
+        except KeyboardInterrupt as error:
+            raise TrainingStopped(f"interrupted; {last_checkpoint(folder)}") from error
 
 
 class _Run:
@@ -103,10 +107,11 @@ class _Run:
         checkpoint: dict[str, Any] | None,
         processes: Processes,
         device: torch.device,
-        stop: threading.Event,
+        stop: StopRequest,
     ) -> None:
         self.config, self.processes, self.device, self.stop = config, processes, device, stop
         self.folder = local_path(config.out)
+        self.agreement = Agreement(processes, device)
         self.inputs = open_inputs(config)
         if checkpoint is not None:
             check_same_images(checkpoint, config, self.inputs.fingerprint)
@@ -115,12 +120,15 @@ class _Run:
             self.record = self._new_record(model)
         else:
             self.record = Record.from_state_dict(checkpoint, device)
+        weight_bytes(model, {})  # a net that cannot be written is not trained for hours
         model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.state = TrainingState(model, config)
         normalisation = self.inputs.mean_and_std
         self.batches = TrainingBatches(
             self.inputs.train_set, config, **normalisation, device=device, processes=processes
         )
+        images = self.batches.part.stop - self.batches.part.start
+        check_batch_norm(model, images, self._sides(), self.inputs.data_config["input_size"][0])
         self.scorer = Scorer(self.inputs, self.batches, processes, device)
         teacher = None
         if config.distill:
@@ -132,9 +140,16 @@ class _Run:
             say(f"resuming after epoch {self.record.epochs_done}{within}")
         self._record_environment()
         self.training_step = TrainingStep(
-            self.state, self._forward(), teacher, config, self.record.precision, processes.rank, device
+            self.state,
+            self._forward(),
+            teacher,
+            self._class_weights(),
+            config,
+            self.record.precision,
+            processes.rank,
+            device,
         )
-        self.saved_at = time.monotonic()
+        self._nothing_to_lose()
         together = f", {processes.count} processes" if processes.count > 1 else ""
         say(
             f"{self.inputs.model_name} on {device}: {config.epochs} epochs of {len(self.batches)} steps, "
@@ -158,12 +173,23 @@ class _Run:
             weights = self.state.final_model.state_dict()
             copied = {name: tensor.cpu().clone() for name, tensor in weights.items()}
             self.record.best = {"epoch": epoch, "top1": top1, "state": copied}
-        self.record.end_epoch(self._reported_row(epoch, loss, top1))
+        row, line = self._row_and_line(epoch, loss, top1)
+        self.record.end_epoch(row)
         self._save()
         if self.processes.is_first:
             write_metrics(self.folder, self.record.rows)
-        if epoch < self.config.epochs and self._stop_requested():
+        say(line)
+        stuck = self.record.is_stuck(self.config.patience)
+        if stuck:
+            say(f"stopping: no score has been better in {self.config.patience} scored epochs")
+        elif epoch < self.config.epochs and self.agreement.is_any(self.stop.made, at_end=True):
             raise TrainingStopped(f"interrupted; {last_checkpoint(self.folder)}")
+
+    def keep_steps(self) -> None:
+        """Save the steps since the last checkpoint, where the disk takes them."""
+        if self.record.step:
+            with suppress(OSError):
+                self._save()
 
     def finish(self) -> Path:
         """Score the final net; write its weights, the last row and the pictures; return the weight file."""
@@ -224,11 +250,23 @@ class _Run:
         model = self.state.model
         some_unused = getattr(model, "skips_layers", False)  # a user's own net may not have it
         together = wrapped(model, self.processes, some_unused)
-        return compiled(together) if self.config.compile else together
+        return compiled(together, len(self._sides())) if self.config.compile else together
+
+    def _class_weights(self) -> Tensor | None:
+        if not self.config.class_weights:
+            return None
+        labels, classes = self.inputs.train_set.labels, len(self.inputs.class_names)
+        return balanced_weights(labels, classes).to(self.device)
+
+    def _sides(self) -> set[int]:
+        """Return the sides in pixels of the images that the net learns from."""
+        sides = {side for side, _ in self.config.resolution}
+        return sides or {self.inputs.data_config["input_size"][-1]}
 
     def _train_steps(self, epoch: int) -> None:
         """Train the steps of an epoch that are left, with checkpoints in between."""
         record, steps = self.record, len(self.batches)
+        self.agreement.begin_epoch()
         self.state.model.train()
         side = self.config.side_in(epoch)
         first = (epoch - 1) * steps
@@ -241,6 +279,7 @@ class _Run:
             record.loss += self.training_step(images, labels, side, self._rate(number), number)
             if self.state.average is not None and number >= averaging_from:
                 self.state.average.update_parameters(self.state.model)
+            self.stop.at_once = False
             record.step += 1
             record.seconds = time.perf_counter() - start
             if record.step < steps:
@@ -250,18 +289,18 @@ class _Run:
         total = len(self.batches) * self.config.epochs
         return learning_rate(step, total, self.config.lr, self.config.warmup, self.config.schedule)
 
-    def _reported_row(self, epoch: int, loss: float, top1: float | None) -> dict[str, Any]:
-        """Print the line of an epoch and return its row of ``metrics.csv``."""
+    def _row_and_line(self, epoch: int, loss: float, top1: float | None) -> tuple[dict[str, Any], str]:
+        """Return the row of an epoch in ``metrics.csv``, and the line to print."""
         steps, seconds = len(self.batches), self.record.seconds
         rate = self._rate(epoch * steps - 1)
         speed = steps * self.batches.batch_size / seconds
-        say(
+        line = (
             f"epoch {epoch}/{self.config.epochs}  loss {loss:.4f}  lr {rate:.4f}  "
             f"{seconds:.0f} s  {speed:,.0f} images/s"
             + (f"  top-1 {top1:.2f}%" if top1 is not None else "")
             + f"  ETA {duration(self._seconds_left_after(epoch))}"
         )
-        return {
+        row = {
             "epoch": epoch,
             "loss": f"{loss:.6f}",
             "lr": f"{rate:.6f}",
@@ -269,6 +308,7 @@ class _Run:
             "images_per_second": f"{speed:.1f}",
             "top1": f"{top1:.2f}" if top1 is not None else "",
         }
+        return row, line
 
     def _seconds_left_after(self, epoch: int) -> float:
         """Estimate from the last epoch's seconds, which grow with the pixels of an image."""
@@ -306,26 +346,25 @@ class _Run:
 
     def _save_if_due(self) -> None:
         """Within an epoch: save and stop after a signal, save after ``checkpoint_minutes``."""
-        if self._stop_requested():
+        if self.agreement.is_any(self.stop.made):
             self._save()
             raise TrainingStopped(f"interrupted; {last_checkpoint(self.folder)}")
         waited = time.monotonic() - self.saved_at
         if self.config.checkpoint_minutes and waited >= 60 * self.config.checkpoint_minutes:
             self._save()
 
-    def _stop_requested(self) -> bool:
-        if self.processes.count == 1:
-            return self.stop.is_set()
-        if self.record.step % STEPS_BETWEEN_AGREEMENTS:
-            return False
-        return bool(summed(torch.tensor(float(self.stop.is_set()), device=self.device), self.processes))
-
     def _save(self) -> None:
         self._stop_unless_finite(self.record.loss.item())
         if self.processes.is_first:
             options = {"config": self.config.to_dict(), "images": self.inputs.fingerprint}
             save_checkpoint(self.folder, options | self.record.state_dict() | self.state.state_dict())
+        self._nothing_to_lose()
+
+    def _nothing_to_lose(self) -> None:
+        """Until the next step ends, a signal may stop the run at once."""
         self.saved_at = time.monotonic()
+        # Of several processes one would leave the others waiting.
+        self.stop.at_once = self.processes.count == 1
 
     def _stop_unless_finite(self, loss: float) -> None:
         if not (math.isfinite(loss) and self.state.is_finite()):
@@ -344,7 +383,7 @@ class _Run:
             self.inputs.model_name,
             data=self.inputs.train_set.name,
             recipe=json.dumps(recipe),
-            epochs=self.config.epochs,
+            epochs=self.record.epochs_done,
             seed=self.config.seed,
             top1=score.top1,
             scored_on=self._scored_on(),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from typing import TypeVar
 
 import torch.distributed as dist
@@ -13,9 +15,17 @@ Item = TypeVar("Item")
 
 
 def say(message: str) -> None:
-    """Print a line about the run without delay; of several processes the first one prints."""
-    if _prints():
+    """Print a line about the run without delay; of several processes the first one prints.
+
+    A run goes on where nobody reads its output any more.
+    """
+    if not _prints():
+        return
+    try:
         print(message, flush=True)
+    except OSError:
+        with suppress(OSError, ValueError):  # an output without a descriptor
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _prints() -> bool:

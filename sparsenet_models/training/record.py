@@ -36,6 +36,13 @@ class Record:
         """The number of finished epochs."""
         return len(self.rows)
 
+    def is_stuck(self, patience: int) -> bool:
+        """Return whether the last ``patience`` scored epochs are no better than the best before; 0: never."""
+        scores = [float(row["top1"]) for row in self.rows if row["top1"]]
+        if not 0 < patience < len(scores):
+            return False
+        return max(scores[-patience:]) <= max(scores[:-patience])
+
     def end_epoch(self, row: dict[str, Any]) -> None:
         """Add the row of the current epoch and start the next one."""
         self.rows.append(row)

@@ -17,7 +17,7 @@ class TrainingState:
 
     Args:
         model: the net, on its device.
-        config: momentum, decays and averaging.
+        config: optimizer, decays and averaging.
 
     Raises:
         ValueError: ``layer_decay`` for a net of another library.
@@ -25,12 +25,12 @@ class TrainingState:
 
     def __init__(self, model: nn.Module, config: TrainConfig) -> None:
         self.model = model
-        self.optimizer = torch.optim.SGD(
-            parameter_groups(model, config.weight_decay, config.layer_decay),
-            lr=config.lr,
-            momentum=config.momentum,
-            nesterov=True,
-        )
+        groups = parameter_groups(model, config.weight_decay, config.layer_decay)
+        self.optimizer: torch.optim.Optimizer
+        if config.optimizer == "adamw":
+            self.optimizer = torch.optim.AdamW(groups, lr=config.lr, betas=(config.momentum, 0.999))
+        else:
+            self.optimizer = torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, nesterov=True)
         self.average = averaged(model, config)
 
     @property

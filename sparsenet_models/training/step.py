@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from .config import TrainConfig
 from .distill import Teacher, distillation_loss
@@ -21,7 +21,8 @@ class TrainingStep:
         state: net and optimizer.
         forward: the net as it is called in training, compiled and distributed.
         teacher: the net to distill, or None.
-        config: label smoothing, distillation, seed.
+        class_weights: ``(classes,)``, by which the loss of each image is multiplied, or None.
+        config: label smoothing, clipping, distillation, seed.
         precision: of the forward pass, "float32" or "bfloat16".
         rank: of this process; each draws its own dropout.
         device: of net and batches.
@@ -32,12 +33,14 @@ class TrainingStep:
         state: TrainingState,
         forward: Any,
         teacher: Teacher | None,
+        class_weights: Tensor | None,
         config: TrainConfig,
         precision: str,
         rank: int,
         device: torch.device,
     ) -> None:
         self.state, self.forward, self.teacher, self.config = state, forward, teacher, config
+        self.class_weights = class_weights
         self.precision, self.rank, self.device = precision, rank, device
 
     def __call__(
@@ -63,18 +66,39 @@ class TrainingStep:
         optimizer = self.state.optimizer
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        if self.config.clip_grad_norm:
+            nn.utils.clip_grad_norm_(self.state.model.parameters(), self.config.clip_grad_norm)
         optimizer.step()
         return loss.detach()
 
     def _loss(self, logits: Tensor, labels: Tensor, images: Tensor) -> Tensor:
         config = self.config
-        loss = F.cross_entropy(logits, labels, label_smoothing=config.label_smoothing)
+        smoothing = config.label_smoothing
+        if self.class_weights is None:
+            loss = F.cross_entropy(logits, labels, label_smoothing=smoothing)
+        else:  # torch's own mean would divide by the weights of the batch, but not for mixed labels
+            weights = self.class_weights
+            loss = F.cross_entropy(logits, labels, weights, reduction="sum", label_smoothing=smoothing)
+            loss = loss / len(logits)
         if self.teacher is None:
             return loss
         with autocast(self.device, self.precision):
             teacher_logits = self.teacher(resized(images, None))
         distilled = distillation_loss(logits, teacher_logits, config.distill_temperature)
         return torch.lerp(loss, distilled, config.distill_weight)
+
+
+def balanced_weights(labels: Tensor, classes: int) -> Tensor:
+    """Return the weights ``(classes,)`` by which each class counts alike; their mean over all images is 1.
+
+    >>> balanced_weights(torch.tensor([0, 0, 0, 1]), 2).tolist()
+    [0.6666666865348816, 2.0]
+
+    Args:
+        labels: ``(N,)`` int64 of the training images, at least one for each class.
+        classes: their number.
+    """
+    return len(labels) / (classes * labels.bincount(minlength=classes).float())
 
 
 def resized(images: Tensor, side: int | None) -> Tensor:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from sparsenet_models.data.datasets import load_image_set
 from sparsenet_models.data.evaluate import evaluate
-from sparsenet_models.data.image_set import AnyImageSet, ImageSet
+from sparsenet_models.data.image_set import AnyImageSet, ImageSet, StreamedImageSet
 from sparsenet_models.data.transforms import resolve_data_config
 from sparsenet_models.factory import create_model
 from sparsenet_models.training.augment import cut_out, mixed, padded_crop, trivially_augmented
@@ -157,14 +159,14 @@ def test_cutmix_mixes_the_labels_by_the_area_that_it_pastes():
     images = torch.arange(6.0).view(6, 1, 1, 1).expand(6, 3, 16, 16)
     pasted = 0
     for seed in range(20):
-        batch, labels = mixed(images, torch.arange(6), 6, share=1.0, seed=seed)
+        batch, labels = mixed(images, torch.arange(6), 6, cutmix=1.0, mixup=0.0, seed=seed)
         assert labels.shape == (6, 6)
         assert torch.allclose(labels.sum(1), torch.ones(6))
         own = torch.stack([(batch[index, 0] == index).float().mean() for index in range(6)])
         assert torch.allclose(own, labels.diagonal(), atol=1e-6)
         pasted += bool((own < 1).any())
     assert pasted > 10
-    assert torch.equal(mixed(images, torch.arange(6), 6, share=0.0, seed=0)[1], torch.arange(6))
+    assert torch.equal(mixed(images, torch.arange(6), 6, cutmix=0.0, mixup=0.0, seed=0)[1], torch.arange(6))
 
 
 def test_strong_augmentation_stops_for_the_last_epochs():
@@ -215,3 +217,49 @@ def test_parquet_streams_with_workers(cifar10_folder: Path):
     indices = torch.tensor([9_999, 0, 5, 5])
     assert len(streamed) == 10_000
     assert torch.equal(next(streamed.batches([indices])), streamed.part(indices).in_memory().images)
+
+
+def image_of_its_process(index: int) -> Image.Image:
+    return Image.new("RGB", (1, 1), tuple(os.getpid().to_bytes(3, "big")))
+
+
+@pytest.mark.parametrize("first_pass", ["whole", "left early"])
+def test_the_workers_of_a_streamed_set_stay_for_the_next_pass(first_pass):
+    labels = torch.zeros(8, dtype=torch.long)
+    streamed = StreamedImageSet(
+        image_of_its_process, lambda image: image, (3, 1, 1), labels, ("only",), "pids", 2
+    )
+
+    def readers(batches) -> set[tuple[int, ...]]:
+        return {tuple(images.flatten().tolist()) for images in batches}
+
+    if first_pass == "whole":
+        first = readers(streamed.batches(torch.arange(8).split(1)))
+    else:
+        passing = streamed.batches(torch.arange(8).split(1))
+        first = readers([next(passing), next(passing)])
+        passing.close()
+    again = readers(streamed.batches(torch.arange(8).split(1)))
+    assert first == again
+    assert len(first) == 2
+    assert tuple(os.getpid().to_bytes(3, "big")) not in first
+
+
+@given(st.integers(0, 1000))
+def test_mixup_blends_two_images_and_their_labels_by_the_same_share(seed):
+    images = torch.arange(6.0).view(6, 1, 1, 1).expand(6, 3, 4, 4)
+    blended, labels = mixed(images, torch.arange(6), 6, cutmix=0.0, mixup=1.0, seed=seed)
+    assert torch.allclose(labels.sum(1), torch.ones(6))
+    assert torch.allclose(blended[:, 0, 0, 0], labels @ torch.arange(6.0), atol=1e-5)
+    assert torch.equal(blended.amin((1, 2, 3)), blended.amax((1, 2, 3)))
+
+
+@given(st.floats(0, 1), st.floats(0, 1), st.integers(0, 1000))
+def test_mixup_leaves_cutmix_the_batches_that_it_has_alone(cutmix, mixup, seed):
+    mixup = min(mixup, 1 - cutmix)
+    images = torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(seed))
+    alone = mixed(images, torch.arange(4), 4, cutmix=cutmix, mixup=0.0, seed=seed)
+    both = mixed(images, torch.arange(4), 4, cutmix=cutmix, mixup=mixup, seed=seed)
+    if alone[1].ndim == 2:
+        assert torch.equal(alone[0], both[0])
+        assert torch.equal(alone[1], both[1])

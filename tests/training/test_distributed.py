@@ -23,6 +23,7 @@ from support.repository import REPOSITORY
 
 from sparsenet_models import SparseNet
 from sparsenet_models.pretrained.weight_file import read_state_dict
+from sparsenet_models.training.agreement import SECONDS_BETWEEN_AGREEMENTS, steps_between
 from sparsenet_models.training.launchers import place_in
 
 MODEL = "sparsenet_bc_40_k12"
@@ -127,6 +128,33 @@ with joined_processes("cpu") as (processes, device):
 @pytest.mark.parametrize("launcher", LAUNCHED)
 def test_the_processes_of_every_launcher_join(launcher):
     assert in_two_processes(RANKS, launcher) == [(2, 0, 3), (2, 1, 3)]
+
+
+AGREES = """
+import torch
+from sparsenet_models.training.agreement import Agreement
+from sparsenet_models.training.distributed import joined_processes
+
+with joined_processes("cpu") as (processes, device):
+    agreement = Agreement(processes, device)
+    result = []
+    for step in range(1, 5):
+        agreement.begin_epoch()
+        result.append(agreement.is_any(own=processes.rank == 1 and step == 3))
+    result.append(agreement.is_any(own=processes.rank == 0, at_end=True))
+"""
+
+
+def test_what_one_process_is_told_all_know_after_the_same_step():
+    assert in_two_processes(AGREES) == [[False, False, True, False, True]] * 2
+
+
+@given(st.floats(0, 1e6))
+def test_processes_ask_each_other_within_five_seconds_or_after_every_step(seconds):
+    steps = steps_between(seconds)
+    assert steps >= 1
+    assert steps == 1 or steps * seconds <= SECONDS_BETWEEN_AGREEMENTS
+    assert steps == 1000 or (steps + 1) * seconds > SECONDS_BETWEEN_AGREEMENTS * 0.999
 
 
 @given(st.sampled_from(list(LAUNCHED)), st.integers(1, 64), st.integers(0, 63), st.integers(0, 8))

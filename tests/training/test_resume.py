@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -18,7 +20,9 @@ from support.repository import REPOSITORY
 from support.trainer import TINY_NET, Trainer, register_tiny_net
 
 from sparsenet_models.training.config import TrainConfig
+from sparsenet_models.training.interrupt import stop_on_signal
 from sparsenet_models.training.loop import TrainingStopped, train
+from sparsenet_models.training.progress import say
 from sparsenet_models.training.run_folder import load_checkpoint_state, save_checkpoint
 from sparsenet_models.training.schedule import learning_rate
 
@@ -157,11 +161,12 @@ def test_a_run_with_its_options_in_config_json_resumes_to_the_bytes_of_one_left_
     assert json.loads((stopped / "run.json").read_text())["cutmix"] == 0.5
 
 
-def started(words: list[str]) -> subprocess.Popen[str]:
+def started(words: list[str], start_new_session: bool = False) -> subprocess.Popen[str]:
     program = [sys.executable, "-m", "sparsenet_models", *words]
     return subprocess.Popen(
-        program, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, bufsize=1
-    )
+        program, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, bufsize=1,
+        start_new_session=start_new_session,
+    )  # fmt: skip
 
 
 def finished(words: list[str]) -> subprocess.Popen[str]:
@@ -246,3 +251,84 @@ def test_a_run_continues_with_another_number_of_workers_and_records_it(colour_fo
     assert resumed.end() == 0, resumed.stderr
     assert "the environment has changed, so the last digits may differ: workers 2 -> 3" in resumed.stdout
     assert '"workers": 3' in (tmp_path / "run" / "run.json").read_text().partition("environments")[2]
+
+
+def test_a_signal_while_images_are_read_is_answered_at_once_and_leaves_no_folder(
+    colour_folder, tmp_path, monkeypatch, own_models
+):
+    def read_for_long(config: TrainConfig) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(60)
+
+    register_tiny_net()
+    monkeypatch.setattr("sparsenet_models.training.loop.open_inputs", read_for_long)
+    start = time.monotonic()
+    with pytest.raises(TrainingStopped, match=r"^interrupted; there is no checkpoint yet$"):
+        train(TrainConfig(TINY_NET, str(colour_folder), str(tmp_path / "run")))
+    assert time.monotonic() - start < 10
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_signal_within_a_step_waits_for_its_end_and_says_so(capfd):
+    with stop_on_signal(tells=True) as stop:
+        stop.at_once = False
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.made
+    assert capfd.readouterr().out == (
+        "interrupted: stopping after this step; once more stops now and loses it\n"
+    )
+
+
+def test_lines_that_nobody_reads_are_dropped(monkeypatch):
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "w") as stream:
+        monkeypatch.setattr(sys, "stdout", stream)
+        for line in ("first", "second"):
+            say(line)
+
+
+def test_an_epoch_is_on_the_disk_before_it_is_told(colour_folder, tmp_path, monkeypatch, own_models):
+    register_tiny_net()
+    monkeypatch.setattr("sparsenet_models.training.loop.write_pictures", lambda *_: None)
+    done = []
+
+    def told(line: str) -> None:
+        if line.startswith("epoch "):
+            done.append(len(torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)["metrics"]))
+
+    monkeypatch.setattr("sparsenet_models.training.loop.say", told)
+    options = dict(epochs=2, batch_size=32, lr=0.05, size=8, precision="float32", device="cpu", compile=False)
+    train(TrainConfig(TINY_NET, str(colour_folder), str(tmp_path / "run"), **options))
+    assert done == [1, 2]
+
+
+@pytest.mark.slow
+def test_a_closed_pipe_does_not_end_a_run(colour_folder, tmp_path):
+    process = started(command(colour_folder, tmp_path / "run", "--resolution 8:3", MODEL))
+    reads_until(process, "reading")
+    process.stdout.close()
+    assert process.stderr.read() == ""
+    assert process.wait(timeout=120) == 0
+    assert epochs(tmp_path / "run") == [1, 2, 3]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="finds the workers in /proc")
+@pytest.mark.slow
+@pytest.mark.parametrize("killed", ["group", "worker"])
+def test_a_group_that_is_asked_to_end_and_a_worker_that_is_killed_lose_no_step(
+    colour_folder, tmp_path, killed
+):
+    options = "--resolution 8:400 --loader stream --workers 2"
+    process = started(command(colour_folder, tmp_path / "run", options, MODEL), start_new_session=True)
+    reads_until(process, "epoch 1/400")
+    if killed == "group":
+        os.killpg(process.pid, signal.SIGTERM)
+    else:
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        os.kill(int(children[-1]), signal.SIGKILL)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert len(errors.splitlines()) == 1
+    assert ("interrupted" if killed == "group" else "a process that reads the images of") in errors
+    assert re.search(r"the checkpoint after (step \d of epoch \d+|epoch \d+) is kept", errors)

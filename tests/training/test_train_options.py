@@ -80,6 +80,12 @@ def test_a_resolution_of_another_form_is_refused_with_an_example(text):
         ("cutout", -1),
         ("trivial_augment", 1.5),
         ("cutmix", -0.5),
+        ("mixup", 1.5),
+        ("optimizer", "adam"),
+        ("class_weights", "balance"),
+        ("clip_grad_norm", -1.0),
+        ("clip_grad_norm", math.inf),
+        ("patience", -1),
         ("augment_until", 2.0),
         ("distill_weight", 1.5),
         ("distill_temperature", 0.0),
@@ -105,6 +111,18 @@ def test_an_option_out_of_range_is_refused_by_name(option, value):
     with pytest.raises(ValueError, match=option) as caught:
         TrainConfig(**NAMED, **{option: value})
     assert repr(value) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"cutmix": 0.75, "mixup": 0.5}, r"at most 1 together, got 0\.75 and 0\.5"),
+        ({"patience": 3, "eval_every": 0}, "patience=3 needs scores: eval_every must be at least 1, got 0"),
+    ],
+)
+def test_options_that_contradict_each_other_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        TrainConfig(**NAMED, **options)
 
 
 def test_a_resolution_for_another_number_of_epochs_is_refused():

@@ -26,6 +26,7 @@ from sparsenet_models import (
     get_pretrained_cfg,
     model_entrypoint,
     register_model,
+    save_pretrained,
 )
 from sparsenet_models.analysis.metrics import UNKNOWN_SCORING
 from sparsenet_models.common.files import atomic_write
@@ -38,10 +39,12 @@ from sparsenet_models.pretrained.weight_file import (
 )
 from sparsenet_models.training import loop
 from sparsenet_models.training.averaging import averaged
+from sparsenet_models.training.build import check_batch_norm, compiled
 from sparsenet_models.training.config import TrainConfig
 from sparsenet_models.training.distill import distillation_loss
 from sparsenet_models.training.loop import TrainingStopped, train
 from sparsenet_models.training.precision import fastest_precision
+from sparsenet_models.training.record import Record
 from sparsenet_models.training.run_folder import (
     load_checkpoint_state,
     remove_leftovers,
@@ -50,6 +53,7 @@ from sparsenet_models.training.run_folder import (
     write_pictures,
 )
 from sparsenet_models.training.state import TrainingState
+from sparsenet_models.training.step import TrainingStep, balanced_weights
 
 MODEL = "sparsenet_bc_40_k12"
 TWIN = "densenet_bc_40_k12"
@@ -332,6 +336,114 @@ def test_statistics_and_averages_that_are_not_finite_are_no_finite_state(broken)
     else:
         state.model.norm.running_var[0] = math.inf
     assert not state.is_finite()
+
+
+def test_a_net_that_cannot_be_written_is_refused_before_it_is_trained(colour_folder, tmp_path):
+    def tied_net(**kwargs) -> SparseNet:
+        net = SparseNet(depth=10, growth_rate=4, bottleneck=True, **kwargs)
+        net.stages[0].layers[0].tied = net.stem.conv
+        return net
+
+    cfg = PretrainedCfg(input_size=(3, 32, 32), crop_pct=1.0, num_classes=10)
+    register_model(pretrained_cfgs={"colours": cfg}, override=True)(tied_net)
+    options = replace(config(colour_folder, tmp_path / "run"), model="tied_net")
+    message = "cannot be saved, as stem.conv.weight and stages.0.layers.0.tied.weight share their memory"
+    with pytest.raises(ValueError, match=message):
+        train(options)
+    assert not (tmp_path / "run").exists()
+    with pytest.raises(ValueError, match=message):
+        save_pretrained(create_model("tied_net"), tmp_path / "saved")
+    assert not list(tmp_path.rglob("*.safetensors"))
+
+
+def test_one_image_of_which_batch_norm_sees_one_pixel_is_refused_by_the_names_of_the_options():
+    net = create_model(TINY)
+    statistics = net.norm.running_mean.clone()
+    check_batch_norm(net, 1, [8], 3)
+    check_batch_norm(net, 2, [4], 3)
+    assert torch.equal(net.norm.running_mean, statistics)
+    with pytest.raises(ValueError, match=r"batch_size must be at least 2 .* at size 4: .* size"):
+        check_batch_norm(net, 1, [8, 4], 3)
+
+
+@pytest.mark.slow
+def test_a_net_is_compiled_for_every_side_of_a_long_resolution():
+    from torch._dynamo.utils import counters
+
+    net = compiled(torch.nn.Conv2d(1, 1, 3), 20)
+    counters.clear()
+    for side in range(8, 28):
+        net(torch.zeros(1, 1, side, side))
+    assert counters["stats"]["unique_graphs"] == 20
+
+
+def one_step(
+    images: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor | None = None, **options
+) -> tuple[TrainingState, float]:
+    torch.manual_seed(0)
+    config = TrainConfig(TINY, "d", "o", **options)
+    state = TrainingState(create_model(TINY, num_classes=2), config)
+    device = torch.device("cpu")
+    step = TrainingStep(state, state.model.train(), None, weights, config, "float32", 0, device)
+    return state, step(images, labels, None, config.lr, 0).item()
+
+
+def test_a_clipped_step_is_the_step_scaled_to_the_largest_norm():
+    images, labels = torch.randn(4, 3, 8, 8), torch.tensor([0, 1, 0, 1])
+    norms = []
+    for limit in (0.0, 1e-3, 1e3):
+        state, _ = one_step(images, labels, clip_grad_norm=limit)
+        gradients = torch.cat([p.grad.flatten() for p in state.model.parameters()])
+        norms.append((gradients.norm().item(), torch.nn.functional.normalize(gradients, dim=0)))
+    assert norms[0][0] == norms[2][0] > 1e-3
+    assert norms[1][0] == pytest.approx(1e-3, rel=1e-2)
+    assert torch.allclose(norms[0][1], norms[1][1], atol=1e-5)
+
+
+def test_balanced_classes_weigh_as_none_and_a_rare_class_by_its_weight():
+    images = torch.randn(4, 3, 8, 8)
+    even, odd = torch.tensor([0, 1, 0, 1]), torch.tensor([0, 0, 0, 1])
+    _, plain = one_step(images, even)
+    _, balanced = one_step(images, even, balanced_weights(even, 2))
+    assert balanced == pytest.approx(plain, rel=1e-6)
+    _, weighted = one_step(images, odd, balanced_weights(odd, 2))
+    _, first = one_step(images, odd, torch.tensor([2 / 3, 0.0]))
+    _, second = one_step(images, odd, torch.tensor([0.0, 2.0]))
+    assert weighted == pytest.approx(first + second, rel=1e-6)
+
+
+@given(st.lists(st.integers(1, 50), min_size=2, max_size=9))
+def test_balanced_weights_give_every_class_the_same_part_of_the_loss(counts):
+    labels = torch.cat([torch.full((count,), label) for label, count in enumerate(counts)])
+    parts = balanced_weights(labels, len(counts)) * torch.tensor(counts)
+    assert torch.allclose(parts, torch.full((len(counts),), len(labels) / len(counts)))
+
+
+def test_a_run_with_adamw_mixup_clipping_and_class_weights_learns_and_resumes(colour_folder, tmp_path):
+    options = dict(optimizer="adamw", lr=0.01, mixup=0.3, clip_grad_norm=1.0, class_weights="balanced")
+    options |= dict(epochs=6, resolution=((8, 6),))
+    weights = train(config(colour_folder, tmp_path / "run", **options))
+    assert float(read_metadata(weights)["top1"]) >= 90
+    weights.unlink()
+    assert train(config(colour_folder, tmp_path / "run", **options), resume=True) == weights
+
+
+@given(st.lists(st.one_of(st.just(""), st.integers(0, 9).map(str)), max_size=12), st.integers(0, 5))
+def test_a_run_is_stuck_once_its_best_score_is_so_many_scored_epochs_old(scores, patience):
+    record = Record("", "", torch.zeros(()), rows=[{"top1": score} for score in scores])
+    known = [int(score) for score in scores if score]
+    age = len(known) - 1 - known.index(max(known)) if known else 0
+    assert record.is_stuck(patience) == (0 < patience <= age)
+
+
+def test_a_stuck_run_stops_early_and_says_so(colour_folder, tmp_path, capsys):
+    options = dict(epochs=30, resolution=((8, 30),), patience=2, lr=1e-9)
+    weights = train(config(colour_folder, tmp_path / "run", **options))
+    assert len(metrics(tmp_path / "run")) == int(read_metadata(weights)["epochs"]) < 30
+    assert "stopping: no score has been better in 2 scored epochs" in capsys.readouterr().out
+    weights.unlink()
+    train(config(colour_folder, tmp_path / "run", **options), resume=True)
+    assert len(metrics(tmp_path / "run")) == int(read_metadata(weights)["epochs"])
 
 
 def test_a_billion_epochs_are_begun(colour_folder, tmp_path, monkeypatch):
