@@ -305,11 +305,11 @@ def test_an_epoch_is_on_the_disk_before_it_is_told(colour_folder, tmp_path, monk
 
 @pytest.mark.slow
 def test_a_closed_pipe_does_not_end_a_run(colour_folder, tmp_path):
-    process = started(command(colour_folder, tmp_path / "run", "--resolution 8:3", MODEL))
-    reads_until(process, "reading")
-    process.stdout.close()
-    assert process.stderr.read() == ""
-    assert process.wait(timeout=120) == 0
+    with started(command(colour_folder, tmp_path / "run", "--resolution 8:3", MODEL)) as process:
+        reads_until(process, "reading")
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 0
     assert epochs(tmp_path / "run") == [1, 2, 3]
 
 
