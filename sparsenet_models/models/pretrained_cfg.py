@@ -23,6 +23,13 @@ DATA_CONFIG_KEYS = {"input_size", "interpolation", "mean", "std", "crop_pct", "c
 NO_METRICS: dict[str, Any] = dict.fromkeys(("top1", "top5", "loss"))
 """Replaces the metrics where the net or its images differ from those that were measured."""
 
+NO_TRAINING: dict[str, Any] = {
+    **dict.fromkeys(("data", "recipe", "epochs", "seed", "train_seconds", "machine")),
+    **dict.fromkeys(("library_version", "git_commit")),
+    "epochs_before": 0,
+}
+"""Replaces what is known of the training where other weights take the place of those that it led to."""
+
 NOT_CONFIGURATION = {*WEIGHT_SOURCE_KEYS, "architecture", "tag", "sha256", "file_size", "num_classes"}
 """Fields that are also set for a net that was registered without a configuration."""
 
@@ -117,8 +124,9 @@ class PretrainedCfg:
         """Return a copy with the keys of ``overlay`` in place of its own.
 
         Metrics that the overlay does not give are dropped where it changes the weights or the preparation
-        of images. A new source of weights (``file``, or a field of the Hub's) replaces the old one whole,
-        its ``sha256`` and ``file_size`` too.
+        of images, and what depends on the size of images where it changes that. A new source of weights
+        (``file``, or a field of the Hub's) replaces the old one whole, with its ``sha256``, its ``file_size``
+        and what is known of its training.
 
         Args:
             overlay: fields by name.
@@ -135,7 +143,9 @@ class PretrainedCfg:
         if changes.get("file") is not None:
             changes["file"] = str(changes["file"])
         if WEIGHT_SOURCE_KEYS & changes.keys():
-            changes = {"file": None, "sha256": None, "file_size": None, **changes}
+            changes = {"file": None, "sha256": None, "file_size": None, **NO_TRAINING, **changes}
+        if tuple(changes.get("input_size", self.input_size))[1:] != tuple(self.input_size)[1:]:
+            changes = {"macs": None, "pool_size": None, **changes}
         if (WEIGHT_SOURCE_KEYS | DATA_CONFIG_KEYS) & changes.keys():
             changes = {**NO_METRICS, **changes}
         return dataclasses.replace(self, **changes)

@@ -148,6 +148,14 @@ def test_weights_keep_the_metrics_that_were_measured_on_test_images(run, tmp_pat
     assert (cfg["data"], cfg["top1"], cfg["epochs"], cfg["seed"]) == ("flowers", 87.5, 5, 3)
 
 
+def test_weights_take_over_nothing_that_was_measured_on_those_of_the_tag(run, tmp_path):
+    tagged = create_model(f"{NAME}.cifar10", device="meta").pretrained_cfg
+    cfg = by_a_tag_and_file(run, tmp_path).pretrained_cfg
+    for key in ("machine", "train_seconds", "sha256", "macs", "pool_size"):
+        assert tagged[key] is not None
+        assert cfg[key] is None, key
+
+
 def test_a_score_on_held_out_images_is_no_score_on_test_images(run, tmp_path):
     metadata = read_metadata(run / "model.safetensors") | {"scored_on": "held-out images"}
     save_weights(by_the_run(run, tmp_path), tmp_path / "held.safetensors", metadata)
