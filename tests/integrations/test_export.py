@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from click.testing import CliRunner
-from support.nets import TINY, build, families, families_slow_but_one, images
+from support.nets import TINY, build, families, images
 from support.repository import REPOSITORY
 from torch import nn
 
@@ -37,7 +37,8 @@ def with_cfg(net: nn.Module) -> nn.Module:
 
 
 @needs_dynamic_sizes
-@families_slow_but_one
+@families
+@pytest.mark.slow
 @torch.no_grad()
 def test_a_strictly_traced_program_takes_any_batch_and_size(family):
     net = build(family).eval()

@@ -214,7 +214,8 @@ def test_a_checkpointed_graph_takes_a_second_backward_pass(family):
     assert all(m.momentum == 0.1 for m in net.modules() if isinstance(m, nn.BatchNorm2d))
 
 
-@families_slow_but_one
+@families
+@pytest.mark.slow
 def test_a_checkpointed_net_compiles_and_learns_as_the_plain_one(family):
     net, plain = build(family).double().train(), build(family).double().train()
     net.set_grad_checkpointing()

@@ -235,9 +235,9 @@ def test_a_number_that_no_float_can_hold_is_refused(tmp_path, key):
         create_model(f"local-dir:{tmp_path}")
 
 
-def test_a_file_of_half_a_million_empty_tensors_is_refused_before_they_are_read(tmp_path):
+def test_a_file_whose_tensors_are_nothing_but_names_is_refused_before_they_are_read(tmp_path):
     tensor = {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}
-    header = json.dumps({f"tensor{index}": tensor for index in range(500_000)}).encode()
+    header = json.dumps({f"{index:0>20000}": tensor for index in range(1000)}).encode()
     (tmp_path / "many.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
     with pytest.raises(
         ValueError, match=r"many\.safetensors is no weight file: the names of its tensors take"
