@@ -223,7 +223,7 @@ def validate(model: str | None, data: str, tta: bool, batch_size: int, **options
     split = "test" if has_split(data, "test") else "train"
     if split == "train":
         note = f"{data} has neither test/ nor val/: all its images are measured, also those trained on"
-        click.echo(f"sparsenet: {note}", err=True)
+        click.echo(f"sparsenet: {printable(note)}", err=True)
     image_set = load_image_set(data, split, data_config)
     class_names = net.pretrained_cfg["label_names"]
     if class_names is not None:

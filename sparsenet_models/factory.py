@@ -20,7 +20,8 @@ from .models.names import with_tag
 from .models.pretrained_cfg import NO_METRICS, PretrainedCfg
 from .pretrained.fetch import verified_file
 from .pretrained.load import load_into
-from .pretrained.source import described_by, find_model
+from .pretrained.source import find_model
+from .pretrained.weight_file import described_by, read_weight_description
 
 
 def create_model(
@@ -91,7 +92,9 @@ def create_model(
         cfg = PretrainedCfg(architecture=cfg.architecture).overlaid(pretrained_cfg, "pretrained_cfg")
     if checkpoint_path is not None:
         checkpoint_path = local_path(checkpoint_path)
-        cfg = described_by(checkpoint_path, cfg, keep_names=any(mark in model_name for mark in ".:"))
+        _, description = read_weight_description(checkpoint_path)
+        has_tag_or_config = any(mark in model_name for mark in ".:")
+        cfg = described_by(description, checkpoint_path, cfg, keep_names=has_tag_or_config)
     if model_kwargs:
         cfg = replace(cfg, **NO_METRICS)
     if pretrained_cfg_overlay:

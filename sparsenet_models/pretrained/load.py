@@ -14,7 +14,7 @@ from ..common.files import local_path
 from ..layers.activations import give_each_place_its_own
 from ..models.pretrained_cfg import pretrained_cfg_of
 from .misfits import is_float, misfits, nearest_net
-from .weight_file import read_weight_description, read_weights_and_layout
+from .weight_file import described_by, read_weight_description, read_weights_and_layout
 
 _logger = logging.getLogger(__name__)
 
@@ -46,7 +46,8 @@ def load_checkpoint(model: nn.Module, path: str | PathLike[str]) -> None:
         return
     cfg = pretrained_cfg_of(model)
     if description and cfg.architecture:
-        model.pretrained_cfg = cfg.overlaid({**description, "file": path}).dict_for(model)  # type: ignore
+        cfg = described_by(description, path, cfg, keep_names=True)
+        model.pretrained_cfg = cfg.dict_for(model)  # type: ignore[assignment]
 
 
 def load_into(model: nn.Module, path: Path, *, new_head: bool, headless: bool, new_stem: bool) -> bool:

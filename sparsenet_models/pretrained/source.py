@@ -9,11 +9,11 @@ from pathlib import Path
 
 from ..common.files import local_path
 from ..common.messages import did_you_mean
-from ..models.pretrained_cfg import WEIGHTS, PretrainedCfg
+from ..models.pretrained_cfg import WEIGHTS
 from ..models.registry import is_model, resolve
 from .config_json import CONFIG, ModelSource, read_config
 from .fetch import fetch
-from .weight_file import read_weight_description
+from .weight_file import described_by, read_weight_description
 
 HUB, FOLDER = "hf-hub", "local-dir"
 
@@ -50,23 +50,6 @@ def path_as_name(name: str) -> str:
     if prefix or is_model(name) or not local_path(name).exists():
         return name
     return f"{FOLDER}:{name}"
-
-
-def described_by(path: Path, cfg: PretrainedCfg, keep_names: bool) -> PretrainedCfg:
-    """Return ``cfg`` for the weights in a file: with the classes and images that its metadata describe.
-
-    Args:
-        path: the weight file.
-        cfg: the configuration of the architecture, or of a tag.
-        keep_names: keep the class names of ``cfg`` where the file has none.
-
-    Raises:
-        ValueError: the file is damaged, or its metadata are refused; the message names it.
-        OSError: the file is missing or cannot be read.
-    """
-    _, description = read_weight_description(path)
-    names = {} if keep_names else {"label_names": None}
-    return cfg.overlaid({**names, **description, "file": path})
 
 
 def _split_prefix(name: str) -> tuple[str, str]:
@@ -128,7 +111,7 @@ def _holds_run(folder: Path) -> bool:
 
 def _of_weight_file(path: Path) -> ModelSource:
     """Return the model of a weight file whose metadata name a registered architecture."""
-    architecture, _ = read_weight_description(path)
+    architecture, description = read_weight_description(path)
     if architecture is None:
         raise ValueError(
             f"{path} does not name its net: name it in create_model(NAME, checkpoint_path=...), or with "
@@ -138,7 +121,7 @@ def _of_weight_file(path: Path) -> ModelSource:
         entrypoint, cfg = resolve(architecture)  # never the Hub, whatever the file names
     except ValueError as error:
         raise ValueError(f"the metadata of {path} are refused: {error}") from error
-    return ModelSource(entrypoint, {}, described_by(path, cfg, keep_names=False))
+    return ModelSource(entrypoint, {}, described_by(description, path, cfg, keep_names=False))
 
 
 def _within(folder: Path, name: str) -> Path:

@@ -126,6 +126,21 @@ def _checked_description(metadata: Mapping[str, str]) -> dict[str, Any]:
     return overlay
 
 
+def described_by(
+    description: Mapping[str, Any], path: Path, cfg: PretrainedCfg, keep_names: bool
+) -> PretrainedCfg:
+    """Return ``cfg`` for the weights in a file: with the classes and images that its metadata describe.
+
+    Args:
+        description: what ``read_weight_description`` returned for the file.
+        path: the weight file.
+        cfg: the configuration of the architecture, or of a tag.
+        keep_names: keep the class names of ``cfg`` where the file has none.
+    """
+    names = {} if keep_names else {"label_names": None}
+    return cfg.overlaid({**names, **description, "file": path})
+
+
 def weight_description(cfg: PretrainedCfg, with_metrics: bool) -> dict[str, str]:
     """Return the metadata of a weight file for a net with the configuration ``cfg``.
 
