@@ -96,8 +96,14 @@ def test_the_contracts_are_kept(copy):
             "need no torch",
             "sparsenet_models.aggregation -> torch",
         ),
+        (
+            "models/families.py",
+            "from .sparsenet import SparseNet",
+            "listings need no torch",
+            "sparsenet_models.models.families -> sparsenet_models.models.sparsenet",
+        ),
     ],
-    ids=["upward", "upward in a function", "sibling", "sibling file", "family", "circle", "torch"],
+    ids=["upward", "upward in a function", "sibling", "sibling file", "family", "circle", "torch", "listing"],
 )
 def test_an_import_against_the_contracts_is_refused_by_name(copy, file, code, broken, refused):
     append(copy / file, code)

@@ -13,6 +13,7 @@ import pytest
 from support.repository import REPOSITORY
 
 import sparsenet_models
+from sparsenet_models.models.registry import library_architectures
 
 PUBLIC = [
     "DenseNet",
@@ -71,6 +72,8 @@ net = s.create_model("sparsenet_bc_40_k12", num_classes=3)
 s.list_models(); s.get_pretrained_cfg("sparsenet_40_k12.cifar100")
 torch.save(net.state_dict(), "net.pt"); s.load_checkpoint(net, "net.pt")
 answer = {{"classes": net.num_classes, "modules": {LIST_MODULES}, "errors": []}}
+families = ("densenet", "fractalnet", "resnet", "sparsenet")
+answer["families"] = [name for name in families if f"sparsenet_models.models.{{name}}" in sys.modules]
 answer["compiler"] = sorted({{"torch._dynamo", "sympy"}} & (set(sys.modules) - torch_alone))
 config = s.resolve_data_config(net)
 for kind in ("RuntimeError", "ImportError"):
@@ -103,10 +106,55 @@ def test_the_package_and_the_index_helper_import_no_torch(tmp_path):
     assert not modules & {"torch", "numpy", "torchvision", "safetensors", "PIL", "huggingface_hub", "click"}
 
 
+def test_listings_configurations_and_registering_import_no_torch(tmp_path):
+    code = """
+import sys
+from click.testing import CliRunner
+import sparsenet_models as s
+from sparsenet_models.cli import main
+from sparsenet_models.models.registry import temporary_registry
+
+assert "sparsenet_bc_40_k12" in s.list_models() and "resnet_20" in s.list_models(module="resnet")
+assert s.list_pretrained(as_table=True)[0]["top1"] > 50
+assert s.get_pretrained_cfg("sparsenet_bc_40_k12.cifar100").num_classes == 100
+assert s.is_model("sparsenet121") and not s.is_model("sparsenet122")
+with temporary_registry():
+    @s.register_model(pretrained_cfgs={"own": s.PretrainedCfg(num_classes=2)})
+    def own_net(**kwargs): ...
+    s.register_model_deprecations({"old_net": "own_net"})
+    assert s.model_entrypoint("own_net") is own_net
+for arguments in ([], ["*k24"], ["--pretrained"]):
+    result = CliRunner().invoke(main, ["list", *arguments], catch_exceptions=False)
+    assert result.exit_code == 0 and "sparsenet_" in result.output
+print({"torch", "torchvision", "numpy", "PIL"} & set(sys.modules))
+"""
+    assert run("-c", code, folder=tmp_path).stdout == "set()\n"
+
+
+def test_every_name_is_registered_whichever_module_is_imported_first(tmp_path):
+    code = """
+import importlib, sys
+
+for first in ("", ".registry", ".listing", ".names", ".families", ".entrypoints", ".pretrained_cfg"):
+    for loaded in [name for name in sys.modules if name.partition(".")[0] == "sparsenet_models"]:
+        del sys.modules[loaded]
+    importlib.import_module(f"sparsenet_models.models{first}")
+    from sparsenet_models import list_models
+
+    print(len(list_models()), len(list_models(pretrained=True)))
+"""
+    expected = f"{len(library_architectures())} {len(sparsenet_models.list_pretrained())}\n"
+    assert run("-c", code, folder=tmp_path).stdout == 7 * expected
+
+
 def test_create_model_imports_torch_and_none_of_the_other_heavy_libraries(without_torchvision):
     modules = set(without_torchvision["modules"])
     assert {"torch", "sparsenet_models"} <= modules
     assert not modules & {"torchvision", "datasets", "matplotlib", "rich", "timm", "PIL", "click"}
+
+
+def test_building_a_net_imports_its_own_family_alone(without_torchvision):
+    assert without_torchvision["families"] == ["sparsenet"]
 
 
 def test_a_net_is_built_and_loaded_without_torchs_compiler(without_torchvision):

@@ -7,10 +7,8 @@ aggregation rule and the stem, which has 2k channels. Code and weights: Apache-2
 
 from __future__ import annotations
 
-from typing import Any
-
+from . import families
 from .aggregation_net import AggregationNet
-from .entrypoints import register_cifar_models
 
 
 class DenseNet(AggregationNet):
@@ -41,25 +39,5 @@ class DenseNet(AggregationNet):
     family_aggregation = "dense"
 
 
-CIFAR_NETS: dict[str, dict[str, Any]] = {
-    "densenet_40_k12": dict(depth=40, growth_rate=12),
-    "densenet_40_k24": dict(depth=40, growth_rate=24),
-    "densenet_100_k12": dict(depth=100, growth_rate=12),
-    "densenet_100_k24": dict(depth=100, growth_rate=24),
-    "densenet_100_k36": dict(depth=100, growth_rate=36),
-    "densenet_bc_40_k12": dict(depth=40, growth_rate=12, bottleneck=True),
-    "densenet_bc_100_k12": dict(depth=100, growth_rate=12, bottleneck=True),
-    "densenet_bc_100_k24": dict(depth=100, growth_rate=24, bottleneck=True),
-    "densenet_bc_100_k36": dict(depth=100, growth_rate=36, bottleneck=True),
-    "densenet_bc_100_k64": dict(depth=100, growth_rate=64, bottleneck=True),
-    "densenet_bc_100_k16_32_64": dict(depth=100, growth_rate=(16, 32, 64), bottleneck=True),
-    "densenet_bc_100_k32_64_128": dict(depth=100, growth_rate=(32, 64, 128), bottleneck=True),
-}
-"""Arguments by name; ``sparsenet.CIFAR_NETS`` has a sparse twin of each."""
-
-register_cifar_models(
-    DenseNet,
-    CIFAR_NETS,
-    paper_name="Densely Connected Convolutional Networks",
-    paper_ids="arXiv:1608.06993",
-)
+CIFAR_NETS = families.DENSENET_CIFAR
+"""Arguments by name: ``families.py`` has the names of every net, so that listing them needs no torch."""

@@ -1,12 +1,12 @@
-"""Register the nets of a family's table as entrypoints, each with the family's tags."""
+"""Register the nets of a family's table, each with the family's tags; the family is imported later."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from functools import cache, partial
+from importlib import import_module
 from typing import Any
-
-from torch import nn
 
 from ..data.cifar import (
     CIFAR10_CLASSES,
@@ -17,11 +17,11 @@ from ..data.cifar import (
     CIFAR100_STD,
 )
 from .pretrained_cfg import PretrainedCfg
-from .registry import register_model
+from .registry import BuildModel, register_lazily
 
 
 def register_cifar_models(
-    net: type[nn.Module],
+    net: str,
     table: Mapping[str, dict[str, Any]],
     *,
     min_side: int = 8,
@@ -32,7 +32,7 @@ def register_cifar_models(
     """Register every net of ``table`` with the tags cifar10 (the default) and cifar100.
 
     Args:
-        net: the family's class.
+        net: the family's class with its file in this folder, such as "sparsenet.SparseNet".
         table: by name, the arguments of each net.
         min_side: the smallest height and width in pixels that the nets take.
         pool_side: height and width of the last feature map for an image of 32x32 pixels.
@@ -66,15 +66,14 @@ def register_cifar_models(
             label_names=CIFAR100_CLASSES,
             **common,
         )
-        tagged = {cfg.tag: cfg for cfg in (cifar10, cifar100)}
-        register_model(pretrained_cfgs=tagged)(_entrypoint(name, net, arguments))
+        _register(name, net, arguments, cifar10, cifar100)
 
 
-def register_imagenet_models(net: type[nn.Module], table: Mapping[str, dict[str, Any]], **paper: str) -> None:
+def register_imagenet_models(net: str, table: Mapping[str, dict[str, Any]], **paper: str) -> None:
     """Register every net of ``table`` with the tag in1k, for images of 224x224 pixels.
 
     Args:
-        net: the family's class.
+        net: the family's class with its file in this folder, such as "sparsenet.SparseNet".
         table: by name, the arguments of each net.
         **paper: ``paper_name`` and ``paper_ids``.
     """
@@ -90,15 +89,24 @@ def register_imagenet_models(net: type[nn.Module], table: Mapping[str, dict[str,
             classifier="head.fc",
             **fields,
         )
-        register_model(pretrained_cfgs={cfg.tag: cfg})(_entrypoint(name, net, arguments))
+        _register(name, net, arguments, cfg)
 
 
-def _entrypoint(name: str, net: type[nn.Module], arguments: dict[str, Any]) -> Callable[..., nn.Module]:
-    def entrypoint(**kwargs: Any) -> nn.Module:
+def _register(name: str, net: str, arguments: dict[str, Any], *cfgs: PretrainedCfg) -> None:
+    file, _, class_name = net.partition(".")
+    module = f"{__package__}.{file}"
+    entrypoint = cache(partial(_entrypoint, name, module, class_name, arguments))
+    register_lazily(name, module, entrypoint, {cfg.tag: cfg for cfg in cfgs})
+
+
+def _entrypoint(name: str, module: str, class_name: str, arguments: dict[str, Any]) -> BuildModel:
+    net = getattr(import_module(module), class_name)
+
+    def entrypoint(**kwargs: Any) -> Any:
         return net(**{**arguments, **kwargs})
 
     entrypoint.__name__ = entrypoint.__qualname__ = name
-    entrypoint.__module__ = net.__module__
-    entrypoint.__doc__ = f"{net.__name__} with {arguments}."
+    entrypoint.__module__ = module
+    entrypoint.__doc__ = f"{class_name} with {arguments}."
     entrypoint.__signature__ = inspect.signature(net)  # type: ignore[attr-defined]
     return entrypoint

@@ -21,7 +21,6 @@ from ..layers.head import ClassifierHead
 from ..layers.norms import ActLayer, NormLayer, get_act_layer, get_norm_layer
 from .classifier_net import ClassifierNet, checked_widths
 from .dilation import dilate
-from .entrypoints import register_cifar_models
 from .pretrained_cfg import DATA_CONFIG_KEYS
 
 COLUMN_KEYS = {
@@ -292,15 +291,3 @@ class FractalNet(BlockNet):
         if torch.rand((), device="cpu").item() >= self.global_drop_path:
             return None
         return self.column(int(torch.randint(self.num_columns, (), device="cpu")))
-
-
-for columns in (2, 3, 4):
-    register_cifar_models(
-        FractalNet,
-        {f"fractalnet_c{columns}": dict(columns=columns)},
-        min_side=32,
-        pool_side=1,
-        first_conv=tuple(f"blocks.0.columns.{column}.0.conv" for column in range(columns)),
-        paper_name="FractalNet: Ultra-Deep Neural Networks without Residuals",
-        paper_ids="arXiv:1605.07648",
-    )

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from typing import Any, Literal, overload
 
-from .registry import architectures, get_pretrained_cfg, model_entrypoint, tagged_cfgs
+from .registry import architectures, get_pretrained_cfg, module_of, tagged_cfgs
 
 TABLE_COLUMNS = (
     "name",
@@ -44,7 +44,7 @@ def list_models(
     include_tags = pretrained if include_tags is None else include_tags
     names, modules = [], _patterns(module)
     for architecture in architectures():
-        if modules and model_entrypoint(architecture).__module__.rpartition(".")[2] not in modules:
+        if modules and module_of(architecture).rpartition(".")[2] not in modules:
             continue
         cfgs = [cfg for cfg in tagged_cfgs(architecture) if cfg.has_weights or not pretrained]
         if include_tags and cfgs:

@@ -1,7 +1,7 @@
 """The registry: from ``architecture.tag`` to the function that builds the net and its configuration.
 
 Names follow timm: ``architecture`` or ``architecture.tag``, split at the first dot; the first tag is the
-default.
+default. Names and configurations need no torch: a family is imported when its function is asked for.
 """
 
 from __future__ import annotations
@@ -12,23 +12,33 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar, overload
-
-from torch import nn
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, overload
 
 from ..common.messages import did_you_mean
 from .names import current_name, is_deprecated, old_names, split_model_name_tag
 from .pretrained_cfg import PretrainedCfg
 
+if TYPE_CHECKING:
+    from torch import nn
+
 WEIGHTS_DIR = Path(__file__).parent.parent / "weights"
 """The bundled weights, each with a card: ``architecture.tag.json``."""
 
-BuildModel = Callable[..., nn.Module]
+BuildModel = Callable[..., "nn.Module"]
 Entrypoint = TypeVar("Entrypoint", bound=BuildModel)
 
-_entrypoints: dict[str, BuildModel] = {}
-_tagged_cfgs: dict[str, dict[str, PretrainedCfg]] = {}
+
+class _Model(NamedTuple):
+    """A registered model: the module of its entrypoint, what returns that, and its configurations by tag."""
+
+    module: str
+    entrypoint: Callable[[], BuildModel]
+    cfgs: dict[str, PretrainedCfg]
+
+
+_models: dict[str, _Model] = {}
 
 
 @overload
@@ -56,26 +66,36 @@ def register_model(entrypoint=None, *, pretrained_cfgs=None, override=False):
             a Hub repository without the full commit and the sha256.
     """
     if entrypoint is None:
-        return lambda function: _register(function, pretrained_cfgs, override)
-    return _register(entrypoint, pretrained_cfgs, override)
-
-
-def _register(
-    entrypoint: Entrypoint, pretrained_cfgs: Mapping[str, PretrainedCfg] | None, override: bool
-) -> Entrypoint:
+        return partial(register_model, pretrained_cfgs=pretrained_cfgs, override=override)
     name = getattr(entrypoint, "__name__", "")
     if not name.isidentifier():
         raise ValueError(
             f"a model is registered under its function's name, an identifier; got {entrypoint!r}"
         )
-    if name in _entrypoints and not override:
+    if name in _models and not override:
         raise ValueError(f"a model named {name!r} is registered already; pass override=True to replace it")
-    cfgs = {tag: replace(cfg, architecture=name, tag=tag) for tag, cfg in (pretrained_cfgs or {}).items()}
-    for cfg in cfgs.values():
-        _check_pinned(cfg)
-    _entrypoints[name] = entrypoint
-    _tagged_cfgs[name] = cfgs
+    register_lazily(name, entrypoint.__module__, lambda: entrypoint, pretrained_cfgs or {})
     return entrypoint
+
+
+def register_lazily(
+    name: str, module: str, entrypoint: Callable[[], BuildModel], cfgs: Mapping[str, PretrainedCfg]
+) -> None:
+    """Register a model whose function exists only when it is asked for.
+
+    Args:
+        name: the architecture.
+        module: the function's ``__module__``.
+        entrypoint: returns the function, the same one each time.
+        cfgs: configurations by tag, as in ``register_model``.
+
+    Raises:
+        ValueError: a configuration names a Hub repository without the full commit and the sha256.
+    """
+    named = {tag: replace(cfg, architecture=name, tag=tag) for tag, cfg in cfgs.items()}
+    for cfg in named.values():
+        _check_pinned(cfg)
+    _models[name] = _Model(module, entrypoint, named)
 
 
 def register_cards(folder: Path) -> None:
@@ -90,7 +110,7 @@ def register_cards(folder: Path) -> None:
         except (ValueError, OSError) as error:
             warnings.warn(f"the card {card} is left out: {error}", stacklevel=2)
         else:
-            _tagged_cfgs[cfg.architecture][cfg.tag] = cfg
+            _models[cfg.architecture].cfgs[cfg.tag] = cfg
 
 
 def _cfg_of_card(card: Path) -> PretrainedCfg:
@@ -101,8 +121,7 @@ def _cfg_of_card(card: Path) -> PretrainedCfg:
         OSError: it cannot be read.
     """
     architecture, tag = split_model_name_tag(card.stem)
-    _check_registered(architecture)
-    cfgs = _tagged_cfgs[architecture]
+    cfgs = _registered(architecture).cfgs
     base_tag = tag if tag in cfgs else tag.partition("_")[0]
     if base_tag not in cfgs:
         raise ValueError(_unknown_tag(architecture, tag))
@@ -149,12 +168,12 @@ def register_model_deprecations(replacements: Mapping[str, str | None]) -> None:
     """
     for old, new in replacements.items():
         architecture, tag = split_model_name_tag(old)
-        if architecture in _entrypoints and (not tag or tag in _tagged_cfgs[architecture]):
+        if architecture in _models and (not tag or tag in _models[architecture].cfgs):
             raise ValueError(f"{old!r} is a current name, so it cannot be an old one")
         if new is not None:
             with warnings.catch_warnings():  # the new name may be an old one of another
                 warnings.simplefilter("ignore", FutureWarning)
-                resolve(new)
+                get_pretrained_cfg(new)
     old_names.update(replacements)
 
 
@@ -166,8 +185,7 @@ def temporary_registry() -> Iterator[None]:
     ...     register_model(tiny_net)
     """
     before: list[tuple[dict[str, Any], dict[str, Any]]] = [
-        (_entrypoints, dict(_entrypoints)),
-        (_tagged_cfgs, {architecture: dict(cfgs) for architecture, cfgs in _tagged_cfgs.items()}),
+        (_models, {name: model._replace(cfgs=dict(model.cfgs)) for name, model in _models.items()}),
         (old_names, dict(old_names)),
     ]
     try:
@@ -187,13 +205,8 @@ def resolve(name: str) -> tuple[BuildModel, PretrainedCfg]:
         ValueError: unknown model, the message names the nearest; or unknown tag, the message lists the
             model's tags.
     """
-    architecture, tag = current_name(name)
-    _check_registered(architecture, name)
-    cfgs = _tagged_cfgs[architecture]
-    if tag and tag not in cfgs:
-        raise ValueError(_unknown_tag(architecture, tag))
-    cfg = cfgs[tag] if tag else next(iter(cfgs.values()), PretrainedCfg(architecture=architecture))
-    return _entrypoints[architecture], cfg
+    cfg = get_pretrained_cfg(name)
+    return _models[cfg.architecture].entrypoint(), cfg
 
 
 def model_entrypoint(name: str) -> BuildModel:
@@ -203,8 +216,7 @@ def model_entrypoint(name: str) -> BuildModel:
         ValueError: unknown model; the message names the nearest.
     """
     architecture, _ = current_name(name)
-    _check_registered(architecture, name)
-    return _entrypoints[architecture]
+    return _registered(architecture, name).entrypoint()
 
 
 def get_pretrained_cfg(name: str) -> PretrainedCfg:
@@ -213,51 +225,59 @@ def get_pretrained_cfg(name: str) -> PretrainedCfg:
     Raises:
         ValueError: unknown model or tag, as in ``resolve``.
     """
-    return resolve(name)[1]
+    architecture, tag = current_name(name)
+    cfgs = _registered(architecture, name).cfgs
+    if tag and tag not in cfgs:
+        raise ValueError(_unknown_tag(architecture, tag))
+    return cfgs[tag] if tag else next(iter(cfgs.values()), PretrainedCfg(architecture=architecture))
 
 
 def is_model(name: str) -> bool:
     """Return whether a model of that name (its tag is ignored) is registered."""
-    return split_model_name_tag(name)[0] in _entrypoints or is_deprecated(name)
+    return split_model_name_tag(name)[0] in _models or is_deprecated(name)
 
 
 def architectures() -> list[str]:
     """Return the registered architectures, without tags."""
-    return list(_entrypoints)
+    return list(_models)
+
+
+def module_of(architecture: str) -> str:
+    """Return the module of a registered architecture's entrypoint, which is not imported for that."""
+    return _models[architecture].module
 
 
 def library_architectures() -> list[str]:
     """Return the architectures that this library registers, not those of its users."""
-    return [name for name in architectures() if _entrypoints[name].__module__.startswith(f"{__package__}.")]
+    return [name for name in architectures() if module_of(name).startswith(f"{__package__}.")]
 
 
 def tagged_cfgs(architecture: str) -> list[PretrainedCfg]:
     """Return the configurations of every tag of a registered architecture, the default tag first."""
-    return list(_tagged_cfgs[architecture].values())
+    return list(_models[architecture].cfgs.values())
 
 
 def tags_with_weights(name: str) -> list[str]:
     """Return the ``architecture.tag`` names of one model that have weights, default tag first."""
     architecture, _ = current_name(name)
-    return [cfg.name for cfg in _tagged_cfgs.get(architecture, {}).values() if cfg.has_weights]
+    cfgs = tagged_cfgs(architecture) if architecture in _models else []
+    return [cfg.name for cfg in cfgs if cfg.has_weights]
 
 
-def _check_registered(architecture: str, name: str = "") -> None:
-    """Raise a ValueError with the nearest right name for an unknown architecture, given as ``name``."""
-    if architecture in _entrypoints:
-        return
+def _registered(architecture: str, name: str = "") -> _Model:
+    """Return a model; for an unknown one, given as ``name``, raise a ValueError with the nearest name."""
+    if architecture in _models:
+        return _models[architecture]
     if "/" in name or "\\" in name:
         raise ValueError(
             f"{name!r} is not the name of a model but looks like a Hub repository or a folder: write "
             f"'hf-hub:{name}' or 'local-dir:{name}'"
         )
-    hint = did_you_mean(architecture, _entrypoints)
-    raise ValueError(
-        f"unknown model {architecture!r}{hint or ';'} list_models() names all {len(_entrypoints)}"
-    )
+    hint = did_you_mean(architecture, _models)
+    raise ValueError(f"unknown model {architecture!r}{hint or ';'} list_models() names all {len(_models)}")
 
 
 def _unknown_tag(architecture: str, tag: str) -> str:
-    tags = ", ".join(map(repr, _tagged_cfgs[architecture])) or "none"
-    hint = did_you_mean(tag, _tagged_cfgs[architecture])
-    return f"unknown tag {tag!r} of {architecture!r}{hint or ';'} its tags: {tags}"
+    cfgs = _models[architecture].cfgs
+    tags = ", ".join(map(repr, cfgs)) or "none"
+    return f"unknown tag {tag!r} of {architecture!r}{did_you_mean(tag, cfgs) or ';'} its tags: {tags}"

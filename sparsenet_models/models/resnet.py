@@ -23,7 +23,6 @@ from ..layers.stage import Stage
 from ..layers.stem import CifarStem
 from .classifier_net import AFTER_EVERY_LAYER, ClassifierNet, checked_widths
 from .dilation import dilate
-from .entrypoints import register_cifar_models
 
 EXPANSION = 4
 """A bottleneck's outputs have this many times its width (arXiv 1512.03385, section 4.1)."""
@@ -252,22 +251,3 @@ def _stage_layers(depth: int, num_stages: int, bottleneck: bool) -> int:
             f"the nearest: {' or '.join(map(str, nearest))}"
         )
     return layers
-
-
-_DEPTHS: dict[str, dict[str, Any]] = {
-    **{f"resnet_{depth}": dict(depth=depth) for depth in (20, 32, 44, 56, 110)},
-    **{f"resnet_{depth}": dict(depth=depth, bottleneck=True) for depth in (164, 1001)},
-}
-
-register_cifar_models(
-    ResNet,
-    _DEPTHS,
-    paper_name="Identity Mappings in Deep Residual Networks",
-    paper_ids="arXiv:1603.05027",
-)
-register_cifar_models(
-    ResNet,
-    {f"sparse_{name}": dict(arguments, aggregation="sparse") for name, arguments in _DEPTHS.items()},
-    paper_name="Sparsely Aggregated Convolutional Networks",
-    paper_ids="arXiv:1801.05895",
-)

@@ -12,10 +12,8 @@ public code reaches. The ``sum`` merge is this library's own. Code and weights: 
 
 from __future__ import annotations
 
-from typing import Any
-
+from . import families
 from .aggregation_net import AggregationNet
-from .entrypoints import register_cifar_models, register_imagenet_models
 
 
 class SparseNet(AggregationNet):
@@ -51,36 +49,5 @@ class SparseNet(AggregationNet):
     family_aggregation = "sparse"
 
 
-CIFAR_NETS: dict[str, dict[str, Any]] = {
-    "sparsenet_40_k12": dict(depth=40, growth_rate=12),
-    "sparsenet_40_k24": dict(depth=40, growth_rate=24),
-    "sparsenet_100_k12": dict(depth=100, growth_rate=12),
-    "sparsenet_100_k24": dict(depth=100, growth_rate=24),
-    "sparsenet_100_k36": dict(depth=100, growth_rate=36),
-    "sparsenet_bc_40_k12": dict(depth=40, growth_rate=12, bottleneck=True),
-    "sparsenet_bc_100_k12": dict(depth=100, growth_rate=12, bottleneck=True),
-    "sparsenet_bc_100_k24": dict(depth=100, growth_rate=24, bottleneck=True),
-    "sparsenet_bc_100_k36": dict(depth=100, growth_rate=36, bottleneck=True),
-    "sparsenet_bc_100_k64": dict(depth=100, growth_rate=64, bottleneck=True),
-    "sparsenet_bc_100_k16_32_64": dict(depth=100, growth_rate=(16, 32, 64), bottleneck=True),
-    "sparsenet_bc_100_k32_64_128": dict(depth=100, growth_rate=(32, 64, 128), bottleneck=True),
-}
-"""Arguments by name; ``densenet.CIFAR_NETS`` has a dense twin of each."""
-
-_IMAGENET: dict[str, Any] = dict(bottleneck=True, stem="imagenet", num_classes=1000)
-
-IMAGENET_NETS: dict[str, dict[str, Any]] = {
-    "sparsenet121": dict(layers=(6, 12, 24, 16), growth_rate=32, **_IMAGENET),
-    "sparsenet161": dict(layers=(6, 12, 36, 24), growth_rate=48, **_IMAGENET),
-    "sparsenet169": dict(layers=(6, 12, 32, 32), growth_rate=32, **_IMAGENET),
-    "sparsenet201": dict(layers=(6, 12, 48, 32), growth_rate=32, **_IMAGENET),
-    "sparsenet201_k48": dict(layers=(6, 12, 48, 32), growth_rate=48, **_IMAGENET),
-    "sparsenet264": dict(layers=(6, 12, 64, 48), growth_rate=32, **_IMAGENET),
-}
-
-_PAPER: dict[str, Any] = dict(
-    paper_name="Sparsely Aggregated Convolutional Networks", paper_ids="arXiv:1801.05895"
-)
-
-register_cifar_models(SparseNet, CIFAR_NETS, **_PAPER)
-register_imagenet_models(SparseNet, IMAGENET_NETS, **_PAPER)
+CIFAR_NETS, IMAGENET_NETS = families.SPARSENET_CIFAR, families.SPARSENET_IMAGENET
+"""Arguments by name: ``families.py`` has the names of every net, so that listing them needs no torch."""

@@ -2,6 +2,7 @@
 
 import dataclasses
 import fnmatch
+import inspect
 import json
 import re
 import string
@@ -15,7 +16,9 @@ from torch import nn
 
 import sparsenet_models
 from sparsenet_models import (
+    DenseNet,
     PretrainedCfg,
+    ResNet,
     SparseNet,
     create_model,
     get_pretrained_cfg,
@@ -27,6 +30,7 @@ from sparsenet_models import (
     split_model_name_tag,
 )
 from sparsenet_models.models.registry import (
+    module_of,
     register_cards,
     register_model_deprecations,
     resolve,
@@ -314,6 +318,18 @@ def test_model_entrypoint_is_a_function_that_builds_the_net(name):
     net = entrypoint(num_classes=3)
     assert isinstance(net, sparsenet_models.SparseNet)
     assert net.num_classes == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "net"),
+    [("sparsenet121", SparseNet), ("densenet_40_k12", DenseNet), ("sparse_resnet_20", ResNet)],
+)
+def test_an_entrypoint_has_the_module_signature_and_name_of_its_family(name, net):
+    entrypoint = model_entrypoint(name)
+    assert entrypoint is model_entrypoint(name)
+    assert entrypoint.__module__ == net.__module__ == module_of(name)
+    assert inspect.signature(entrypoint) == inspect.signature(net)
+    assert entrypoint.__doc__.startswith(f"{net.__name__} with {{")
 
 
 LOOKUPS = [model_entrypoint, get_pretrained_cfg, create_model]
