@@ -1,14 +1,21 @@
-"""Write docs/results.md from the results of the runs and the published figures: `python docs/results.py`."""
+"""Write docs/results.md and sparsenet_models/weights/results.csv: `python docs/results.py`.
+
+The page comes from the results of the runs and the published figures, the table from the bundled cards.
+"""
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import statistics
 from pathlib import Path
 from typing import Any
 
-from sparsenet_models import PretrainedCfg, create_model, get_pretrained_cfg
+from sparsenet_models import PretrainedCfg, create_model, get_pretrained_cfg, list_pretrained
 from sparsenet_models.analysis.published import PUBLISHED
+from sparsenet_models.models.listing import TABLE_COLUMNS
+from sparsenet_models.models.registry import WEIGHTS_DIR
 
 DOCS = Path(__file__).parent
 
@@ -30,6 +37,16 @@ GOALS = (
 
 def main() -> None:
     (DOCS / "results.md").write_text(page(finished_runs()), encoding="utf-8")
+    (WEIGHTS_DIR / "results.csv").write_text(weights_table(), encoding="utf-8")
+
+
+def weights_table() -> str:
+    """Return ``list_pretrained(as_table=True)`` as csv, a line for each bundled weight."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, TABLE_COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(list_pretrained(as_table=True))
+    return text.getvalue()
 
 
 def finished_runs() -> list[dict[str, Any]]:
@@ -53,7 +70,8 @@ def page(runs: list[dict[str, Any]]) -> str:
         "was chosen by its error on the test images.",
         "## Every finished run",
         "All runs are listed, also those whose weights are not used. `sparsenet list --pretrained` lists "
-        "the bundled weights, and [runs](runs/README.md) describes the runs. Epochs a + b: a run of b "
+        "the bundled weights, as does `sparsenet_models/weights/results.csv`, which the wheel has too; "
+        "[runs](runs/README.md) describes the runs. Epochs a + b: a run of b "
         "epochs that began with weights trained for a epochs; the minutes are those of the b epochs.",
         table(
             ("net", "data", "error", "parameters", "multiply-adds", "epochs", "minutes", "machine", "log"),

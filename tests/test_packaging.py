@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import shlex
 import subprocess
@@ -55,11 +56,13 @@ def test_the_installed_wheel_predicts_with_its_own_weights_and_no_network(instal
     assert "cat_chelsea.jpg: " in shown[2]
 
 
-def test_the_wheel_carries_every_weight_with_its_card_and_the_typing_marker(installed):
+def test_the_wheel_carries_every_weight_with_its_card_their_table_and_the_typing_marker(installed):
     package = installed / "sparsenet_models"
     for name in list_pretrained():
         for suffix in ("safetensors", "json", "md"):
             assert (package / "weights" / f"{name}.{suffix}").is_file()
+    with (package / "weights" / "results.csv").open(encoding="utf-8") as file:
+        assert [row["name"] for row in csv.DictReader(file)] == list_pretrained()
     assert (package / "py.typed").is_file()
 
 
