@@ -50,7 +50,8 @@ def create_model(
             ``hf-hub:org/name[@revision]``, a repository of the Hub, or ``local-dir:path``, a folder by
             ``save_pretrained``: their config.json gives architecture and arguments; arguments given here
             replace those. Or ``local-dir:path`` of a training run's folder, or of a weight file by ``train``.
-        pretrained: load the weights of the tag, the repository or the folder.
+        pretrained: load the weights of the tag, the repository or the folder. Each load compares the file
+            with its sha256.
         num_classes: number of classes of the head, 0 for no head; default that of the weights. If the
             weights have another number, the head is new and untrained, and everything else is loaded. If
             they have the same number, their head and class names are kept; ``reset_classifier`` makes a new
