@@ -17,15 +17,17 @@ WEIGHTS = "model.safetensors"
 WEIGHT_SOURCE_KEYS = {"file", "hf_hub_id", "hf_hub_filename", "revision"}
 """The fields that say where the weights are."""
 
-DATA_CONFIG_KEYS = {"input_size", "interpolation", "mean", "std", "crop_pct", "crop_mode"}
+DATA_CONFIG_KEYS = ("input_size", "interpolation", "mean", "std", "crop_pct", "crop_mode")
 """The fields that say how images are prepared: the result of ``resolve_data_config``."""
 
 NO_METRICS: dict[str, Any] = dict.fromkeys(("top1", "top5", "loss"))
 """Replaces the metrics where the net or its images differ from those that were measured."""
 
+TRAINING_KEYS = ("data", "recipe", "epochs", "seed", "library_version", "git_commit")
+"""The fields about the training that travel with weights: in the metadata of a file, and in config.json."""
+
 NO_TRAINING: dict[str, Any] = {
-    **dict.fromkeys(("data", "recipe", "epochs", "seed", "train_seconds", "machine")),
-    **dict.fromkeys(("library_version", "git_commit")),
+    **dict.fromkeys((*TRAINING_KEYS, "train_seconds", "machine")),
     "epochs_before": 0,
 }
 """Replaces what is known of the training where other weights take the place of those that it led to."""
@@ -146,7 +148,7 @@ class PretrainedCfg:
             changes = {"file": None, "sha256": None, "file_size": None, **NO_TRAINING, **changes}
         if tuple(changes.get("input_size", self.input_size))[1:] != tuple(self.input_size)[1:]:
             changes = {"macs": None, "pool_size": None, **changes}
-        if (WEIGHT_SOURCE_KEYS | DATA_CONFIG_KEYS) & changes.keys():
+        if changes.keys() & {*WEIGHT_SOURCE_KEYS, *DATA_CONFIG_KEYS}:
             changes = {**NO_METRICS, **changes}
         return dataclasses.replace(self, **changes)
 

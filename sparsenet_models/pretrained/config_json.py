@@ -15,7 +15,7 @@ from ..common.arguments import check_keywords, keywords_of
 from ..common.messages import one_line
 from ..models.feature_net import FeatureNet
 from ..models.meta import building_on
-from ..models.pretrained_cfg import WEIGHTS, PretrainedCfg, pretrained_cfg_of
+from ..models.pretrained_cfg import TRAINING_KEYS, WEIGHTS, PretrainedCfg, pretrained_cfg_of
 from ..models.registry import BuildModel, model_entrypoint, resolve
 from .config_checks import checked_content, short_repr
 from .resaved import without_what_no_longer_holds
@@ -32,9 +32,6 @@ TIMM_FIELDS = (
     *("classifier", "license", "paper_name", "paper_ids"),
 )
 """The fields of ``pretrained_cfg`` in the file; others are outside of it, as timm refuses them."""
-
-EVIDENCE = ("data", "top1", "recipe", "epochs", "seed", "library_version", "git_commit")
-"""The fields of ``evidence`` in the file: how the weights were trained and what they reached."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +104,8 @@ def config_of(
         "library": {"name": "sparsenet_models", "version": __version__},
     }
     if with_evidence:
-        config["evidence"] = {key: fields[key] for key in EVIDENCE if fields.get(key) is not None}
+        keys = ("top1", *TRAINING_KEYS)
+        config["evidence"] = {key: fields[key] for key in keys if fields.get(key) is not None}
     return config
 
 

@@ -6,7 +6,7 @@ import json
 import subprocess
 import warnings
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from .._version import __version__
 from ..common.files import check_is_file
 from ..common.messages import did_you_mean, one_line
-from ..models.names import split_model_name_tag
-from ..models.pretrained_cfg import DATA_CONFIG_KEYS, PretrainedCfg
+from ..models.pretrained_cfg import DATA_CONFIG_KEYS, TRAINING_KEYS, PretrainedCfg
 from .config_checks import CHECKS, short_repr
 from .foreign_layouts import Layout, in_our_names, unwrapped
 
@@ -29,12 +27,6 @@ MAX_HEADER = 16 * 2**20
 
 TEST_IMAGES = "test images"
 """The metadata ``scored_on`` of a file whose ``top1`` was measured on test images, not on held-out ones."""
-
-TRAINING_FIELDS: dict[str, Callable[[str], Any]] = {
-    **dict.fromkeys(("data", "recipe", "library_version", "git_commit", "license"), str),
-    **dict.fromkeys(("epochs", "seed"), int),
-}
-"""The fields about the training in the metadata, each with the type that its text stands for."""
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -114,9 +106,9 @@ def _checked_description(metadata: Mapping[str, str]) -> dict[str, Any]:
         fields["label_names"] = json.loads(metadata["class_names"])
     if metadata.get("architecture"):
         fields["tag"] = metadata.get("tag", "")
-    for key, convert in TRAINING_FIELDS.items():
-        if metadata.get(key):
-            fields[key] = convert(metadata[key])
+    for key in (*TRAINING_KEYS, "license"):
+        if text := metadata.get(key):
+            fields[key] = int(text) if key in ("epochs", "seed") else text
     # Files by older versions do not say on which images they were scored.
     if metadata.get("scored_on") == TEST_IMAGES and metadata.get("top1"):
         fields["top1"] = float(metadata["top1"])
@@ -142,7 +134,7 @@ def described_by(
 
 
 def weight_description(cfg: PretrainedCfg, with_metrics: bool) -> dict[str, str]:
-    """Return the metadata of a weight file for a net with the configuration ``cfg``.
+    """Return the metadata of a weight file for a net with the configuration ``cfg``: texts by name.
 
     ``read_weight_description`` reads them back.
 
@@ -150,13 +142,14 @@ def weight_description(cfg: PretrainedCfg, with_metrics: bool) -> dict[str, str]
         cfg: the configuration.
         with_metrics: whether the metrics and the training in ``cfg`` belong to these weights.
     """
-    metadata = {key: value for key in ("architecture", "tag") if (value := getattr(cfg, key))}
+    metadata = {"architecture": cfg.architecture, "tag": cfg.tag} if cfg.architecture else {}
     if cfg.label_names is not None:
-        metadata["class_names"] = json.dumps(list(cfg.label_names))
+        metadata["class_names"] = json.dumps(cfg.label_names)
     if cfg.has_data_config:
-        metadata["data_config"] = json.dumps({key: getattr(cfg, key) for key in sorted(DATA_CONFIG_KEYS)})
+        metadata["data_config"] = json.dumps({key: getattr(cfg, key) for key in DATA_CONFIG_KEYS})
     if with_metrics:
-        metadata |= {key: str(value) for key in TRAINING_FIELDS if (value := getattr(cfg, key)) is not None}
+        values = {key: getattr(cfg, key) for key in (*TRAINING_KEYS, "license")}
+        metadata |= {key: str(value) for key, value in values.items() if value is not None}
         if cfg.top1 is not None:
             metadata |= {"top1": f"{cfg.top1:.2f}", "scored_on": TEST_IMAGES}
     return metadata
@@ -197,51 +190,6 @@ def _names_of_shared_tensors(state: Mapping[str, Tensor]) -> list[str]:
     for name, tensor in state.items():
         by_memory.setdefault(tensor.untyped_storage().data_ptr(), []).append(name)
     return next((names for names in by_memory.values() if len(names) > 1), [])
-
-
-def weight_metadata(
-    name: str,
-    *,
-    data: str,
-    recipe: str,
-    epochs: int,
-    seed: int,
-    top1: float,
-    scored_on: str,
-    class_names: Sequence[str],
-    data_config: Mapping[str, Any],
-    git_commit: str,
-) -> dict[str, str]:
-    """Return the metadata of a weight file: texts by name, as safetensors requires.
-
-    Args:
-        name: ``architecture.tag``.
-        data: name of the training set.
-        recipe: the run's options as JSON.
-        epochs: epochs trained.
-        seed: the run's seed.
-        top1: accuracy in percent on the images that ``scored_on`` names.
-        scored_on: "test images", or which other images.
-        class_names: the classes, in the order of the logits.
-        data_config: the image configuration, as ``resolve_data_config`` returns it.
-        git_commit: the commit of the library, as ``git_commit()`` returned it when the run began.
-    """
-    architecture, tag = split_model_name_tag(name)
-    return {
-        "architecture": architecture,
-        "tag": tag,
-        "data": data,
-        "recipe": recipe,
-        "epochs": str(epochs),
-        "seed": str(seed),
-        "top1": f"{top1:.2f}",
-        "scored_on": scored_on,
-        "class_names": json.dumps(list(class_names)),
-        "data_config": json.dumps(dict(data_config)),
-        "license": "Apache-2.0",
-        "library_version": __version__,
-        "git_commit": git_commit,
-    }
 
 
 def git_commit() -> str:

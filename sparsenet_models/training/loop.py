@@ -13,11 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .._version import __version__
 from ..analysis.metrics import Scoring
 from ..common.files import atomic_write, local_path
 from ..data.evaluate import Score
-from ..models.pretrained_cfg import WEIGHTS
-from ..pretrained.weight_file import git_commit, save_weights, weight_bytes, weight_metadata
+from ..models.names import split_model_name_tag
+from ..models.pretrained_cfg import WEIGHTS, PretrainedCfg
+from ..pretrained.weight_file import git_commit, save_weights, weight_bytes, weight_description
 from .agreement import Agreement
 from .batches import TrainingBatches
 from .build import check_batch_norm, compiled, new_net, start_from
@@ -379,15 +381,19 @@ class _Run:
         recipe = {key: options[key] for key in options if key not in ("model", "data", "out")}
         if self.record.init_sha256:
             recipe["init_sha256"] = self.record.init_sha256
-        return weight_metadata(
-            self.inputs.model_name,
+        architecture, tag = split_model_name_tag(self.inputs.model_name)
+        cfg = PretrainedCfg(
+            architecture=architecture,
+            tag=tag,
+            label_names=self.inputs.class_names,
             data=self.inputs.train_set.name,
             recipe=json.dumps(recipe),
             epochs=self.record.epochs_done,
             seed=self.config.seed,
             top1=score.top1,
-            scored_on=self._scored_on(),
-            class_names=self.inputs.class_names,
-            data_config=self.inputs.data_config,
+            library_version=__version__,
             git_commit=self.record.git_commit,
+            license="Apache-2.0",
+            **self.inputs.data_config,
         )
+        return weight_description(cfg, with_metrics=True) | {"scored_on": self._scored_on()}

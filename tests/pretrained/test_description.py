@@ -11,7 +11,13 @@ import torch
 from click.testing import CliRunner
 from safetensors.torch import save_file
 
-from sparsenet_models import create_model, load_checkpoint, resolve_data_config, save_pretrained
+from sparsenet_models import (
+    PretrainedCfg,
+    create_model,
+    load_checkpoint,
+    resolve_data_config,
+    save_pretrained,
+)
 from sparsenet_models.cli import main
 from sparsenet_models.integrations.convert import convert_checkpoint
 from sparsenet_models.integrations.export import METADATA_FILE, export_metadata, export_model
@@ -20,7 +26,7 @@ from sparsenet_models.pretrained.weight_file import (
     read_state_dict,
     read_weight_description,
     save_weights,
-    weight_metadata,
+    weight_description,
 )
 
 NAME = "sparsenet_bc_40_k12"
@@ -41,18 +47,20 @@ def run(tmp_path_factory) -> Path:
     """The folder of a run on ten flowers, as `sparsenet train` leaves it."""
     folder = tmp_path_factory.mktemp("flowers") / "run"
     folder.mkdir()
-    metadata = weight_metadata(
-        NAME,
+    cfg = PretrainedCfg(
+        architecture=NAME,
+        label_names=FLOWERS,
         data="flowers",
         recipe='{"epochs": 5}',
         epochs=5,
         seed=3,
         top1=87.5,
-        scored_on="test images",
-        class_names=FLOWERS,
-        data_config=DATA_CONFIG,
+        library_version="0.1",
         git_commit="0" * 40,
+        license="Apache-2.0",
+        **DATA_CONFIG,
     )
+    metadata = weight_description(cfg, with_metrics=True)
     torch.manual_seed(0)
     save_weights(create_model(NAME, num_classes=10), folder / "model.safetensors", metadata)
     (folder / "run.json").write_text(json.dumps({"model": NAME}))
