@@ -78,6 +78,14 @@ def test_one_epoch_of_lightning_keeps_the_net_as_good(shared):
     assert run("Lightning", ("lightning",), shared)["lightning_top1"] > 85
 
 
+def test_ten_steps_of_lightlys_sim_clr_lower_its_loss(shared):
+    names = run("lightly", ("lightly",), shared)
+    assert sum(names["losses"][-3:]) < sum(names["losses"][:3])
+    torch, net = names["torch"], names["backbone"].eval()
+    features = torch.nn.Sequential(net.trunk(), torch.nn.AdaptiveAvgPool2d(1))
+    assert torch.allclose(features(names["images"]).flatten(start_dim=1), net(names["images"]), atol=1e-6)
+
+
 def test_the_attributions_of_captums_deep_lift_add_up(shared):
     names = run("captum", ("captum",), shared)
     assert float(names["error"].abs().max()) < 1e-4
