@@ -31,13 +31,29 @@ class DatasetRows:
         Raises:
             OSError: the row has no image, or one that cannot be read; the message names folder and row.
         """
+        stored = self._stored(index)
+        if isinstance(stored, bytes):
+            return read_image(io.BytesIO(stored), f"row {index} of {self.name}", channels)
+        return open_image(stored, channels)
+
+    def encoded(self, index: int) -> bytes:
+        """Return the encoded image of a row.
+
+        Raises:
+            OSError: the row has no image, or one whose file cannot be read.
+        """
+        stored = self._stored(index)
+        return stored if isinstance(stored, bytes) else Path(stored).read_bytes()
+
+    def _stored(self, index: int) -> bytes | str:
+        """Return the encoded image of a row, or the path of its file."""
         stored = self.rows[index][self.column] or {}
-        name = f"row {index} of {self.name}"
-        if (content := stored.get("bytes")) is not None:
-            return read_image(io.BytesIO(content), name, channels)
-        if (path := stored.get("path")) is not None:
-            return open_image(path, channels)
-        raise OSError(f"{name} has no image in its column {self.column!r}: remove the row")
+        found = [stored[key] for key in ("bytes", "path") if stored.get(key) is not None]
+        if not found:
+            raise OSError(
+                f"row {index} of {self.name} has no image in its column {self.column!r}: remove the row"
+            )
+        return found[0]
 
 
 def read_dataset_rows(path: Path, split_names: Sequence[str]) -> DatasetRows:

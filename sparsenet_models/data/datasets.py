@@ -84,9 +84,8 @@ def _open(
     _refuse_classes_named_as_splits(path)
     found = read_dataset_rows(path, SPLIT_NAMES[split])
     open_image_at = partial(found.open_image, data_config["input_size"][0])
-    return _image_set(
-        open_image_at, found.labels, found.class_names, path.resolve().name, data_config, workers
-    )
+    rows = (found.labels, found.class_names, path.resolve().name)
+    return _image_set(open_image_at, *rows, data_config, workers, encoded_at=found.encoded)
 
 
 def _refuse_classes_named_as_splits(path: Path) -> None:
@@ -155,6 +154,7 @@ def _image_set(
     data_config: dict[str, Any],
     workers: int,
     paths: tuple[str, ...] = (),
+    encoded_at: Callable[[int], bytes] | None = None,
 ) -> StreamedImageSet:
     if not labels:
         raise ValueError(f"{name} holds no image")
@@ -170,7 +170,7 @@ def _image_set(
         crop_mode=data_config["crop_mode"],
     )
     return StreamedImageSet(
-        open_image_at, crop, size, torch.tensor(labels), tuple(class_names), name, workers, paths
+        open_image_at, crop, size, torch.tensor(labels), tuple(class_names), name, workers, paths, encoded_at
     )
 
 

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -19,12 +20,15 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ..common.messages import one_line
 
+Item = TypeVar("Item")
+
 
 @dataclass(frozen=True)
 class ImageSet:
     """``images`` ``(N, C, H, W)`` uint8, ``labels`` ``(N,)`` int64, class names, and a name for messages.
 
-    ``paths`` are the files of the images, empty where they come from no files of their own.
+    ``paths`` are the files of the images, empty where they come from no files of their own; for the rows of a
+    table ``encoded_at`` returns the encoded image of an index.
     """
 
     images: Tensor
@@ -32,6 +36,7 @@ class ImageSet:
     class_names: tuple[str, ...]
     name: str
     paths: tuple[str, ...] = ()
+    encoded_at: Callable[[int], bytes] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -49,7 +54,11 @@ class ImageSet:
     def part(self, indices: Tensor) -> ImageSet:
         """Return the subset of the images at ``indices`` ``(M,)``."""
         return dataclasses.replace(
-            self, images=self.images[indices], labels=self.labels[indices], paths=_at(indices, self.paths)
+            self,
+            images=self.images[indices],
+            labels=self.labels[indices],
+            paths=_at(indices, self.paths),
+            encoded_at=self.encoded_at and partial(_at_position, self.encoded_at, indices.tolist()),
         )
 
     def batches(self, batch_indices: Iterable[Tensor]) -> Iterator[Tensor]:
@@ -63,8 +72,8 @@ class StreamedImageSet(Dataset[Tensor]):
     """An image set that need not fit in memory: a DataLoader reads its images.
 
     ``open_image_at`` returns the PIL image of an index; ``crop`` crops it to ``size`` (channels, height
-    and width in pixels); ``workers`` is the number of processes that read, 0 for this process; ``paths`` are
-    the files of the images, empty where they come from no files of their own.
+    and width in pixels); ``workers`` is the number of processes that read, 0 for this process; ``paths`` and
+    ``encoded_at`` are those of ``ImageSet``.
     """
 
     open_image_at: Callable[[int], Image.Image]
@@ -75,6 +84,7 @@ class StreamedImageSet(Dataset[Tensor]):
     name: str
     workers: int
     paths: tuple[str, ...] = ()
+    encoded_at: Callable[[int], bytes] | None = None
     _idle: list[DataLoader[Tensor]] = field(default_factory=list, init=False, compare=False, repr=False)
 
     def __len__(self) -> int:
@@ -91,9 +101,12 @@ class StreamedImageSet(Dataset[Tensor]):
 
     def part(self, indices: Tensor) -> StreamedImageSet:
         """Return the subset of the images at ``indices`` ``(M,)``."""
-        open_image_at = partial(_open_at_position, self.open_image_at, indices.tolist())
         return dataclasses.replace(
-            self, open_image_at=open_image_at, labels=self.labels[indices], paths=_at(indices, self.paths)
+            self,
+            open_image_at=partial(_at_position, self.open_image_at, indices.tolist()),
+            labels=self.labels[indices],
+            paths=_at(indices, self.paths),
+            encoded_at=self.encoded_at and partial(_at_position, self.encoded_at, indices.tolist()),
         )
 
     def batches(self, batch_indices: Iterable[Tensor]) -> Iterator[Tensor]:
@@ -142,7 +155,8 @@ class StreamedImageSet(Dataset[Tensor]):
         pixels = torch.empty((len(self), height, width, channels), dtype=torch.uint8)
         for index in range(len(self)):
             pixels[index] = self[index].permute(1, 2, 0)
-        return ImageSet(pixels.permute(0, 3, 1, 2), self.labels, self.class_names, self.name, self.paths)
+        images = pixels.permute(0, 3, 1, 2)
+        return ImageSet(images, self.labels, self.class_names, self.name, self.paths, self.encoded_at)
 
 
 AnyImageSet = ImageSet | StreamedImageSet
@@ -153,10 +167,8 @@ def image_title(image_set: AnyImageSet, index: int) -> str:
     return one_line(image_set.paths[index], 300) if image_set.paths else f"image {index}"
 
 
-def _open_at_position(
-    open_image_at: Callable[[int], Image.Image], indices: list[int], position: int
-) -> Image.Image:
-    return open_image_at(indices[position])
+def _at_position(at: Callable[[int], Item], indices: list[int], position: int) -> Item:
+    return at(indices[position])
 
 
 def _at(indices: Tensor, paths: tuple[str, ...]) -> tuple[str, ...]:

@@ -1,7 +1,8 @@
 """A fingerprint of a run's images, so that a resumed run can tell whether they are still the same.
 
 It does not depend on where the folder is. Of each file it has the size, the first and the last bytes (where a
-Parquet file has its statistics), not the whole, as a large set would take as long as an epoch to read.
+Parquet file has its statistics), not the whole, as a large set would take as long as an epoch to read. So it
+does not see a change in the middle of a file above ``2 * END_BYTES`` that keeps the size.
 """
 
 from __future__ import annotations

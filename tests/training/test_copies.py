@@ -69,3 +69,18 @@ def test_a_split_without_copies_is_not_mentioned(folder, capsys):
     blue = image_set.part((image_set.labels == 0).nonzero()[:, 0])
     say_copies(blue.part(torch.arange(5)), blue.part(torch.arange(5, 10)))
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("loaders", [("stream", "stream"), ("stream", "memory")])
+def test_copies_among_the_rows_of_streamed_parquet_files_are_found(tmp_path, loaders):
+    datasets = pytest.importorskip("datasets")
+    pictures = [Image.new("RGB", (16, 16), (10 * shade, 0, 0)) for shade in range(12)]
+    features = datasets.Features({"img": datasets.Image(), "label": datasets.ClassLabel(names=["a", "b"])})
+    for split, shades in (("train", range(8)), ("test", (3, 9, 7, 11))):
+        rows = {"img": [pictures[shade] for shade in shades], "label": [shade % 2 for shade in shades]}
+        datasets.Dataset.from_dict(rows, features).to_parquet(tmp_path / f"{split}.parquet")
+    train_set, test_set = (
+        load_image_set(tmp_path, split, CONFIG, loader) for split, loader in zip(("train", "test"), loaders)
+    )
+    assert copies(train_set, test_set) == [(3, 0), (7, 2)]
+    assert copies(train_set.part(torch.tensor([7, 0])), test_set.part(torch.tensor([2, 3]))) == [(0, 0)]
