@@ -180,6 +180,7 @@ def test_the_help_of_the_command_line_imports_no_torch(tmp_path, arguments):
             "data folder not found: cifar01; did you mean",
         ),
         (["train", "sparsenet_bc_40_k12", "--data", "cifar10", "--lr", "-1"], "lr must be above 0"),
+        (["analyze", "sparsenet_bc_40_k13"], "unknown rule or model 'sparsenet_bc_40_k13'; did you mean"),
     ],
 )
 def test_a_slip_on_the_command_line_is_reported_before_torch_is_imported(arguments, message):

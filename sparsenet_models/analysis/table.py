@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ..common.messages import did_you_mean
+from ..models.listing import list_models
+from ..models.registry import is_model
 from .rules import RULES, Analysis, analyze_rule
 
 
@@ -19,15 +22,12 @@ def analyze(name: str, depths: Sequence[int]) -> list[Analysis]:
     """
     if name in RULES:
         return [analyze_rule(name, depth) for depth in depths]
-    # Rules are analysed without torch, which these bring along.
-    from ..common.messages import did_you_mean
-    from ..models.listing import list_models
-    from ..models.registry import is_model
-    from .nets import analyze_model
-
     if not is_model(name):
         hint = did_you_mean(name, [*RULES, *list_models()])
         raise ValueError(f"unknown rule or model {name!r}{hint or ';'} the rules: {', '.join(RULES)}")
+
+    from .nets import analyze_model  # imports torch, which neither rules nor names need
+
     return [analyze_model(name)]
 
 
