@@ -78,7 +78,7 @@ def test_predict_names_each_image_that_the_net_answers_with_nan_and_prints_plain
     result = run("predict", *photos, "--json", "--model", MODEL, "--checkpoint", overflowing)
     assert (result.exit_code, json.loads(result.stdout)) == (1, [])
     assert result.stderr.splitlines() == [USED] + [
-        f"sparsenet: {MODEL} answers with numbers that are not finite for {photo}" for photo in photos
+        f"Error: {MODEL} answers with numbers that are not finite for {photo}" for photo in photos
     ]
 
 
@@ -101,7 +101,7 @@ def test_predict_names_each_file_that_is_no_image_on_stderr_and_answers_for_the_
     floats, large = tmp_path / "floats.tif", tmp_path / "large.png"
     Image.new("F", (8, 8), 0.5).save(floats)
     Image.new("1", (10_000, 9_000)).save(large)
-    bad = [tmp_path / "missing.png", truncated, empty, text, tmp_path, floats, large]
+    bad = [tmp_path / "missing.png", truncated, empty, text, floats, large]
     result = run("predict", bad[0], photo, *bad[1:], photo, "--model", MODEL, "--checkpoint", untrained)
     assert result.exit_code == 1
     assert result.stdout.count("cat_chelsea.jpg: ") == 2
@@ -109,6 +109,7 @@ def test_predict_names_each_file_that_is_no_image_on_stderr_and_answers_for_the_
     assert first == USED
     assert len(lines) == len(bad)
     for path, line in zip(bad, lines):
+        assert line.startswith("Error: ")
         assert str(path) in line
 
 

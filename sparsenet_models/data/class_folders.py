@@ -1,4 +1,4 @@
-"""The picture files of class folders. Hidden files are skipped, and what else is left out is logged."""
+"""The picture files of folders. Hidden files are skipped, and what else is left out is logged."""
 
 from __future__ import annotations
 
@@ -59,21 +59,39 @@ def read_class_folders(folder: Path) -> ClassFolders:
     paths: list[str] = []
     labels: list[int] = []
     for label, class_folder in enumerate(classes):
-        found = [path for _, names in sorted(_walk(class_folder, left_out)) for path in names]
+        found = _pictures(class_folder, left_out)
         paths += found
         labels += [label] * len(found)
     if not paths:
         raise ValueError(f"{folder} holds class folders but no image in any of them{_listed(left_out)}")
-    if listed := _listed(left_out):
-        _log_once(one_line(f"{folder}: {len(paths):,} images are read{listed}", 300))
+    _tell(folder, len(paths), left_out)
     return ClassFolders(tuple(child.name for child in classes), tuple(paths), tuple(labels))
 
 
-def _walk(class_folder: Path, left_out: Counter[str]) -> Iterator[tuple[str, list[str]]]:
+def pictures_in(folder: Path) -> list[str]:
+    """Find the pictures in ``folder`` at every depth, by the rules of ``read_class_folders``.
+
+    Raises:
+        ValueError: there is no picture.
+        OSError: a folder cannot be read.
+    """
+    left_out: Counter[str] = Counter()
+    paths = _pictures(folder, left_out)
+    if not paths:
+        raise ValueError(f"{folder} holds no image{_listed(left_out)}")
+    _tell(folder, len(paths), left_out)
+    return paths
+
+
+def _pictures(folder: Path, left_out: Counter[str]) -> list[str]:
+    return [path for _, paths in sorted(_walk(folder, left_out)) for path in paths]
+
+
+def _walk(top: Path, left_out: Counter[str]) -> Iterator[tuple[str, list[str]]]:
     """Yield each folder with the pictures in it; links are followed, but none to a folder seen before."""
-    above = {*class_folder.absolute().parents, *class_folder.resolve().parents}
+    above = {*top.absolute().parents, *top.resolve().parents}
     seen = set(map(_identity, above))
-    pending = [str(class_folder)]
+    pending = [str(top)]
     for folder in pending:
         if (identity := _identity(Path(folder))) in seen:
             continue
@@ -132,6 +150,11 @@ def _listed(left_out: Counter[str]) -> str:
     files = "1 file" if counts.total() == 1 else f"{counts.total():,} files"
     more = ", ..." if len(counts) > MAX_NAMED else ""
     return f"; left out as hidden or no pictures: {files} ({', '.join(kinds)}{more})"
+
+
+def _tell(folder: Path, count: int, left_out: Counter[str]) -> None:
+    if listed := _listed(left_out):
+        _log_once(one_line(f"{folder}: {count:,} images are read{listed}", 300))
 
 
 @cache  # a run opens its images more than once

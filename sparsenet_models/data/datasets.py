@@ -58,10 +58,14 @@ def load_image_set(
         ImportError: reading it needs a package that is not installed.
     """
     image_set = _open(source, split, data_config, workers)
-    size_bytes = len(image_set) * math.prod(image_set.size)
-    if loader == "memory" or (loader == "auto" and size_bytes <= IN_MEMORY_BYTES):
+    if loader == "memory" or (loader == "auto" and fits_in_memory(image_set)):
         return image_set.in_memory()
     return image_set
+
+
+def fits_in_memory(image_set: AnyImageSet) -> bool:
+    """Return whether ``load_image_set`` reads such a set into memory by itself."""
+    return len(image_set) * math.prod(image_set.size) <= IN_MEMORY_BYTES
 
 
 def has_split(source: str | PathLike[str], split: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -44,6 +44,7 @@ def evaluate(
     std: tuple[float, ...],
     batch_size: int = 64,
     flip: bool = False,
+    on_batch: Callable[[int], object] | None = None,
 ) -> Score:
     """Evaluate ``model`` in eval mode, and restore the mode that it had.
 
@@ -54,6 +55,7 @@ def evaluate(
         std: standard deviation of each channel, with pixels in [0, 1].
         batch_size: images per batch.
         flip: average the logits of each image and of its mirror image.
+        on_batch: called after each batch with the number of its images, for a progress bar.
 
     Raises:
         ValueError: the net answers with NaN or infinity for an image.
@@ -82,6 +84,8 @@ def evaluate(
             top = logits.topk(min(5, classes), dim=1).indices
             top5 += int((top == labels[:, None]).any(dim=1).sum())
             predicted.append(top[:, 0])
+            if on_batch is not None:
+                on_batch(len(labels))
     finally:
         model.train(was_training)
     seconds = time.perf_counter() - start

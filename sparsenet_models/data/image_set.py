@@ -148,13 +148,15 @@ class StreamedImageSet(Dataset[Tensor]):
             generator=torch.Generator(),
         )
 
-    def in_memory(self) -> ImageSet:
-        """Return the set with every image read into memory."""
+    def in_memory(self, on_image: Callable[[int], object] | None = None) -> ImageSet:
+        """Return the set with every image read into memory; ``on_image(1)`` is called after each."""
         # Written in place, as torch.stack of a list would need the memory twice.
         channels, height, width = self.size
         pixels = torch.empty((len(self), height, width, channels), dtype=torch.uint8)
         for index in range(len(self)):
             pixels[index] = self[index].permute(1, 2, 0)
+            if on_image is not None:
+                on_image(1)
         images = pixels.permute(0, 3, 1, 2)
         return ImageSet(images, self.labels, self.class_names, self.name, self.paths, self.encoded_at)
 

@@ -27,6 +27,9 @@ from ..models.feature_net import FeatureNet
 TOLERANCE = 1e-4
 """Largest difference of a logit, relative to the largest logit: kernels sum in different orders."""
 
+STEPS = ("tracing", "writing", "reading back", "comparing")
+"""What an export does, in this order."""
+
 METADATA_FILE = "metadata.json"
 """Name of the extra file in a pt2 file that holds the metadata."""
 
@@ -36,7 +39,11 @@ class ExportFailed(RuntimeError):
 
 
 def export_model(
-    model: nn.Module, path: str | os.PathLike[str], format: str, size: tuple[int, int] | None = None
+    model: nn.Module,
+    path: str | os.PathLike[str],
+    format: str,
+    size: tuple[int, int] | None = None,
+    on_step: Callable[[str], object] | None = None,
 ) -> float:
     """Write ``model`` to ``path``, for batches and images of any size.
 
@@ -50,6 +57,7 @@ def export_model(
         format: "onnx" or "pt2"; the path must end in it.
         size: height and width in pixels of the images for the trace and the comparison; default: those of
             the net's ``input_size``. The file takes other sizes too.
+        on_step: called before each of ``STEPS`` with its name, for a progress bar.
 
     Returns:
         The largest difference of a logit between the file and the net, on four batches.
@@ -84,8 +92,15 @@ def export_model(
     model.eval()
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".export-") as folder, torch.no_grad():
         draft = Path(folder) / target.name
-        write(traced(model, torch.zeros(2, channels, height, width)), draft, metadata)
-        difference = _compare(model, open_file(draft), channels, (height, width), target)
+        begin = on_step or (lambda step: None)
+        begin(STEPS[0])
+        program = traced(model, torch.zeros(2, channels, height, width))
+        begin(STEPS[1])
+        write(program, draft, metadata)
+        begin(STEPS[2])
+        exported = open_file(draft)
+        begin(STEPS[3])
+        difference = _compare(model, exported, channels, (height, width), target)
         draft.replace(target)
     return difference
 

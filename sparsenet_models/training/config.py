@@ -31,9 +31,9 @@ TYPES: tuple[tuple[type, Any, str], ...] = (
 """The type of an option's default, the type to accept, and its name. A bool is an int too, so it is first."""
 
 
-def option(default: Any, text: str) -> Any:
-    """Return a dataclass field with its help text."""
-    return dataclasses.field(default=default, metadata={"help": text})
+def option(default: Any, text: str, *, group: str | None = None) -> Any:
+    """Return a dataclass field with its help text; it opens a group, or belongs to that of the one before."""
+    return dataclasses.field(default=default, metadata={"help": text, "group": group})
 
 
 @dataclass(frozen=True)
@@ -50,40 +50,54 @@ class TrainConfig:
     model: str
     data: str
     out: str
-    init_from: str = option("", "Weights to start from: a file or NAME.TAG.")
+    init_from: str = option("", "Weights to start from: a file or NAME.TAG.", group="Net and images")
     pretrained: bool = option(False, "Start from MODEL's pretrained weights, with a new head.")
     size: int = option(0, "Side in pixels to which images are resized; 0: that of the net's configuration.")
     in_chans: int = option(0, "Channels of the images, 1 (grey) or 3; 0: those of the net's configuration.")
     drop_path_rate: float = option(0.0, "Drop path of the net's last layer; in a FractalNet, of each join.")
-    validation: float = option(0.0, "Share of each class held out to score on, not the test images.")
+    validation: float = option(
+        0.0, "Share of each class held out to score on, not the test images.", group="Scoring"
+    )
     keep_best: bool = option(False, "Save the weights of the epoch with the best score.")
-    epochs: int = option(40, "Passes over the training images.")
+    eval_every: int = option(1, "Epochs between scores on the test images; 0: at the end only.")
     patience: int = option(0, "Stop after so many scored epochs without a better score; 0: never.")
+    epochs: int = option(40, "Passes over the training images.", group="Schedule")
+    resolution: tuple[tuple[int, int], ...] = option((), "Epochs at each side in pixels: 16:18,24:7,32:4.")
     batch_size: int = option(128, "Images in a step, of all processes; a smaller last batch is skipped.")
     lr: float = option(0.3, "Peak learning rate, for a loss averaged over the batch.")
     layer_decay: float = option(1.0, "Factor on the rate from each part of the net to the one before it.")
     schedule: str = option("linear", "linear or cosine decay to 0, or step: by 10 at 1/2 and 3/4.")
     warmup: float = option(0.1, "Share of the steps in which the learning rate rises.")
-    optimizer: str = option("sgd", "sgd (Nesterov), or adamw, which needs a far lower lr, such as 0.001.")
+    optimizer: str = option(
+        "sgd",
+        "sgd (Nesterov), or adamw, which needs a far lower lr, such as 0.001.",
+        group="Optimizer and loss",
+    )
     momentum: float = option(0.9, "Momentum of Nesterov SGD; AdamW's first beta.")
     weight_decay: float = option(1e-4, "Weight decay of convolutions and linear layers, not of biases.")
     clip_grad_norm: float = option(0.0, "Largest L2 norm of a step's gradient; 0: no limit.")
     class_weights: str = option("", "balanced: the loss of rare classes counts more, in inverse ratio.")
     label_smoothing: float = option(0.0, "Share of the target that is spread over all classes.")
-    resolution: tuple[tuple[int, int], ...] = option((), "Epochs at each side in pixels: 16:18,24:7,32:4.")
-    cutout: int = option(0, "Side in pixels of the square cut out of each image; 0: no cutout.")
+    cutout: int = option(
+        0, "Side in pixels of the square cut out of each image; 0: no cutout.", group="Augmentation"
+    )
     trivial_augment: float = option(0.0, "Share of the images to which TrivialAugment is applied.")
     cutmix: float = option(0.0, "Share of the batches that are mixed by CutMix.")
     mixup: float = option(0.0, "Share of the batches that are mixed by MixUp.")
     augment_until: float = option(1.0, "Share of the epochs after which these augmentations stop.")
-    distill: str = option("", "Teacher, NAME.TAG: its logits are learned beside the labels.")
+    distill: str = option(
+        "", "Teacher, NAME.TAG: its logits are learned beside the labels.", group="Distillation"
+    )
     distill_weight: float = option(0.5, "Share of the teacher in the loss.")
     distill_temperature: float = option(4.0, "Temperature by which the logits of both nets are divided.")
-    ema_decay: float = option(0.0, "Decay of the averaged weights; 0: no averaging.")
+    ema_decay: float = option(
+        0.0, "Decay of the averaged weights; 0: no averaging.", group="Averaging of weights"
+    )
     ema_start: float = option(0.5, "Share of the steps after which averaging starts.")
     ema_warmup: bool = option(False, "Let the decay rise to ema_decay: at step n at most (1 + n) / (10 + n).")
-    eval_every: int = option(1, "Epochs between scores on the test images; 0: at the end only.")
-    checkpoint_minutes: float = option(0.0, "Minutes between checkpoints within an epoch; 0: none.")
+    checkpoint_minutes: float = option(
+        0.0, "Minutes between checkpoints within an epoch; 0: none.", group="Running"
+    )
     seed: int = option(0, "Seed of initialisation, order and augmentation.")
     loader: str = option("auto", "memory, stream (DataLoader), or auto: memory for sets that fit.")
     workers: int = option(2, "Processes of each DataLoader, for a streamed set.")

@@ -1,0 +1,40 @@
+"""The net that a verb works with, and the options that name it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+INFERENCE_PRECISIONS = ("float32", "bfloat16")
+
+device_option = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or mps.")
+precision_option = click.option(
+    "--precision", type=click.Choice(INFERENCE_PRECISIONS), default="float32", show_default=True
+)
+checkpoint_option = click.option(
+    "--checkpoint", help="A weight file of another origin, for the NAME.TAG that it fits."
+)
+
+
+def load_model(
+    model: str | None, checkpoint: str | None = None, device: str = "cpu", precision: str = "float32"
+) -> Any:
+    """Return MODEL with its weights, or with those of a weight file.
+
+    MODEL is a name, the folder of a run or of a saved model, or a weight file that names its net.
+    """
+    import torch
+
+    from ..common.devices import select_device
+    from ..factory import create_model
+    from ..models.listing import best_cifar10_model
+    from ..pretrained.source import path_as_name
+
+    factory_kwargs = {"device": select_device(device), "dtype": getattr(torch, precision)}
+    if model is None and checkpoint is not None:
+        model, checkpoint = f"local-dir:{checkpoint}", None
+    name = best_cifar10_model() if model is None else path_as_name(model)
+    if checkpoint is None:
+        return create_model(name, pretrained=True, **factory_kwargs)
+    return create_model(name, checkpoint_path=checkpoint, **factory_kwargs)

@@ -1,0 +1,66 @@
+"""`sparsenet validate`: a net on the test images of a data set."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from .messages import note, say
+from .nets import checkpoint_option, device_option, load_model, precision_option
+from .progress import progress
+
+
+@click.command()
+@click.argument("model", metavar="[NAME.TAG|PATH]", required=False)
+@click.option("--data", required=True, help="Folder of images, or cifar10 or cifar100 to download.")
+@checkpoint_option
+@click.option("--tta", is_flag=True, help="Also average the logits with those of the mirror image.")
+@click.option("--batch-size", type=click.IntRange(min=1), default=64, show_default=True)
+@device_option
+@precision_option
+def validate(model: str | None, data: str, tta: bool, batch_size: int, **options: Any) -> None:
+    """Measure a net on the test images of a data set.
+
+    Prints top-1, top-5, loss and images/s. PATH is a run, a saved model, or a weight file by `train`. A
+    folder of class folders is measured whole.
+    """
+    from ..data.sources import data_source
+
+    if model is None and options["checkpoint"] is None:
+        raise click.UsageError("name a model, or give a weight file with --checkpoint")
+    data_source(data)  # before torch is imported
+
+    from ..data.datasets import fits_in_memory, has_split, load_image_set
+    from ..data.evaluate import evaluate, with_classes
+    from ..data.image_set import StreamedImageSet
+    from ..data.transforms import resolve_data_config
+
+    net = load_model(model, **options)
+    model = model or options["checkpoint"]
+    data_config = resolve_data_config(net)
+    split = "test" if has_split(data, "test") else "train"
+    if split == "train":
+        note(f"{data} has neither test/ nor val/: all its images are measured, also those trained on")
+    image_set = load_image_set(data, split, data_config, loader="stream")
+    class_names = net.pretrained_cfg["label_names"]
+    if class_names is not None:
+        image_set = with_classes(image_set, class_names)
+    elif len(image_set.class_names) != net.num_classes:
+        raise click.ClickException(
+            f"{image_set.name} has {len(image_set.class_names)} classes, {model} has {net.num_classes}"
+        )
+    if isinstance(image_set, StreamedImageSet) and fits_in_memory(image_set):
+        with progress("reading", len(image_set)) as advance:
+            image_set = image_set.in_memory(advance)
+    settings = {"mean": data_config["mean"], "std": data_config["std"], "batch_size": batch_size}
+    with progress("measuring", len(image_set) * (1 + tta)) as advance:
+        score = evaluate(net, image_set, **settings, on_batch=advance)
+        flipped = evaluate(net, image_set, **settings, flip=True, on_batch=advance) if tta else None
+    say(f"{model} on {score.count:,} images of {image_set.name}")
+    say(f"top-1  {score.top1:.2f}%  (error {100 - score.top1:.2f}%)")
+    say(f"top-5  {score.top5:.2f}%")
+    say(f"loss   {score.loss:.4f}")
+    say(f"speed  {score.images_per_second:,.0f} images/s")
+    if flipped is not None:
+        say(f"top-1 with flips  {flipped.top1:.2f}%  (error {100 - flipped.top1:.2f}%)")
