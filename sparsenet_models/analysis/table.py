@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ..common.files import local_path
 from ..common.messages import did_you_mean
 from ..models.listing import list_models
 from ..models.registry import is_model
@@ -14,7 +15,7 @@ def analyze(name: str, depths: Sequence[int]) -> list[Analysis]:
     """Analyse a rule at each depth, or a model at its own depth.
 
     Args:
-        name: "sparse", "dense", "resnet", or a model's name.
+        name: "sparse", "dense", "resnet", a model's name, or the path of a run, a saved model or its weights.
         depths: layers of the one stage, for a rule.
 
     Raises:
@@ -22,13 +23,15 @@ def analyze(name: str, depths: Sequence[int]) -> list[Analysis]:
     """
     if name in RULES:
         return [analyze_rule(name, depth) for depth in depths]
-    if not is_model(name):
+    if not is_model(name) and ":" not in name and not local_path(name).exists():
         hint = did_you_mean(name, [*RULES, *list_models()])
         raise ValueError(f"unknown rule or model {name!r}{hint or ';'} the rules: {', '.join(RULES)}")
 
-    from .nets import analyze_model  # imports torch, which neither rules nor names need
+    # These import torch, which neither rules nor names need.
+    from ..pretrained.source import path_as_name
+    from .nets import analyze_model
 
-    return [analyze_model(name)]
+    return [analyze_model(path_as_name(name))]
 
 
 def parse_depths(text: str) -> list[int]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import textwrap
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,14 +46,8 @@ def info(model: str) -> None:
 
 
 def _net(cfg: PretrainedCfg, net: nn.Module) -> dict[str, dict[str, Any]]:
-    from ..analysis import analyze_model
-
     described = cfg.has_data_config  # otherwise the input is a default, which says nothing about the net
-    macs = cfg.macs
-    if described and macs is None:
-        with suppress(ValueError):  # a net of one's own that has none of our stages
-            costs = analyze_model(net, cfg.input_size).costs
-            macs = costs and costs.macs
+    macs = cfg.macs or (_macs(net, cfg.input_size) if described else None)
     return {
         "Net": {
             "input": _pixels(cfg.input_size) if described else None,
@@ -69,8 +62,21 @@ def _net(cfg: PretrainedCfg, net: nn.Module) -> dict[str, dict[str, Any]]:
     }
 
 
+def _macs(net: nn.Module, size: tuple[int, int, int]) -> int | None:
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    counter = FlopCounterMode(display=False)
+    try:
+        with torch.inference_mode(), counter:
+            net.eval()(torch.empty(1, *size, device="meta"))
+    except RuntimeError:  # a net of one's own that reads the numbers of its images
+        return None
+    return counter.get_total_flops() // 2  # a multiply-add is two operations
+
+
 def _images(cfg: PretrainedCfg) -> dict[str, dict[str, Any]]:
-    classes = {"number": cfg.num_classes, "names": cfg.label_names}
+    classes = {"count": cfg.num_classes, "names": cfg.label_names}
     if not cfg.has_data_config:
         return {"Classes": classes}
     crop = f"{cfg.crop_mode} crop of {100 * cfg.crop_pct:g}% of the side"
@@ -115,7 +121,7 @@ def _training(cfg: PretrainedCfg) -> dict[str, dict[str, Any]]:
             "version": cfg.library_version,
             "git commit": cfg.git_commit,
         },
-        "Paper": {"title": cfg.paper_name, "number": cfg.paper_ids},
+        "Paper": {"title": cfg.paper_name, "identifier": cfg.paper_ids},
     }
 
 

@@ -58,7 +58,14 @@ def _in_one_line() -> Iterator[None]:
     except click.ClickException as error:
         raise click.ClickException(printable(error.format_message())) from error
     except (ValueError, OSError, ImportError) as error:
-        raise click.ClickException(printable(str(error))) from error
+        raise click.ClickException(printable(_text(error))) from error
+
+
+def _text(error: Exception) -> str:
+    """Return the message of an error, without the number that the operating system gives it."""
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)
 
 
 class _UsageError(click.ClickException):

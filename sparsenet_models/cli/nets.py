@@ -24,6 +24,11 @@ def load_model(
 
     MODEL is a name, the folder of a run or of a saved model, or a weight file that names its net.
     """
+    from ..common.files import local_path
+
+    if checkpoint is not None and not local_path(checkpoint).exists():  # before torch is imported
+        raise FileNotFoundError(f"weight file not found: {checkpoint}")
+
     import torch
 
     from ..common.devices import select_device

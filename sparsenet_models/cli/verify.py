@@ -14,16 +14,17 @@ from .messages import error_line, say
 def verify(context: click.Context, names: tuple[str, ...], cache_dir: str | None) -> None:
     """Check the sha256 of the weights of each NAME, by default of all.
 
-    Missing weights are fetched.
+    NAME may be a path too. Missing weights are fetched.
     """
     from ..factory import create_model
     from ..models.listing import list_pretrained
     from ..models.pretrained_cfg import pretrained_cfg_of
+    from ..pretrained.source import path_as_name
 
     failed = False
     for name in names or list_pretrained():
         try:
-            net = create_model(name, pretrained=True, cache_dir=cache_dir)
+            net = create_model(path_as_name(name), pretrained=True, cache_dir=cache_dir)
         except (ValueError, OSError) as error:
             error_line(f"{name}: {error}")
             failed = True

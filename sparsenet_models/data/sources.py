@@ -17,11 +17,14 @@ def data_source(source: str | PathLike[str]) -> Path | str:
 
     Raises:
         FileNotFoundError: it is neither.
+        NotADirectoryError: it is a file.
     """
     folder = local_path(source)
     if folder.is_dir():
         return folder
     if source in DOWNLOADS:
         return str(source)
+    if folder.exists():
+        raise NotADirectoryError(f"data must be a folder of images, {source} is a file")
     hint = did_you_mean(str(source), DOWNLOADS) or " (a folder, or 'cifar10' or 'cifar100' to download)"
     raise FileNotFoundError(f"data folder not found: {source}{hint}")

@@ -134,7 +134,9 @@ def _current_arguments(model: nn.Module, architecture: str) -> dict[str, Any]:
 
 def _read_object(path: Path) -> dict[str, Any]:
     if not path.is_file():
-        raise FileNotFoundError(f"configuration file not found: {path}")
+        raise FileNotFoundError(
+            f"configuration file not found: {path} (the folder is neither a saved model nor a finished run)"
+        )
     size = path.stat().st_size
     if size > MAX_BYTES:
         raise ValueError(f"{path} is not a model configuration: it has {size:,} bytes")

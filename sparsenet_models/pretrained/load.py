@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from ..common.files import local_path
+from ..common.messages import printable
 from ..layers.activations import give_each_place_its_own
 from ..models.pretrained_cfg import pretrained_cfg_of
 from .misfits import is_float, misfits, nearest_net
@@ -42,7 +43,8 @@ def load_checkpoint(model: nn.Module, path: str | PathLike[str]) -> None:
     path, model = local_path(path), unwrap_model(model)
     _, description = read_weight_description(path)
     if load_into(model, path, new_head=True, headless=False, new_stem=False):
-        _logger.warning("%s is for another number of classes: the model keeps its own head, untrained", path)
+        name = printable(str(path))
+        _logger.warning("%s is for another number of classes: the model keeps its own head, untrained", name)
         return
     cfg = pretrained_cfg_of(model)
     if description and cfg.architecture:

@@ -11,6 +11,8 @@ from typing import TypeVar
 
 import torch.distributed as dist
 
+from ..common.messages import printable
+
 Item = TypeVar("Item")
 
 
@@ -22,7 +24,7 @@ def say(message: str) -> None:
     if not _prints():
         return
     try:
-        print(message, flush=True)
+        print(printable(message), flush=True)
     except OSError:
         with suppress(OSError, ValueError):  # an output without a descriptor
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from ...common.extras import pip_install
 from ...common.files import atomic_write
+from ...common.messages import did_you_mean
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -56,6 +57,11 @@ def write_figure(figure: Figure, path: str | Path) -> None:
     if not path.parent.is_dir():
         raise FileNotFoundError(f"there is no folder {str(path.parent)!r} to write {path.name!r} into")
     picture = io.BytesIO()
-    figure.savefig(picture, dpi=DPI, format=path.suffix.lstrip(".").lower() or "png")
+    format = path.suffix.lstrip(".").lower() or "png"
+    formats = sorted(figure.canvas.get_supported_filetypes())
+    if format not in formats:
+        hint = did_you_mean(format, formats)
+        raise ValueError(f"the format of {path} is not one of {', '.join(formats)}{hint}")
+    figure.savefig(picture, dpi=DPI, format=format)
     with atomic_write(path) as (temporary,):
         temporary.write_bytes(picture.getvalue())

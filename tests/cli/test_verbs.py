@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import shutil
-import threading
 from pathlib import Path
 
 import pytest
 import torch
-from click.testing import CliRunner, Result
+from click.testing import CliRunner
 from PIL import Image
 from safetensors import safe_open
+from support.command import run, shown_on_a_terminal
 from support.repository import REPOSITORY
 
 from sparsenet_models import create_model, get_pretrained_cfg, list_models, list_pretrained
@@ -24,10 +23,6 @@ PHOTOS = REPOSITORY / "examples" / "photos"
 PHOTO = PHOTOS / "cat_chelsea.jpg"
 MODEL = "sparsenet_bc_40_k12.cifar10"
 USED = f"sparsenet: predicting with {MODEL}: 10 classes, airplane to truck"
-
-
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
 @pytest.fixture(scope="module")
@@ -170,29 +165,6 @@ def test_predict_with_a_closed_standard_output_has_no_error(untrained, capsys, o
     with contextlib.redirect_stdout(None):
         assert main([*arguments, *option], standalone_mode=False) == 0
     assert capsys.readouterr().err == f"{USED}\n"
-
-
-def shown_on_a_terminal(*arguments: object) -> str:
-    """Return what the command writes to a pseudo-terminal; it runs here, as importing torch takes seconds."""
-    pty = pytest.importorskip("pty", reason="pseudo-terminals are a Unix thing")
-    leader, follower = pty.openpty()
-    shown = b""
-
-    def read() -> None:
-        nonlocal shown
-        # Linux raises an OSError once the other end is closed.
-        with contextlib.suppress(OSError):
-            while part := os.read(leader, 100_000):
-                shown += part
-
-    reader = threading.Thread(target=read)
-    reader.start()
-    with os.fdopen(follower, "w", encoding="utf-8") as terminal, contextlib.redirect_stdout(terminal):
-        status = main([str(argument) for argument in arguments], standalone_mode=False)
-    reader.join()
-    os.close(leader)
-    assert not status
-    return shown.decode()
 
 
 @pytest.fixture(scope="module")
