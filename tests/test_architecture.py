@@ -17,7 +17,7 @@ from support.repository import REPOSITORY
 
 PACKAGE = REPOSITORY / "sparsenet_models"
 TESTS = REPOSITORY / "tests"
-FOLDERS = ("analysis", "common", "data", "integrations", "layers", "models", "pretrained", "training")
+FOLDERS = ("analysis", "cli", "common", "data", "integrations", "layers", "models", "pretrained", "training")
 
 
 @pytest.fixture

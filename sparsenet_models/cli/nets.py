@@ -1,4 +1,4 @@
-"""The net that a verb works with, and the options that name it."""
+"""The net that a verb works with, and the options that several verbs have for it."""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ import dataclasses
 import re
 from pathlib import Path
 
+import pytest
 from support.command import run
 
 from sparsenet_models import create_model, get_pretrained_cfg, list_pretrained
@@ -44,6 +45,7 @@ def test_info_gives_each_figure_with_its_unit():
     assert rows["epochs"] == "18 + 2"
 
 
+@pytest.mark.slow
 def test_info_counts_the_multiply_adds_of_a_net_that_has_no_weights():
     macs = analyze_model("resnet_32").costs.macs
     rows = values(run("info", "resnet_32").stdout)
