@@ -124,6 +124,6 @@ def check_batch_norm(model: nn.Module, images: int, sides: Iterable[int], channe
             copy(torch.zeros(1, channels, side, side))
         except ValueError as error:
             raise ValueError(
-                f"batch_size must be at least 2 for each process at size {side}: of one image a batch norm "
-                "of this net sees a single pixel; or give a larger size"
+                f"batch_size must be at least 2 for each process and part (accumulate) at size {side}: of one "
+                "image a batch norm of this net sees a single pixel; or give a larger size"
             ) from error

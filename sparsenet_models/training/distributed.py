@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -100,6 +100,16 @@ def wrapped(model: nn.Module, processes: Processes, some_unused: bool = False) -
     if processes.count == 1:
         return model
     return nn.parallel.DistributedDataParallel(model, find_unused_parameters=some_unused)
+
+
+def without_averaging(model: Any) -> AbstractContextManager[object]:
+    """Return the context in which gradients of ``wrapped``, compiled or not, stay in this process.
+
+    Where a step may leave parameters without a gradient, they are averaged after all.
+    """
+    if getattr(model, "find_unused_parameters", True):  # a net that is not distributed has no such attribute
+        return nullcontext()
+    return model.no_sync()
 
 
 def from_first(value: Any, processes: Processes) -> Any:

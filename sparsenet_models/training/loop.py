@@ -27,6 +27,7 @@ from .config import TrainConfig
 from .distill import Teacher
 from .distributed import Processes, from_first, joined_processes, restarts, summed, wrapped
 from .environment import changes, environment
+from .estimate import FIRST_STEPS, epochs_left, seconds_per_step
 from .inputs import open_inputs, scores_on_held_out
 from .interrupt import StopRequest, stop_on_signal
 from .precision import fastest_precision
@@ -129,8 +130,9 @@ class _Run:
         self.batches = TrainingBatches(
             self.inputs.train_set, config, **normalisation, device=device, processes=processes
         )
-        images = self.batches.part.stop - self.batches.part.start
-        check_batch_norm(model, images, self._sides(), self.inputs.data_config["input_size"][0])
+        check_batch_norm(
+            model, self._images_at_a_time(), self._sides(), self.inputs.data_config["input_size"][0]
+        )
         self.scorer = Scorer(self.inputs, self.batches, processes, device)
         teacher = None
         if config.distill:
@@ -140,6 +142,8 @@ class _Run:
             self.state.load_state_dict(checkpoint)
             within = f", step {self.record.step} of the next" if self.record.step else ""
             say(f"resuming after epoch {self.record.epochs_done}{within}")
+        self.began_after = self.record.epochs_done + self.record.step / len(self.batches)
+        self.told_cost = False
         self._record_environment()
         self.training_step = TrainingStep(
             self.state,
@@ -232,9 +236,11 @@ class _Run:
         if self.record.precision:
             return self.record.precision
         images, _ = next(self.batches.epoch(1))
+        images = images[: self._images_at_a_time()]
         chosen, seconds = fastest_precision(self.state.model, resized(images, None))
         timed = ", ".join(f"{name} {value:.2f} s" for name, value in seconds.items())
-        say(f"precision: {chosen} (a step without torch.compile: {timed})")
+        part = "a step" if self.config.accumulate == 1 else "a part of a step"
+        say(f"precision: {chosen} ({part} without torch.compile: {timed})")
         return chosen
 
     def _record_environment(self) -> None:
@@ -252,7 +258,22 @@ class _Run:
         model = self.state.model
         some_unused = getattr(model, "skips_layers", False)  # a user's own net may not have it
         together = wrapped(model, self.processes, some_unused)
-        return compiled(together, len(self._sides())) if self.config.compile else together
+        shapes = len(self._sides()) * min(2, self.config.accumulate)  # parts may differ by an image
+        return compiled(together, shapes) if self.config.compile else together
+
+    def _images_at_a_time(self) -> int:
+        """Return the images in the smallest part of a step that this process computes.
+
+        Raises:
+            ValueError: it has fewer images than parts.
+        """
+        own = self.batches.part.stop - self.batches.part.start
+        if own < self.config.accumulate:
+            raise ValueError(
+                f"accumulate must be at most {own}, the images of a step in each process, got "
+                f"{self.config.accumulate}"
+            )
+        return own // self.config.accumulate
 
     def _class_weights(self) -> Tensor | None:
         if not self.config.class_weights:
@@ -273,7 +294,8 @@ class _Run:
         side = self.config.side_in(epoch)
         first = (epoch - 1) * steps
         averaging_from = self.config.ema_start * steps * self.config.epochs
-        start = time.perf_counter() - record.seconds
+        times = [time.perf_counter()]
+        start = times[0] - record.seconds
         title = f"epoch {epoch}/{self.config.epochs}"
         batches = self.batches.epoch(epoch, record.step)
         for images, labels in tracked(batches, steps, record.step, self.batches.batch_size, title):
@@ -284,8 +306,25 @@ class _Run:
             self.stop.at_once = False
             record.step += 1
             record.seconds = time.perf_counter() - start
+            if not self.told_cost:
+                record.loss.item()  # waits for the device
+                times.append(time.perf_counter())
+                self._tell_cost(times, epoch)
             if record.step < steps:
                 self._save_if_due()
+
+    def _tell_cost(self, times: list[float], epoch: int) -> None:
+        """After a few steps, say how long the run takes."""
+        if len(times) <= FIRST_STEPS and self.record.step < len(self.batches):
+            return
+        self.told_cost = True
+        seconds = seconds_per_step(times)
+        left = seconds * len(self.batches) * self._epochs_left(self.began_after, epoch)
+        rest = "the rest of " if self.began_after else ""
+        say(
+            f"about {duration(left)} for {rest}{self.config.epochs} epochs on this machine "
+            f"({self.batches.batch_size / seconds:,.0f} images/s); Ctrl-C keeps the steps done for --resume"
+        )
 
     def _rate(self, step: int) -> float:
         total = len(self.batches) * self.config.epochs
@@ -300,7 +339,7 @@ class _Run:
             f"epoch {epoch}/{self.config.epochs}  loss {loss:.4f}  lr {rate:.4f}  "
             f"{seconds:.0f} s  {speed:,.0f} images/s"
             + (f"  top-1 {top1:.2f}%" if top1 is not None else "")
-            + f"  ETA {duration(self._seconds_left_after(epoch))}"
+            + f"  ETA {duration(seconds * self._epochs_left(epoch, epoch))}"
         )
         row = {
             "epoch": epoch,
@@ -312,14 +351,10 @@ class _Run:
         }
         return row, line
 
-    def _seconds_left_after(self, epoch: int) -> float:
-        """Estimate from the last epoch's seconds, which grow with the pixels of an image."""
+    def _epochs_left(self, done: float, epoch: int) -> float:
+        """Return the epochs after ``done``, in epochs that take as long as ``epoch``."""
         full = self.inputs.data_config["input_size"][-1]
-        pixels, end = 0, 0
-        for side, epochs in self.config.resolution or ((full, self.config.epochs),):
-            end += epochs
-            pixels += side**2 * max(0, min(epochs, end - epoch))
-        return self.record.seconds * pixels / (self.config.side_in(epoch) or full) ** 2
+        return epochs_left(self.config, full, done, self.config.side_in(epoch))
 
     def _top1_after(self, epoch: int) -> float | None:
         every = self.config.eval_every

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from .config import TrainConfig
 from .distill import Teacher, distillation_loss
+from .distributed import without_averaging
 from .precision import autocast
 from .state import TrainingState
 
@@ -22,7 +24,7 @@ class TrainingStep:
         forward: the net as it is called in training, compiled and distributed.
         teacher: the net to distill, or None.
         class_weights: ``(classes,)``, by which the loss of each image is multiplied, or None.
-        config: label smoothing, clipping, distillation, seed.
+        config: parts of a step, label smoothing, clipping, distillation, seed.
         precision: of the forward pass, "float32" or "bfloat16".
         rank: of this process; each draws its own dropout.
         device: of net and batches.
@@ -48,6 +50,9 @@ class TrainingStep:
     ) -> Tensor:
         """Update the net; return the batch's mean loss, a scalar on the device.
 
+        The batch is computed in ``config.accumulate`` parts of equal size, or of one image more, and their
+        gradients are summed. Each part has its own batch-norm statistics.
+
         Args:
             images: ``(B, C, H, W)``, normalised.
             labels: ``(B,)`` int64, or ``(B, classes)``.
@@ -60,16 +65,22 @@ class TrainingStep:
         seed = (self.config.seed * 1_000_003 + number) * 1_000_003 + self.rank
         torch.manual_seed(seed % 2**63)
         self.state.set_learning_rate(learning_rate)
-        with autocast(self.device, self.precision):
-            logits = self.forward(resized(images, side))
-        loss = self._loss(logits.float(), labels, images)
         optimizer = self.state.optimizer
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        mean = torch.zeros((), device=self.device)
+        parts = [batch.tensor_split(self.config.accumulate) for batch in (images, labels)]
+        for count, (part, part_labels) in enumerate(zip(*parts), 1):
+            is_last = count == self.config.accumulate
+            with nullcontext() if is_last else without_averaging(self.forward):
+                with autocast(self.device, self.precision):
+                    logits = self.forward(resized(part, side))
+                loss = self._loss(logits.float(), part_labels, part) * (len(part) / len(images))
+                loss.backward()
+            mean += loss.detach()
         if self.config.clip_grad_norm:
             nn.utils.clip_grad_norm_(self.state.model.parameters(), self.config.clip_grad_norm)
         optimizer.step()
-        return loss.detach()
+        return mean
 
     def _loss(self, logits: Tensor, labels: Tensor, images: Tensor) -> Tensor:
         config = self.config

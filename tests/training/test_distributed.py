@@ -87,6 +87,51 @@ def test_gradients_of_two_processes_are_the_mean_of_both_halves_gradients(tmp_pa
             torch.testing.assert_close(actual, (first + second) / 2, rtol=1e-9, atol=1e-12, msg=name)
 
 
+IN_PARTS = """
+import torch
+from sparsenet_models import FractalNet, SparseNet
+from sparsenet_models.training.config import TrainConfig
+from sparsenet_models.training.distributed import joined_processes, wrapped
+from sparsenet_models.training.state import TrainingState
+from sparsenet_models.training.step import TrainingStep
+
+def gradients(net, accumulate):
+    config = TrainConfig("m", "d", "o", accumulate=accumulate)
+    state = TrainingState(net.train(), config)
+    forward = wrapped(net, processes, getattr(net, "skips_layers", False))
+    if compiles:
+        forward = torch.compile(forward, backend="aot_eager")
+    step = TrainingStep(state, forward, None, None, config, "float32", processes.rank, device)
+    generator = torch.Generator().manual_seed(processes.rank)
+    images = torch.randn(4, 3, 8, 8, generator=generator).double()
+    step(images, torch.tensor([0, 1, 2, 3]), None, 0.1, 0)
+    unused = torch.zeros((), dtype=torch.float64)
+    return torch.cat([(unused.expand_as(p) if p.grad is None else p.grad).flatten() for p in net.parameters()])
+
+def net(kind, **options):
+    torch.manual_seed(0)
+    return kind(num_classes=4, norm_layer="groupnorm", **options).double()
+
+with joined_processes("cpu") as (processes, device):
+    sparse = dict(depth=10, growth_rate=4)
+    whole, parts = (gradients(net(SparseNet, **sparse), n) for n in (1, 2))
+    dropping = gradients(net(FractalNet, columns=2, widths=(8, 8), drop_path_rate=0.5), 2)
+    result = [gradient.tolist() for gradient in (whole, parts, dropping)]
+"""
+
+
+@pytest.mark.parametrize("compiles", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_a_step_in_parts_has_one_gradient_in_all_processes(compiles):
+    first, second = (
+        [torch.tensor(gradient, dtype=torch.float64) for gradient in gradients]
+        for gradients in in_two_processes(f"compiles = {compiles}\n{IN_PARTS}")
+    )
+    whole, parts, _ = first
+    assert (parts - whole).norm() <= 1e-6 * whole.norm()
+    for gradient, other in zip(first, second, strict=True):
+        torch.testing.assert_close(gradient, other)
+
+
 SCORES = """
 import torch
 from sparsenet_models import SparseNet
