@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .models.listing import list_models as list_models
     from .models.listing import list_pretrained as list_pretrained
     from .models.names import split_model_name_tag as split_model_name_tag
+    from .models.param_groups import param_groups_layer_decay as param_groups_layer_decay
     from .models.pretrained_cfg import PretrainedCfg as PretrainedCfg
     from .models.registry import get_pretrained_cfg as get_pretrained_cfg
     from .models.registry import is_model as is_model
@@ -56,6 +57,7 @@ _HOMES = {
     "list_pretrained": "models.listing",
     "load_checkpoint": "pretrained.load",
     "model_entrypoint": "models.registry",
+    "param_groups_layer_decay": "models.param_groups",
     "push_to_hub": "pretrained.push",
     "register_model": "models.registry",
     "register_model_deprecations": "models.registry",

@@ -1,4 +1,4 @@
-"""The net of a run: its first weights, the groups of its parameters, the compiled net."""
+"""The net of a run: its first weights, the compiled net."""
 
 from __future__ import annotations
 
@@ -58,39 +58,6 @@ def start_from(source: str, model: nn.Module, class_names: tuple[str, ...]) -> s
     return sha256_of(path)
 
 
-def parameter_groups(model: nn.Module, weight_decay: float, layer_decay: float) -> list[dict[str, Any]]:
-    """Return the optimizer's groups, each with the ``scale`` of its learning rate.
-
-    Weights of convolutions and linear layers decay; norms, biases and the parameters in ``no_weight_decay()``
-    do not. The scale falls by the factor ``layer_decay`` from the head to the part before it, and so on to
-    the stem. Frozen parameters are in no group.
-
-    Raises:
-        ValueError: ``layer_decay`` is below 1 for a net of another library, whose parts are unknown.
-    """
-    parts = [""]
-    if layer_decay < 1:
-        if not isinstance(model, ClassifierNet):
-            raise ValueError(
-                f"layer_decay={layer_decay} needs a net of this library's families, got a "
-                f"{type(model).__name__}"
-            )
-        parts = [part for part in model.parts() if any(True for _ in model.get_submodule(part).parameters())]
-    free = model.no_weight_decay() if isinstance(model, ClassifierNet) else set()
-    groups = []
-    for distance, part in enumerate(reversed(parts)):
-        named = list(model.get_submodule(part).named_parameters(prefix=part))
-        for kind, decay in ((True, weight_decay), (False, 0.0)):
-            members = [
-                parameter
-                for name, parameter in named
-                if parameter.requires_grad and (parameter.ndim > 1 and name not in free) == kind
-            ]
-            if members:
-                groups.append({"params": members, "weight_decay": decay, "scale": layer_decay**distance})
-    return groups
-
-
 def compiled(model: nn.Module, sides: int) -> Any:
     """Return the net compiled for so many ``sides`` of images, or itself if torch.compile does not work."""
     compilers = (os.environ.get("CXX", "c++"), "c++", "g++", "clang++", "cl")
@@ -124,6 +91,6 @@ def check_batch_norm(model: nn.Module, images: int, sides: Iterable[int], channe
             copy(torch.zeros(1, channels, side, side))
         except ValueError as error:
             raise ValueError(
-                f"batch_size must be at least 2 for each process and part (accumulate) at size {side}: of one "
-                "image a batch norm of this net sees a single pixel; or give a larger size"
+                f"batch_size must be at least 2 for each process and part (accumulate) at size {side}: of "
+                "one image a batch norm of this net sees a single pixel; or give a larger size"
             ) from error

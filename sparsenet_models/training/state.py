@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..models.param_groups import param_groups_layer_decay
 from .averaging import averaged
-from .build import parameter_groups
 from .config import TrainConfig
 
 
@@ -25,7 +25,7 @@ class TrainingState:
 
     def __init__(self, model: nn.Module, config: TrainConfig) -> None:
         self.model = model
-        groups = parameter_groups(model, config.weight_decay, config.layer_decay)
+        groups = param_groups_layer_decay(model, config.weight_decay, config.layer_decay)
         self.optimizer: torch.optim.Optimizer
         if config.optimizer == "adamw":
             self.optimizer = torch.optim.AdamW(groups, lr=config.lr, betas=(config.momentum, 0.999))
@@ -49,7 +49,7 @@ class TrainingState:
     def set_learning_rate(self, rate: float) -> None:
         """Set the rate of every group, ``rate`` times the group's scale."""
         for group in self.optimizer.param_groups:
-            group["lr"] = rate * group["scale"]
+            group["lr"] = rate * group["lr_scale"]
 
     def state_dict(self) -> dict[str, Any]:
         """Return the tensors, as checkpoints hold them."""
@@ -63,5 +63,8 @@ class TrainingState:
         """Continue from the tensors of a checkpoint."""
         self.model.load_state_dict(checkpoint["model"])
         self.optimizer.load_state_dict(checkpoint["optimizer"])
+        for group in self.optimizer.param_groups:
+            if "scale" in group:  # its name in older checkpoints
+                group["lr_scale"] = group.pop("scale")
         if self.average is not None:
             self.average.load_state_dict(checkpoint["average"])

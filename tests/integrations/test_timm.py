@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import warnings
@@ -361,6 +362,23 @@ def test_layer_decay_gives_every_layer_its_rate_and_one_step_learns(name):
     net(images()).square().sum().backward()
     optimizer.step()
     assert all(not torch.equal(p, old) for p, old in zip(net.parameters(), before))
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_our_groups_are_timms_once_its_layers_are_the_parts_of_the_net(name):
+    """By design they are not those of ``group_matcher``, many more; without a layer decay both agree."""
+    net = timm.create_model(name, device="meta")
+
+    def settings(groups: list[dict]) -> dict[int, tuple[float, float]]:
+        return {
+            id(p): (group["lr_scale"], group["weight_decay"]) for group in groups for p in group["params"]
+        }
+
+    ours = sparsenet_models.param_groups_layer_decay
+    assert settings(ours(net, 0.05, 1.0)) == settings(param_groups_layer_decay(net, 0.05, layer_decay=1.0))
+    parts = {part: rf"^{re.escape(part)}\." for part in net.parts()[:-1]}
+    net.group_matcher = lambda coarse: parts
+    assert settings(ours(net, 0.05, 0.5)) == settings(param_groups_layer_decay(net, 0.05, layer_decay=0.5))
 
 
 def test_timms_moving_average_follows_the_net():

@@ -94,7 +94,7 @@ def test_a_run_in_parts_of_unequal_size_learns_and_keeps_their_number(options, c
     assert "(a part of a step without torch.compile: float32" in told
     assert float(told.partition("top-1 ")[2].partition("%")[0]) >= 90
     weights.unlink()
-    with pytest.raises(ValueError, match="accumulate was 5 when the run in .* began, now it is 1"):
+    with pytest.raises(ValueError, match=r"accumulate was 5 when the run in .* began, now it is 1"):
         train(TrainConfig(**options | {"accumulate": 1}), resume=True)
     assert train(TrainConfig(**options), resume=True) == weights
 

@@ -106,7 +106,8 @@ def gradients(net, accumulate):
     images = torch.randn(4, 3, 8, 8, generator=generator).double()
     step(images, torch.tensor([0, 1, 2, 3]), None, 0.1, 0)
     unused = torch.zeros((), dtype=torch.float64)
-    return torch.cat([(unused.expand_as(p) if p.grad is None else p.grad).flatten() for p in net.parameters()])
+    gradients = [unused.expand_as(p) if p.grad is None else p.grad for p in net.parameters()]
+    return torch.cat([gradient.flatten() for gradient in gradients])
 
 def net(kind, **options):
     torch.manual_seed(0)

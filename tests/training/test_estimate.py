@@ -62,9 +62,10 @@ def test_a_run_says_its_cost_once_and_a_resumed_one_what_is_left(
 
     monkeypatch.setattr(loop, "write_pictures", lambda *_: None)
     line = "about {} epochs on this machine (32 images/s); Ctrl-C keeps the steps done for --resume\n"
-    with monkeypatch.context() as full_disk, pytest.raises(TrainingStopped, match="after epoch 2"):
+    with monkeypatch.context() as full_disk:
         full_disk.setattr(loop, "write_metrics", fail_after_two)
-        train(config)
+        with pytest.raises(TrainingStopped, match="after epoch 2"):
+            train(config)
     assert capsys.readouterr().out.count(line.format("18 s for 6")) == 1
     times = measured[0]
     assert len(times) == 4

@@ -15,11 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from sparsenet_models import SparseNet, create_model, freeze
+from sparsenet_models import create_model
 from sparsenet_models.cli import main
 from sparsenet_models.data.image_set import ImageSet
 from sparsenet_models.pretrained.weight_file import read_state_dict
-from sparsenet_models.training.build import parameter_groups
 from sparsenet_models.training.hold_out import hold_out
 
 MODEL = "sparsenet_bc_40_k12.cifar10"
@@ -134,34 +133,6 @@ def test_curves_and_confusions_are_pictures(finetuned):
             assert min(picture.size) > 300
 
 
-def test_early_layers_learn_at_a_lower_rate():
-    model = create_model(MODEL)
-    groups = parameter_groups(model, 1e-4, 0.5)
-    scale = {id(p): group["scale"] for group in groups for p in group["params"]}
-    assert len(scale) == len(list(model.parameters()))
-    parts = [part for part in model.parts() if part != "act"]  # a ReLU has no parameters
-    for name, parameter in model.named_parameters():
-        part = next(part for part in parts if name.startswith(f"{part}."))
-        assert scale[id(parameter)] == 0.5 ** (len(parts) - 1 - parts.index(part))
-    assert {group["weight_decay"] for group in groups} == {0.0, 1e-4}
-
-
-def test_frozen_parameters_are_in_no_group_and_what_the_net_names_does_not_decay():
-    class OwnNet(SparseNet):
-        def no_weight_decay(self) -> set[str]:
-            return {"stages.2.layers.0.conv1.weight"}
-
-    model = OwnNet(depth=10, growth_rate=4)
-    freeze(model, up_to="stages.0")
-    for layer_decay in (1.0, 0.5):
-        groups = parameter_groups(model, 1e-4, layer_decay)
-        decay = {id(p): group["weight_decay"] for group in groups for p in group["params"]}
-        learning = {name: p for name, p in model.named_parameters() if p.requires_grad}
-        assert decay.keys() == {id(p) for p in learning.values()}
-        free = {name for name, p in learning.items() if decay[id(p)] == 0}
-        assert free == {name for name, p in learning.items() if p.ndim == 1} | model.no_weight_decay()
-
-
 @given(
     st.lists(st.integers(2, 30), min_size=2, max_size=6),
     st.floats(0.01, 0.99),
@@ -260,13 +231,6 @@ def test_a_resolution_below_the_least_of_the_net_is_refused(tmp_path):
     result = run("train", "fractalnet_c2", "--data", data, "--out", tmp_path / "out", "--resolution", "16:1")
     assert result.exit_code == 1
     assert result.stderr == "Error: resolution must be at least 32 for 'fractalnet_c2', got 16\n"
-
-
-def test_a_layer_decay_needs_a_net_whose_parts_are_known():
-    net = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4))
-    assert [len(group["params"]) for group in parameter_groups(net, 1e-4, 1.0)] == [1, 3]
-    with pytest.raises(ValueError, match=r"layer_decay=0\.5 needs a net of this library's families"):
-        parameter_groups(net, 1e-4, 0.5)
 
 
 def test_validate_takes_the_folder_that_train_took(flowers, finetuned):

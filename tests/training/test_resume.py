@@ -154,6 +154,8 @@ def test_a_run_with_its_options_in_config_json_resumes_to_the_bytes_of_one_left_
     )
     if options_name == "config.json":
         state = load_checkpoint_state(stopped)
+        for group in state["optimizer"]["param_groups"]:
+            group["scale"] = group.pop("lr_scale")
         save_checkpoint(stopped, {key: state[key] for key in CHECKPOINT_KEYS})
     (stopped / "run.json").rename(stopped / options_name)
     train(config("stopped"), resume=True)
