@@ -45,7 +45,7 @@ def joined_processes(device: str) -> Iterator[tuple[Processes, torch.device]]:
     Raises:
         ValueError: there are more processes than GPUs, there is no such device, or the environment does not
             say how the processes meet.
-        OSError: they do not meet.
+        OSError: they do not meet, or one of them ends before the others.
     """
     chosen = select_device(device)
     gpus = torch.cuda.device_count() if chosen.type == "cuda" else 0
@@ -65,6 +65,10 @@ def joined_processes(device: str) -> Iterator[tuple[Processes, torch.device]]:
     try:
         yield processes, chosen
         dist.barrier()  # a process that leaves early would break the connections of the others
+    except RuntimeError as error:
+        if "by peer" not in str(error):  # gloo's words: closed, or reset, by peer
+            raise
+        raise OSError("another process of this run has ended; its own message says why") from error
     finally:
         dist.destroy_process_group()
 

@@ -12,6 +12,9 @@ from torch import nn
 
 TIMED_STEPS = 3
 
+SECONDS_TO_WARM_UP = 5.0
+"""A first step may take this much longer than the next ones."""
+
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
     """Return the context in which a training step computes in ``precision``."""
@@ -23,7 +26,8 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[obj
 def fastest_precision(model: nn.Module, images: torch.Tensor) -> tuple[str, dict[str, float]]:
     """Time a few training steps without torch.compile in float32 and bfloat16.
 
-    Processors without instructions for bfloat16 emulate it, many times slower than float32.
+    Processors without instructions for bfloat16 emulate it, many times slower than float32. It is not timed
+    again after a first step that is so slow.
 
     Args:
         model: the net; copies of it are trained.
@@ -32,14 +36,15 @@ def fastest_precision(model: nn.Module, images: torch.Tensor) -> tuple[str, dict
     Returns:
         The name of the faster one, and the seconds of a step in each.
     """
-    seconds = {
-        precision: _seconds_per_step(deepcopy(model), images, precision)
-        for precision in ("float32", "bfloat16")
-    }
+    seconds = {"float32": _seconds_per_step(deepcopy(model), images, "float32")}
+    too_slow = 2 * seconds["float32"] + SECONDS_TO_WARM_UP
+    seconds["bfloat16"] = _seconds_per_step(deepcopy(model), images, "bfloat16", too_slow)
     return min(seconds, key=lambda precision: seconds[precision]), seconds
 
 
-def _seconds_per_step(model: nn.Module, images: torch.Tensor, precision: str) -> float:
+def _seconds_per_step(
+    model: nn.Module, images: torch.Tensor, precision: str, too_slow: float = float("inf")
+) -> float:
     targets = torch.zeros(len(images), dtype=torch.long, device=images.device)
     fastest = float("inf")
     for _ in range(TIMED_STEPS):
@@ -52,4 +57,6 @@ def _seconds_per_step(model: nn.Module, images: torch.Tensor, precision: str) ->
         loss.backward()
         loss.item()  # waits for the device
         fastest = min(fastest, time.perf_counter() - start)
+        if fastest > too_slow:
+            break
     return fastest

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from support.elsewhere import Elsewhere
+from support.elsewhere import Answer, Elsewhere
 from support.repository import REPOSITORY
 
 from sparsenet_models import SparseNet
@@ -56,8 +56,8 @@ LAUNCHED = {
 """The variables that each sets: the number of processes, their rank, and their rank on the machine."""
 
 
-def in_two_processes(code: str, launcher: str = "torchrun") -> list[Any]:
-    """Return the ``result`` of ``code`` in two processes with the environment that a launcher gives them.
+def answers_of_two_processes(code: str, launcher: str = "torchrun") -> list[Answer]:
+    """Return the answers to ``code`` of two processes with the environment that a launcher gives them.
 
     The slow tests start torchrun itself.
     """
@@ -67,7 +67,12 @@ def in_two_processes(code: str, launcher: str = "torchrun") -> list[Any]:
     store = {"MASTER_ADDR": "localhost", "MASTER_PORT": str(port)}
     count, *ranks = LAUNCHED[launcher]
     processes = [Elsewhere(code, {**store, count: "2"} | dict.fromkeys(ranks, rank)) for rank in ("0", "1")]
-    return [process.answer().value() for process in processes]
+    return [process.answer() for process in processes]
+
+
+def in_two_processes(code: str, launcher: str = "torchrun") -> list[Any]:
+    """Return the ``result`` of ``code`` in both."""
+    return [answer.value() for answer in answers_of_two_processes(code, launcher)]
 
 
 def test_gradients_of_two_processes_are_the_mean_of_both_halves_gradients(tmp_path):
@@ -174,6 +179,23 @@ with joined_processes("cpu") as (processes, device):
 @pytest.mark.parametrize("launcher", LAUNCHED)
 def test_the_processes_of_every_launcher_join(launcher):
     assert in_two_processes(RANKS, launcher) == [(2, 0, 3), (2, 1, 3)]
+
+
+ALONE = """
+from sparsenet_models.training.distributed import joined_processes, summed
+import torch
+
+with joined_processes("cpu") as (processes, device):
+    if processes.rank == 1:
+        raise ValueError("its own message")
+    summed(torch.zeros(1), processes)
+"""
+
+
+def test_a_process_whose_partner_fails_ends_at_once_and_says_so():
+    waiting, failed = answers_of_two_processes(ALONE)
+    assert failed.error("ValueError") == "its own message"
+    assert waiting.error("OSError") == "another process of this run has ended; its own message says why"
 
 
 AGREES = """

@@ -9,6 +9,7 @@ import json
 import math
 import shutil
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -37,7 +38,7 @@ from sparsenet_models.pretrained.weight_file import (
     read_weight_description,
     save_weights,
 )
-from sparsenet_models.training import loop
+from sparsenet_models.training import loop, precision
 from sparsenet_models.training.averaging import averaged
 from sparsenet_models.training.build import check_batch_norm, compiled
 from sparsenet_models.training.config import TrainConfig
@@ -162,6 +163,24 @@ def test_precision_is_chosen_by_the_time_of_real_steps():
     chosen, seconds = fastest_precision(create_model(TINY), torch.randn(4, 3, 8, 8))
     assert set(seconds) == {"float32", "bfloat16"}
     assert seconds[chosen] == min(seconds.values())
+
+
+@pytest.mark.parametrize(("slow", "passes"), [("float32", 6), ("bfloat16", 4)])
+def test_a_hopeless_precision_is_timed_once(monkeypatch, slow, passes):
+    seen = []
+
+    class Slow(torch.nn.Linear):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            result = super().forward(x)
+            seen.append(str(result.dtype).removeprefix("torch."))
+            time.sleep(0.2 * (seen[-1] == slow))
+            return result
+
+    monkeypatch.setattr(precision, "SECONDS_TO_WARM_UP", 0.05)
+    chosen, seconds = fastest_precision(Slow(4, 2), torch.randn(3, 4))
+    assert chosen != slow
+    assert seconds[slow] >= 0.2
+    assert len(seen) == passes
 
 
 def test_a_run_learns_and_leaves_weights_metrics_and_options(colour_folder, tmp_path):
