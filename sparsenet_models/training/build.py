@@ -22,8 +22,8 @@ from .config import TrainConfig
 from .inputs import Inputs
 from .progress import say
 
-RECOMPILATIONS_OF_A_SIDE = 8
-"""torch's own limit, for what is compiled anew beside the sides of the images."""
+RECOMPILATIONS_OF_A_SHAPE = 8
+"""torch's own limit, for what is compiled anew beside the shapes of the batches."""
 
 
 def new_net(config: TrainConfig, inputs: Inputs) -> nn.Module:
@@ -58,8 +58,8 @@ def start_from(source: str, model: nn.Module, class_names: tuple[str, ...]) -> s
     return sha256_of(path)
 
 
-def compiled(model: nn.Module, sides: int) -> Any:
-    """Return the net compiled for so many ``sides`` of images, or itself if torch.compile does not work."""
+def compiled(model: nn.Module, shapes: int) -> Any:
+    """Return the net compiled for so many ``shapes`` of batches, or itself if torch.compile does not work."""
     compilers = (os.environ.get("CXX", "c++"), "c++", "g++", "clang++", "cl")
     if not any(shutil.which(compiler) for compiler in compilers):
         say("no C++ compiler found: running without torch.compile")
@@ -72,7 +72,7 @@ def compiled(model: nn.Module, sides: int) -> Any:
         return model
     # Past its limit torch runs without compiling, and without a word. Before 2.6 it had another name.
     limit = "recompile_limit" if hasattr(torch._dynamo.config, "recompile_limit") else "cache_size_limit"
-    least = RECOMPILATIONS_OF_A_SIDE + sides
+    least = RECOMPILATIONS_OF_A_SHAPE + shapes
     setattr(torch._dynamo.config, limit, max(least, getattr(torch._dynamo.config, limit)))
     return torch.compile(model, dynamic=False)
 

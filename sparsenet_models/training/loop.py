@@ -321,9 +321,10 @@ class _Run:
         seconds = seconds_per_step(times)
         left = seconds * len(self.batches) * self._epochs_left(self.began_after, epoch)
         rest = "the rest of " if self.began_after else ""
+        speed = self.batches.batch_size / seconds
         say(
             f"about {duration(left)} for {rest}{self.config.epochs} epochs on this machine "
-            f"({self.batches.batch_size / seconds:,.0f} images/s); Ctrl-C keeps the steps done for --resume"
+            f"({speed:,.0f} images/s); Ctrl-C keeps the steps done, --resume goes on"
         )
 
     def _rate(self, step: int) -> float:

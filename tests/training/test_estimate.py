@@ -61,7 +61,7 @@ def test_a_run_says_its_cost_once_and_a_resumed_one_what_is_left(
             raise OSError("enough")
 
     monkeypatch.setattr(loop, "write_pictures", lambda *_: None)
-    line = "about {} epochs on this machine (32 images/s); Ctrl-C keeps the steps done for --resume\n"
+    line = "about {} epochs on this machine (32 images/s); Ctrl-C keeps the steps done, --resume goes on\n"
     with monkeypatch.context() as full_disk:
         full_disk.setattr(loop, "write_metrics", fail_after_two)
         with pytest.raises(TrainingStopped, match="after epoch 2"):
