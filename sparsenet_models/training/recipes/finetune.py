@@ -2,8 +2,8 @@
 
     sparsenet train sparsenet_bc_40_k12.cifar10 --recipe finetune --data DIR
 
-Five kinds of flowers (docs/finetuning.md), 40 photographs of each, of which 8 are held out, seed 0, on 2 shared
-cores, by the size of the images; unseen are 250 other photographs, so that a difference of 3 points is chance:
+Five kinds of flowers (docs/finetuning.md), 40 photographs of each, of which 8 are held out, seed 0, on 2
+shared cores, by the size of the images. Unseen are 250 other photographs, so 3 points are chance:
 
 | size | epochs until patience ends the run | best | held-out error | unseen error | processor time |
 | --- | --- | --- | --- | --- | --- |
