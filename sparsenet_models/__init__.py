@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from .models.registry import register_model_deprecations as register_model_deprecations
     from .models.resnet import ResNet as ResNet
     from .models.sparsenet import SparseNet as SparseNet
+    from .optimization.optimize import optimize as optimize
     from .pretrained.load import load_checkpoint as load_checkpoint
     from .pretrained.push import push_to_hub as push_to_hub
     from .pretrained.save import save_pretrained as save_pretrained
@@ -57,6 +58,7 @@ _HOMES = {
     "list_pretrained": "models.listing",
     "load_checkpoint": "pretrained.load",
     "model_entrypoint": "models.registry",
+    "optimize": "optimization.optimize",
     "param_groups_layer_decay": "models.param_groups",
     "push_to_hub": "pretrained.push",
     "register_model": "models.registry",

@@ -17,7 +17,18 @@ from support.repository import REPOSITORY
 
 PACKAGE = REPOSITORY / "sparsenet_models"
 TESTS = REPOSITORY / "tests"
-FOLDERS = ("analysis", "cli", "common", "data", "integrations", "layers", "models", "pretrained", "training")
+FOLDERS = (
+    "analysis",
+    "cli",
+    "common",
+    "data",
+    "integrations",
+    "layers",
+    "models",
+    "optimization",
+    "pretrained",
+    "training",
+)
 
 
 @pytest.fixture

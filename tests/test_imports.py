@@ -34,6 +34,7 @@ PUBLIC = [
     "list_pretrained",
     "load_checkpoint",
     "model_entrypoint",
+    "optimize",
     "param_groups_layer_decay",
     "push_to_hub",
     "register_model",

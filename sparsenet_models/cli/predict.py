@@ -53,8 +53,10 @@ def predict(
 
     from ..data.predict import predict as predictions
     from ..models.pretrained_cfg import pretrained_cfg_of
+    from ..optimization.inference import fold
 
-    net = load_model(model, **options)
+    net = load_model(model, **options).eval()
+    fold(net)
     cfg = pretrained_cfg_of(net)
     names = f", {cfg.label_names[0]} to {cfg.label_names[-1]}" if cfg.label_names else ""
     note(f"predicting with {cfg.name}: {net.num_classes} classes{names}")

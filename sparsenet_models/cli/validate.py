@@ -35,8 +35,10 @@ def validate(model: str | None, data: str, tta: bool, batch_size: int, **options
     from ..data.evaluate import evaluate, with_classes
     from ..data.image_set import StreamedImageSet
     from ..data.transforms import resolve_data_config
+    from ..optimization.inference import fold
 
     net = load_model(model, **options)
+    fold(net)
     model = model or options["checkpoint"]
     data_config = resolve_data_config(net)
     split = "test" if has_split(data, "test") else "train"

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ..common.arguments import fraction
 from .activations import ActivatedLayer
+from .chain import Chain
 from .norms import ActLayer, NormLayer
 from .widths import BOTTLENECK_WIDTH
 
@@ -50,7 +51,7 @@ def set_drop_path(net: nn.Module, drop_path_rate: float) -> None:
         drop_path.rate = last_rate * index / max(1, len(drop_paths) - 1)
 
 
-class PreActivationLayer(ActivatedLayer):
+class PreActivationLayer(ActivatedLayer, Chain):
     """BN-ReLU-conv3x3, or with a bottleneck BN-ReLU-conv1x1-BN-ReLU-conv3x3.
 
     ``(N, in_channels, H, W) -> (N, growth_rate, H, W)``. Its ``drop_path`` has rate 0 until
@@ -95,8 +96,12 @@ class PreActivationLayer(ActivatedLayer):
             x = self.conv2(self.act2(self.norm2(x)))
         return self.drop_path(self.drop(x))
 
+    def chain(self) -> list[nn.Module]:
+        first = [self.norm1, self.act1, self.conv1]
+        return [*first, self.norm2, self.act2, self.conv2] if self.bottleneck else first
 
-class Transition(nn.Module):
+
+class Transition(nn.Module, Chain):
     """BN-ReLU-conv1x1-average pool 2: ``(N, in_channels, H, W) -> (N, out_channels, H // 2, W // 2)``."""
 
     def __init__(
@@ -114,3 +119,6 @@ class Transition(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.pool(self.conv(self.act(self.norm(x))))
+
+    def chain(self) -> list[nn.Module]:
+        return [self.norm, self.act, self.conv, self.pool]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from .chain import Chain
 from .norms import ActLayer, NormLayer
 
 
-class CifarStem(nn.Module):
+class CifarStem(nn.Module, Chain):
     """One 3x3 convolution: ``(N, in_chans, H, W) -> (N, out_channels, H, W)``; no norm, no activation."""
 
     reduction = 1
@@ -25,8 +26,11 @@ class CifarStem(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return self.conv(x)
 
+    def chain(self) -> list[nn.Module]:
+        return [self.conv]
 
-class ImageNetStem(nn.Module):
+
+class ImageNetStem(nn.Module, Chain):
     """conv7x7/2-BN-ReLU: ``(N, in_chans, H, W) -> (N, out_channels, H / 2, W / 2)``.
 
     A max pool 3x3/2 follows it in the net.
@@ -48,6 +52,9 @@ class ImageNetStem(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.act(self.norm(self.conv(x)))
+
+    def chain(self) -> list[nn.Module]:
+        return [self.conv, self.norm, self.act]
 
 
 STEMS: dict[str, type[CifarStem | ImageNetStem]] = {"cifar": CifarStem, "imagenet": ImageNetStem}

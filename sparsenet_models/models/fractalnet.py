@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ..common.arguments import fraction, integer
+from ..layers.chain import Chain
 from ..layers.checkpointing import Checkpointable
 from ..layers.head import ClassifierHead
 from ..layers.norms import ActLayer, NormLayer, get_act_layer, get_norm_layer
@@ -37,7 +38,7 @@ A column has no registered name and no metrics of its own.
 """
 
 
-class ConvolutionLayer(nn.Module):
+class ConvolutionLayer(nn.Module, Chain):
     """conv3x3-BN-ReLU: ``(N, in_channels, H, W) -> (N, out_channels, H, W)``."""
 
     def __init__(
@@ -50,6 +51,9 @@ class ConvolutionLayer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.act(self.norm(self.conv(x)))
+
+    def chain(self) -> list[nn.Module]:
+        return [self.conv, self.norm, self.act]
 
 
 class FractalBlock(Checkpointable):

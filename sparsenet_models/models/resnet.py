@@ -18,6 +18,7 @@ from ..aggregation import AggregationRule, StageGraph
 from ..common.arguments import integer
 from ..layers.activations import ActivatedLayer
 from ..layers.blocks import DropPath, set_drop_path
+from ..layers.chain import Chain
 from ..layers.norms import ActLayer, NormLayer, get_act_layer, get_norm_layer
 from ..layers.stage import Stage
 from ..layers.stem import CifarStem
@@ -30,7 +31,7 @@ EXPANSION = 4
 STEM_CHANNELS = 16
 
 
-class ResidualBranch(ActivatedLayer):
+class ResidualBranch(ActivatedLayer, Chain):
     """(BN-ReLU-conv3x3) twice, or with a bottleneck BN-ReLU-conv1x1, -conv3x3, -conv1x1.
 
     ``(N, in_channels, H, W) -> (N, out_channels, H / stride, W / stride)``, rounded up. ``out_channels``
@@ -77,6 +78,10 @@ class ResidualBranch(ActivatedLayer):
         if self.bottleneck:
             x = self.conv3(self.act3(self.norm3(x)))
         return self.drop_path(x)
+
+    def chain(self) -> list[nn.Module]:
+        chain = [self.norm1, self.act1, self.conv1, self.norm2, self.act2, self.conv2]
+        return [*chain, self.norm3, self.act3, self.conv3] if self.bottleneck else chain
 
 
 class ProjectedBranch(ResidualBranch):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterable
 from copy import deepcopy
 from typing import Any, cast
@@ -15,15 +13,13 @@ from ..common.files import local_path, sha256_of
 from ..factory import create_model
 from ..models.classifier_net import ClassifierNet
 from ..models.registry import get_pretrained_cfg, is_model
+from ..optimization.compiling import allow_shapes, why_not_compile
 from ..pretrained.fetch import verified_file
 from ..pretrained.load import load_into
 from ..pretrained.weight_file import read_weight_description
 from .config import TrainConfig
 from .inputs import Inputs
 from .progress import say
-
-RECOMPILATIONS_OF_A_SHAPE = 8
-"""torch's own limit, for what is compiled anew beside the shapes of the batches."""
 
 
 def new_net(config: TrainConfig, inputs: Inputs) -> nn.Module:
@@ -60,20 +56,11 @@ def start_from(source: str, model: nn.Module, class_names: tuple[str, ...]) -> s
 
 def compiled(model: nn.Module, shapes: int) -> Any:
     """Return the net compiled for so many ``shapes`` of batches, or itself if torch.compile does not work."""
-    compilers = (os.environ.get("CXX", "c++"), "c++", "g++", "clang++", "cl")
-    if not any(shutil.which(compiler) for compiler in compilers):
-        say("no C++ compiler found: running without torch.compile")
+    reason = why_not_compile(next(model.parameters()).device)
+    if reason:
+        say(f"{reason}: running without torch.compile")
         return model
-    try:
-        torch.compile(torch.sin)(torch.zeros(8, device=next(model.parameters()).device))
-    # Without Python headers or triton, or with a new Python, each version of torch raises another error.
-    except Exception as error:
-        say(f"torch.compile does not work here ({type(error).__name__}): running without it")
-        return model
-    # Past its limit torch runs without compiling, and without a word. Before 2.6 it had another name.
-    limit = "recompile_limit" if hasattr(torch._dynamo.config, "recompile_limit") else "cache_size_limit"
-    least = RECOMPILATIONS_OF_A_SHAPE + shapes
-    setattr(torch._dynamo.config, limit, max(least, getattr(torch._dynamo.config, limit)))
+    allow_shapes(shapes)
     return torch.compile(model, dynamic=False)
 
 

@@ -7,6 +7,7 @@ from torch import nn
 
 from ..data.evaluate import Score, evaluate
 from ..data.image_set import AnyImageSet
+from ..optimization.inference import folded
 from .averaging import recalibrate
 from .batches import TrainingBatches
 from .distributed import Processes, merged, share_buffers
@@ -53,5 +54,6 @@ class Scorer:
         if self.processes.count > 1:
             part = torch.arange(self.processes.rank, len(image_set), self.processes.count)
             image_set = image_set.part(part)
-        score = evaluate(model, image_set, **self.inputs.mean_and_std)
+        with folded(model):
+            score = evaluate(model, image_set, **self.inputs.mean_and_std)
         return merged(score, self.processes, self.device)

@@ -1,0 +1,112 @@
+"""Chains of modules as steps: norms are folded into the convolutions around them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..models.resnet import ProjectedBranch
+from .folding import clamp_of, is_foldable, scale_and_shift
+from .steps import ClampStep, ConvolutionStep, ScaledReLUStep
+
+Step = Callable[[Any], Tensor]
+Folded = Callable[[list[Tensor]], Any]
+
+
+def folded_forward(module: Any, dtype: torch.dtype) -> Folded:
+    """Return a function that computes in eval mode what ``module`` does, with folded norms.
+
+    It takes the module's input in parts along channels.
+
+    Args:
+        module: a ``Chain``.
+        dtype: in which the function computes.
+    """
+    chain = module.chain()
+    if not isinstance(module, ProjectedBranch):
+        return _run_steps(fold_chain(chain, dtype))
+    activate = _run_steps(fold_chain(chain[:2], dtype))
+    project = _run_steps(fold_chain([module.projection], dtype))
+    convolve = _run_steps(fold_chain(chain[2:], dtype))
+
+    def project_and_convolve(parts: list[Tensor]) -> tuple[Tensor, Tensor]:
+        x = activate(parts)
+        return project([x]), convolve([x])
+
+    return project_and_convolve
+
+
+def _run_steps(steps: Sequence[Step]) -> Folded:
+    first, rest = steps[0], steps[1:]
+    first_joins = isinstance(first, (ClampStep, ScaledReLUStep))
+
+    def run(parts: list[Tensor]) -> Tensor:
+        x = first(parts) if first_joins else first(torch.cat(parts, dim=1) if len(parts) > 1 else parts[0])
+        for step in rest:
+            x = step(x)
+        return x
+
+    return run
+
+
+def fold_chain(chain: Sequence[nn.Module], dtype: torch.dtype) -> list[Step]:
+    """Return steps that compute in eval mode what the modules of ``chain`` do one after another.
+
+    A ``ClampStep`` or ``ScaledReLUStep`` that comes first takes a list of tensors, to be joined along
+    channels. Modules that cannot be folded are steps themselves.
+    """
+    steps: list[Step] = []
+    rest = list(chain)
+    while rest:
+        if isinstance(rest[0], nn.Conv2d):
+            steps.append(_folded_convolution(rest, None, None, dtype))
+        elif len(rest) > 1 and is_foldable(rest[0]) and isinstance(rest[1], nn.ReLU):
+            scale, shift = scale_and_shift(rest[0])
+            del rest[:2]
+            # float16 is too narrow for the bounds of a clamp.
+            if rest and _is_pointwise(rest[0]) and dtype != torch.float16:
+                clamp = clamp_of(scale, shift)
+                steps += [ClampStep(clamp, dtype), _folded_convolution(rest, scale, clamp.offset, dtype)]
+            else:
+                steps.append(ScaledReLUStep(scale, shift, dtype))
+        else:
+            steps.append(rest.pop(0))
+    return steps
+
+
+def _is_pointwise(module: nn.Module) -> bool:
+    """Return whether ``module`` is a 1x1 convolution without padding."""
+    return isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1) and module.padding == (0, 0)
+
+
+def _folded_convolution(
+    rest: list[nn.Module], scale: Tensor | None, offset: Tensor | None, dtype: torch.dtype
+) -> ConvolutionStep:
+    """Take the convolution at the start of ``rest``, and the norm and ReLU after it, into one step.
+
+    Args:
+        rest: modules, of which those taken are removed.
+        scale: by which the convolution's input is to be multiplied, ``(C,)``, or None.
+        offset: which is to be added to its input after that, ``(C,)``, or None.
+        dtype: in which the step computes.
+    """
+    conv = rest.pop(0)
+    assert isinstance(conv, nn.Conv2d)
+    weight = conv.weight.float()
+    bias = None if conv.bias is None else conv.bias.float()
+    if scale is not None and offset is not None:
+        constant = weight.flatten(1) @ offset
+        bias = constant if bias is None else bias + constant
+        weight = weight * scale.view(1, -1, 1, 1)
+    relu = False
+    if rest and is_foldable(rest[0]):
+        scale, shift = scale_and_shift(rest.pop(0))
+        weight = weight * scale.view(-1, 1, 1, 1)
+        bias = shift if bias is None else bias * scale + shift
+        relu = bool(rest) and isinstance(rest[0], nn.ReLU)
+        if relu:
+            rest.pop(0)
+    return ConvolutionStep(conv, weight, bias, relu, dtype)

@@ -1,0 +1,58 @@
+"""Norms in eval mode as constants: batch norm, ReLU and the convolutions around them in fewer passes.
+
+In eval mode batch norm is ``scale * x + shift`` for each channel.
+
+- After a convolution it is part of the convolution's weights and bias.
+- Before ReLU and a 1x1 convolution, ``relu(scale * x + shift) = scale * clamp(x, low, high) + offset``, so
+  that one clamp remains, and scale and offset are part of the convolution.
+- Before ReLU and a larger convolution, whose padding is 0 after the ReLU, scale and shift stay.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from ..layers.norms import FrozenBatchNorm2d
+
+
+class Clamp(NamedTuple):
+    """``relu(scale * x + shift)`` as ``scale * clamp(x, low, high) + offset``, each ``(C,)``."""
+
+    low: Tensor
+    high: Tensor
+    offset: Tensor
+
+
+def is_foldable(module: nn.Module) -> bool:
+    """Return whether a module is a batch norm that uses its running statistics in eval mode."""
+    return isinstance(module, (_BatchNorm, FrozenBatchNorm2d)) and module.running_mean is not None
+
+
+def scale_and_shift(norm: Any) -> tuple[Tensor, Tensor]:
+    """Return the scale and shift ``(C,)`` of a foldable norm in eval mode, in float32."""
+    mean, variance = norm.running_mean.float(), norm.running_var.float()
+    scale = torch.rsqrt(variance + norm.eps)
+    if norm.weight is not None:
+        scale = scale * norm.weight.float()
+    shift = -mean * scale
+    if norm.bias is not None:
+        shift = shift + norm.bias.float()
+    return scale, shift
+
+
+def clamp_of(scale: Tensor, shift: Tensor) -> Clamp:
+    """Return the clamp that stands for ``relu(scale * x + shift)``.
+
+    A rising line is cut off below ``-shift / scale``, a falling one above it. Where the scale is so small
+    that this is not a finite number, the result is ``relu(shift)`` whatever ``x`` is.
+    """
+    zero = -shift / scale
+    is_flat = ~zero.isfinite()
+    zero = zero.where(~is_flat, 0.0)
+    low = torch.where((scale < 0) & ~is_flat, -torch.inf, zero)
+    high = torch.where((scale > 0) & ~is_flat, torch.inf, zero)
+    return Clamp(low, high, torch.where(is_flat, shift.relu(), shift))

@@ -1,0 +1,301 @@
+"""``optimize``: the same outputs, state and methods, in less time."""
+
+import copy
+import io
+import pickle
+
+import pytest
+import torch
+from support.foreign_nets import lived_in
+from support.nets import build, families, images
+from torch import nn
+
+from sparsenet_models import SparseNet, create_model, optimize
+from sparsenet_models.models.feature_net import FeatureNet
+from sparsenet_models.optimization.inference import FoldedModule, FoldedStage, folded
+
+OTHER_NETS = {
+    "other norm": lambda: build("sparsenet", norm_layer="groupnorm"),
+    "other activation": lambda: build("resnet", act_layer="silu"),
+    "frozen norm": lambda: build("densenet", norm_layer="frozenbatchnorm2d"),
+    "statistics of the batch": lambda: build(
+        "sparsenet", norm_layer=lambda channels: nn.BatchNorm2d(channels, track_running_stats=False)
+    ),
+    "no scale": lambda: build(
+        "sparsenet", norm_layer=lambda channels: nn.BatchNorm2d(channels, affine=False)
+    ),
+    "plain layers": lambda: SparseNet(depth=13, growth_rate=4),
+    "own rule": lambda: SparseNet(depth=16, growth_rate=4, bottleneck=True, aggregation=lambda n: (n - 1,)),
+    "dilated": lambda: build("sparsenet_imagenet", output_stride=8),
+    "no classes": lambda: build("fractalnet", num_classes=0, global_pool="catavgmax"),
+}
+
+
+def net_and_optimized(family: str) -> tuple[nn.Module, nn.Module]:
+    net = lived_in(build(family)).eval()
+    return net, optimize(copy.deepcopy(net))
+
+
+def runs_folded(net: nn.Module) -> bool:
+    return any(
+        isinstance(forward, (FoldedStage, FoldedModule))
+        for module in net.modules()
+        for forward in module.__dict__.values()
+    )
+
+
+def assert_close(answer: torch.Tensor, expected: torch.Tensor, tolerance: float = 1e-5) -> None:
+    assert answer.shape == expected.shape
+    assert answer.dtype == expected.dtype
+    assert (answer - expected).abs().max() <= tolerance * expected.abs().max()
+
+
+@families
+@pytest.mark.parametrize(("size", "count"), [((32, 32), 1), ((40, 32), 3), ((64, 96), 2)])
+def test_logits_are_the_same(family, size, count):
+    net, optimized = net_and_optimized(family)
+    with torch.inference_mode():
+        batch = images(size, count=count)
+        assert_close(optimized(batch), net(batch))
+
+
+@pytest.mark.parametrize("kind", OTHER_NETS)
+def test_logits_of_nets_with_other_parts_are_the_same(kind):
+    net = OTHER_NETS[kind]()
+    with torch.no_grad():
+        net(5 * images())  # statistics unlike those of a new net
+        expected = net.eval()(images())
+        assert_close(optimize(net)(images()), expected)
+
+
+@families
+def test_feature_maps_are_the_same_by_every_method(family):
+    net, optimized = net_and_optimized(family)
+    batch = images()
+    with torch.inference_mode():
+        last, maps = optimized.forward_intermediates(batch)
+        expected_last, expected_maps = net.forward_intermediates(batch)
+        assert_close(last, expected_last)
+        for answer, expected in zip(maps, expected_maps, strict=True):
+            assert_close(answer, expected)
+        assert_close(optimized.forward_features(batch), expected_last)
+        assert_close(optimized.trunk()(batch), expected_last)
+        for answer, expected in zip(optimize(FeatureNet(copy.deepcopy(net)))(batch), expected_maps):
+            assert_close(answer, expected)
+
+
+@families
+def test_the_layers_compute_in_another_dtype_and_the_parameters_stay(family):
+    net = lived_in(build(family)).eval()
+    before = copy.deepcopy(net.state_dict())
+    with torch.inference_mode():
+        expected = net(images())
+        answer = optimize(net, dtype=torch.bfloat16)(images())
+        assert_close(answer, expected, tolerance=0.1)
+        assert not torch.equal(answer, expected)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
+
+
+@families
+def test_the_net_itself_is_returned_with_its_state_and_modules(family):
+    net = lived_in(build(family)).eval()
+    before, names = copy.deepcopy(net.state_dict()), [name for name, _ in net.named_modules()]
+    assert optimize(net) is net
+    with torch.inference_mode():
+        net(images())
+    assert [name for name, _ in net.named_modules()] == names
+    assert list(net.state_dict()) == list(before)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
+
+
+def change_in_place(net: nn.Module) -> None:
+    net.stages[0].layers[0].conv1.weight.mul_(2)
+
+
+def change_statistics(net: nn.Module) -> None:
+    net.train()(images())
+    net.eval()
+
+
+def load_other_weights(net: nn.Module) -> None:
+    net.load_state_dict(lived_in(build("sparsenet"), seed=5).state_dict())
+
+
+def assign_other_weights(net: nn.Module) -> None:
+    net.load_state_dict(lived_in(build("sparsenet"), seed=5).state_dict(), assign=True)
+
+
+def replace_a_module(net: nn.Module) -> None:
+    other = nn.Conv2d(16, 4, kernel_size=3, padding=1, bias=True)
+    torch.manual_seed(3)
+    nn.init.normal_(other.weight)
+    net.stages[0].layers[0].conv2 = other
+
+
+def change_dtype(net: nn.Module) -> None:
+    net.double().float()
+    net.stem.conv.weight.data = -net.stem.conv.weight.data
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        change_in_place,
+        change_statistics,
+        load_other_weights,
+        assign_other_weights,
+        replace_a_module,
+        change_dtype,
+    ],
+)
+def test_changed_weights_are_folded_anew(change):
+    net, optimized = net_and_optimized("sparsenet")
+    with torch.no_grad():
+        before = optimized(images())
+        for each in (net, optimized):
+            torch.manual_seed(0)
+            change(each)
+        assert_close(optimized(images()), net(images()))
+        assert (optimized(images()) - before).abs().max() > 1e-3
+
+
+def gradients(net: nn.Module, batch: torch.Tensor) -> list[torch.Tensor]:
+    net(batch).square().sum().backward()
+    return [batch.grad, *(parameter.grad for parameter in net.parameters())]
+
+
+@families
+def test_in_train_mode_gradients_and_statistics_are_those_of_the_net(family):
+    net, optimized = net_and_optimized(family)
+    answers = gradients(optimized.train(), images().requires_grad_())
+    for answer, expected in zip(answers, gradients(net.train(), images().requires_grad_()), strict=True):
+        assert torch.equal(answer, expected)
+    for answer, expected in zip(optimized.buffers(), net.buffers(), strict=True):
+        assert torch.equal(answer, expected)
+
+
+@families
+def test_gradients_in_eval_mode_are_right_and_a_warning_says_that_they_are_slow(family):
+    net, optimized = net_and_optimized(family)
+    with pytest.warns(UserWarning, match=r"inside torch\.inference_mode\(\)"):
+        answers = gradients(optimized, images().requires_grad_())
+    for answer, expected in zip(answers, gradients(net, images().requires_grad_()), strict=True):
+        assert torch.equal(answer, expected)
+
+
+def test_without_parameters_that_need_gradients_nothing_warns():
+    net = lived_in(build("sparsenet")).eval()
+    with torch.no_grad():
+        expected = net(images())
+    assert_close(optimize(net.requires_grad_(False))(images()), expected)
+
+
+@families
+def test_copies_and_pickles_are_optimized_and_independent(family):
+    optimized = optimize(lived_in(build(family)).eval())
+    with torch.no_grad():
+        expected = optimized(images())
+        file = io.BytesIO()
+        torch.save(optimized, file)
+        file.seek(0)
+        copies = copy.deepcopy(optimized), pickle.loads(pickle.dumps(optimized))
+        for other in (*copies, torch.load(file, weights_only=False)):
+            assert runs_folded(other)
+            assert torch.equal(other(images()), expected)
+            for parameter in other.parameters():
+                parameter.zero_()
+            assert other(images()).abs().max() == 0
+        assert torch.equal(optimized(images()), expected)
+
+
+def test_a_net_made_in_inference_mode_is_optimized_too():
+    with torch.inference_mode():
+        net = lived_in(build("sparsenet")).eval()
+        expected = net(images())
+        assert_close(optimize(net)(images()), expected)
+
+
+def test_inside_autocast_the_net_runs_as_before():
+    net, optimized = net_and_optimized("sparsenet")
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(optimized(images()), net(images()))
+
+
+@pytest.mark.slow
+def test_inside_compilers_the_net_runs_as_before():
+    net, optimized = net_and_optimized("sparsenet")
+    with torch.no_grad():
+        compiled = torch.compile(optimized, backend="eager", fullgraph=True)
+        assert torch.equal(compiled(images()), net(images()))
+
+
+def test_the_norms_are_folded_within_a_block_alone():
+    net = lived_in(build("sparsenet")).eval()
+    with torch.no_grad():
+        expected = net(images())
+        with folded(net):
+            assert runs_folded(net)
+            assert_close(net(images()), expected)
+        assert not runs_folded(net)
+        assert torch.equal(net(images()), expected)
+
+
+def test_an_empty_batch_has_no_logits():
+    with torch.inference_mode():
+        assert optimize(build("resnet").eval())(torch.zeros(0, 3, 32, 32)).shape == (0, 10)
+
+
+def test_in_train_mode_weights_are_in_channels_last_layout_and_steps_are_the_same():
+    net = build("sparsenet")
+    optimized = optimize(copy.deepcopy(net), compile=False)
+    assert optimized.stem.conv.weight.is_contiguous(memory_format=torch.channels_last)
+    answers = gradients(optimized, images().requires_grad_())
+    for answer, expected in zip(answers, gradients(net, images().requires_grad_()), strict=True):
+        assert torch.allclose(answer, expected, rtol=1e-3, atol=1e-3 * expected.abs().max().item())
+
+
+@pytest.mark.slow
+def test_in_train_mode_the_net_is_compiled_and_keeps_its_state_dict():
+    net = build("sparsenet")
+    optimized = optimize(copy.deepcopy(net))
+    assert optimized._compiled_call_impl is not None
+    assert list(optimized.state_dict()) == list(net.state_dict())
+    answers = gradients(optimized, images().requires_grad_())
+    for answer, expected in zip(answers, gradients(net, images().requires_grad_()), strict=True):
+        assert torch.allclose(answer, expected, rtol=1e-3, atol=1e-3 * expected.abs().max().item())
+
+
+def test_without_a_compiler_a_warning_says_that_nothing_is_compiled(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.warns(UserWarning, match="no C\\+\\+ compiler found: the net trains without"):
+        optimize(build("sparsenet"))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "error", "message"),
+    [
+        ("bfloat16", TypeError, "dtype must be a torch.dtype such as torch.bfloat16, got 'bfloat16'"),
+        (torch.int8, ValueError, "dtype must be one of .*, got torch.int8"),
+    ],
+)
+def test_a_wrong_dtype_is_refused(dtype, error, message):
+    with pytest.raises(error, match=message):
+        optimize(build("sparsenet").eval(), dtype=dtype)
+
+
+def test_a_dtype_for_training_is_refused():
+    with pytest.raises(ValueError, match=r"in train mode call the net inside torch\.autocast"):
+        optimize(build("sparsenet"), dtype=torch.bfloat16)
+
+
+def test_a_net_of_another_library_is_refused():
+    with pytest.raises(ValueError, match=r"optimize takes a net of this library, .* got a Sequential"):
+        optimize(nn.Sequential(nn.Conv2d(3, 4, 1)).eval())
+
+
+def test_a_pretrained_net_answers_the_same_from_a_wrapper():
+    net = create_model("sparsenet_bc_40_k12", pretrained=True).eval()
+    wrapper = optimize(nn.Sequential(copy.deepcopy(net), nn.Softmax(dim=1)).eval())
+    with torch.inference_mode():
+        assert_close(wrapper(images()), net(images()).softmax(dim=1))
