@@ -162,6 +162,8 @@ class _Contents:
         ]
         # Tensors made in inference mode have no version.
         self.have_versions = not any(tensor.is_inference() for tensor in self.tensors())
+        # Kept, so that no other tensor gets their memory and looks like them.
+        self.kept = [tensor.detach() for tensor in self.tensors()]
         self.state = self._state()
 
     def tensors(self) -> list[Tensor]:

@@ -24,9 +24,9 @@ def optimize(model: Model, *, dtype: torch.dtype | None = None, compile: bool = 
     **Eval mode**: batch norms are folded into the convolutions around them, layers that read several outputs
     join them in the pass that normalises them, and tensors are in channels-last layout. Nothing is compiled.
     Logits differ from the net's own by rounding, in float32 by about 1e-6 of the largest. When weights or
-    statistics change, they are folded anew, except for changes through ``tensor.data``. In train mode, under
-    autocast, inside torch.compile and torch.export, and where gradients are asked for (with a warning), the
-    net runs as before. Forward hooks on the layers' parts do not run.
+    statistics change, they are folded anew (changes in place through ``tensor.data`` are not seen). In train
+    mode, under autocast, inside torch.compile and torch.export, and where gradients are asked for (with a
+    warning), the net runs as before. Forward hooks on parts of layers do not run.
 
     **Train mode**: weights are in channels-last layout, and with ``compile`` the net is compiled by
     torch.compile, once for each shape of batches; the first step takes a minute or more.
