@@ -119,9 +119,11 @@ class FoldedLayer:
     def applies_to(self, parts: list[Tensor]) -> bool:
         """Return whether the folded forward pass stands for the module's own now.
 
-        It does in eval mode, where no gradients are asked for, outside of autocast and compilers.
+        It does in eval mode, where no gradients are asked for, outside of autocast, tracers and compilers.
         """
-        if torch.compiler.is_compiling() or torch.is_autocast_enabled(parts[0].device.type):
+        x = parts[0]
+        is_traced = torch.compiler.is_compiling() or torch.jit.is_tracing() or not isinstance(x, Tensor)
+        if is_traced or torch.is_autocast_enabled(x.device.type):
             return False
         if self.contents is None or not self.contents.are_current():
             self.contents, self.forward = _Contents(self.module), None

@@ -25,8 +25,8 @@ def optimize(model: Model, *, dtype: torch.dtype | None = None, compile: bool = 
     join them in the pass that normalises them, and tensors are in channels-last layout. Nothing is compiled.
     Logits differ from the net's own by rounding, in float32 by about 1e-6 of the largest. When weights or
     statistics change, they are folded anew (changes in place through ``tensor.data`` are not seen). In train
-    mode, under autocast, inside torch.compile and torch.export, and where gradients are asked for (with a
-    warning), the net runs as before. Forward hooks on parts of layers do not run.
+    mode, under autocast, in torch.compile, torch.export and tracers, and where gradients are asked for (with
+    a warning), the net runs as before. Forward hooks on parts of layers do not run.
 
     **Train mode**: weights are in channels-last layout, and with ``compile`` the net is compiled by
     torch.compile, once for each shape of batches; the first step takes a minute or more.

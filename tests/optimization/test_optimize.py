@@ -221,6 +221,14 @@ def test_inside_autocast_the_net_runs_as_before():
         assert torch.equal(optimized(images()), net(images()))
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit:FutureWarning")
+def test_tracers_record_the_net_as_it_was():
+    net, optimized = net_and_optimized("sparsenet")
+    with torch.no_grad():
+        for trace in (torch.fx.symbolic_trace, lambda net: torch.jit.trace(net, images())):
+            assert torch.equal(trace(optimized)(images()), net(images()))
+
+
 @pytest.mark.slow
 def test_inside_compilers_the_net_runs_as_before():
     net, optimized = net_and_optimized("sparsenet")
