@@ -19,6 +19,7 @@ PACKAGE = REPOSITORY / "sparsenet_models"
 TESTS = REPOSITORY / "tests"
 FOLDERS = (
     "analysis",
+    "benchmark",
     "cli",
     "common",
     "data",

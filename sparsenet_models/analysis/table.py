@@ -32,21 +32,3 @@ def analyze(name: str, depths: Sequence[int]) -> list[Analysis]:
     from .nets import analyze_model
 
     return [analyze_model(path_as_name(name))]
-
-
-def parse_depths(text: str) -> list[int]:
-    """Return the depths of a text such as ``16,128,1024``.
-
-    Raises:
-        ValueError: a part is not an integer from 1 to 10**18.
-    """
-    depths = []
-    for part in text.split(","):
-        number = part.strip()
-        # The length is checked first, since int() refuses thousands of digits with a message of its own.
-        if not number.isdecimal() or len(number) > 19 or not 1 <= int(number) <= 10**18:
-            raise ValueError(
-                f"depths must be integers from 1 to 10**18 with commas between, got {part!r} in {text!r}"
-            )
-        depths.append(int(number))
-    return depths

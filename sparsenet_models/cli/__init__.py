@@ -6,6 +6,7 @@ import click
 
 from .._version import __version__
 from .analyze import analyze
+from .benchmark import benchmark
 from .convert import convert
 from .export import export
 from .info import info
@@ -24,5 +25,8 @@ def main() -> None:
     """Sparsely aggregated convolutional networks: predict, train, validate."""
 
 
-for verb in (predict, list_, info, verify, convert, validate, train, recipes, export, analyze, plot):
+for verb in (
+    *(predict, list_, info, verify, convert, validate, train, recipes),
+    *(export, benchmark, analyze, plot),
+):
     main.add_command(verb)

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from ..common.arguments import positive_integers
 from ..common.messages import printable
 from .messages import say
 
@@ -26,7 +27,6 @@ def analyze(names: tuple[str, ...], depths: str | None, as_csv: bool, as_json: b
     """
     from ..analysis import growth_curves
     from ..analysis.table import analyze as analyses
-    from ..analysis.table import parse_depths
 
     if growth == bool(names):
         raise click.ClickException("give rules or models to analyse, or --growth alone")
@@ -37,7 +37,7 @@ def analyze(names: tuple[str, ...], depths: str | None, as_csv: bool, as_json: b
     if growth:
         rows: list[dict[str, Any]] = [curve.row() for curve in growth_curves()]
     else:
-        parsed = parse_depths("16,128,1024" if depths is None else depths)
+        parsed = positive_integers("depths", "16,128,1024" if depths is None else depths)
         rows = [analysis.row() for name in names for analysis in analyses(name, parsed)]
     if as_json:
         click.echo(json.dumps(rows, indent=2))

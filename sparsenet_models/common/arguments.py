@@ -29,6 +29,24 @@ def integer(name: str, value: Any, minimum: int) -> int:
     return int(value)
 
 
+def positive_integers(name: str, text: str) -> list[int]:
+    """Return the integers of a text such as ``16,128,1024``.
+
+    Raises:
+        ValueError: a part is not an integer from 1 to 10**18.
+    """
+    values = []
+    for part in text.split(","):
+        number = part.strip()
+        # The length is checked first, since int() refuses thousands of digits with a message of its own.
+        if not number.isdecimal() or len(number) > 19 or not 1 <= int(number) <= 10**18:
+            raise ValueError(
+                f"{name} must be integers from 1 to 10**18 with commas between, got {part!r} in {text!r}"
+            )
+        values.append(int(number))
+    return values
+
+
 def fraction(name: str, value: Any, *, one_allowed: bool = False) -> float:
     """Return ``value`` as a float in [0, 1), with ``one_allowed`` in [0, 1].
 
