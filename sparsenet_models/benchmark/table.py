@@ -81,8 +81,8 @@ def as_csv(result: Benchmark) -> str:
 def _heading(result: Benchmark) -> list[str]:
     on = result.machine
     return [
-        f"{on.get('gpu', on['processor'])}, {on['cores']} cores, {on['threads']} threads, {on['capability']}, "
-        f"torch {on['torch']};",
+        f"{on.get('gpu', on['processor'])}, {on['cores']} cores, {on['threads']} threads, "
+        f"{on['capability']}, torch {on['torch']};",
         f"{result.mode}, {result.dtype}, {result.side}x{result.side} pixels, median of {result.rounds} "
         f"rounds; matrix product {result.peak_gflops:,.0f} GFLOP/s.",
     ]
