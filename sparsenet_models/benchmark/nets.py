@@ -60,6 +60,7 @@ def parse_nets(names: Sequence[str], depths: Sequence[int] = ()) -> list[Net]:
         depths: in place of the depth in the names of ours; each makes a net of its own.
 
     Raises:
+        ImportError: a library is not installed.
         ValueError: no net of ours, an unknown name or library, or a path without the original code.
     """
     parsed = [_parse(name) for name in names]
@@ -92,10 +93,7 @@ def _parse(name: str) -> Net:
         choices = (*LIBRARIES, ORIGINAL)
         hint = did_you_mean(library, choices) or f"; the libraries are {', '.join(choices)}"
         raise ValueError(f"{name!r} has an unknown library {library!r}{hint}")
-    try:
-        known = _names_in(library)
-    except ImportError:  # said in the rows of the net
-        return Net(library, rest)
+    known = _names_in(library)
     if rest not in known:
         raise ValueError(f"{library} has no net {rest!r}{did_you_mean(rest, known)}")
     return Net(library, rest)
