@@ -119,17 +119,17 @@ def test_wrong_input_is_one_line_before_anything_runs(tmp_path: Path, monkeypatc
 
 
 @pytest.mark.slow
-def test_other_engines_and_libraries_run_beside_ours():
+def test_all_engines_and_another_library_run_beside_ours():
     pytest.importorskip("onnxruntime")
     pytest.importorskip("timm")
-    against = ("--against", "timm:test_resnet", "torchvision:squeezenet1_1")
+    against = ("--against", "timm:test_resnet")
     engines = ("--engines", "eager,channels_last,compile,optimize,onnxruntime")
     result = run(
         "benchmark", NAME, *against, *engines, "--batch", "1,2", "--size", 64, "--rounds", 2, "--json"
     )
     assert result.exit_code == 0, result.stderr
     rows = json.loads(result.stdout)["rows"]
-    assert len(rows) == 2 * 3 * 5
+    assert len(rows) == 2 * 5
     for row in rows:
         if row["engine"] == "optimize" and ":" in row["net"]:
             assert "optimize takes a net of this library" in row["note"]
