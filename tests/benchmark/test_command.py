@@ -85,6 +85,7 @@ def test_csv_has_every_field_of_a_row_and_what_the_rows_have_in_common(forward):
         }
 
 
+@pytest.mark.slow
 def test_training_steps_are_timed_and_what_does_not_train_is_said():
     result = run("benchmark", NAME, "--train", "--engines", "eager,onnxruntime", "--batch", "2", *FEW)
     assert result.exit_code == 0, result.stderr
