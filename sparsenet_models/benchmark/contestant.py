@@ -33,17 +33,17 @@ CLASSES = 10
 
 @dataclass(frozen=True)
 class Start:
-    """What the first two calls show.
+    """What the first call shows.
 
     Args:
         seconds: from the net that is built, or its file, to its first answer, compilation included.
         base_mib: memory before the net was built; None on a GPU.
-        logits: of the second call, in float32; in training, after one step.
+        answers: the logits; in training, also the norm of each parameter's gradient. In float32.
     """
 
     seconds: float
     base_mib: float | None
-    logits: np.ndarray
+    answers: list[np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -72,16 +72,21 @@ def contestant(
     base = resident_mib() if device.type != "cuda" else None
     if onnx is not None:
         start = time.perf_counter()
+        model = None
         run = _forward(FROM_FILE[engine](onnx, setting), setting)
     else:
         model = _built(build, setting)
         start = time.perf_counter()
         call = IN_TORCH[engine](model, setting)
         run = _training_step(model, call, setting) if setting.train else _forward(call, setting)
-    run()
+    answers = [run()]
     synchronize(device)
     seconds = time.perf_counter() - start
-    yield Start(seconds, base, run().float().cpu().numpy())
+    if setting.train and model is not None:
+        gradients = (parameter.grad for parameter in model.parameters())
+        answers.append(torch.stack([each.norm() for each in gradients if each is not None]))
+    yield Start(seconds, base, [answer.float().cpu().numpy() for answer in answers])
+    run()
     number = max(1, ceil(ROUND_SECONDS / timed(run, device)))
     while True:
         if number > 1:

@@ -14,6 +14,9 @@ from ..common.messages import one_line
 _METHOD = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
 _context: Any = multiprocessing.get_context(_METHOD)
 
+SECONDS_TO_END = 5
+"""A process that ends by itself ends those of torch.compile and removes what they share."""
+
 
 class Failed(Exception):
     """The generator raised an error, or its process ended; the message is one line."""
@@ -59,6 +62,7 @@ class Process:
 
     def __exit__(self, *_: object) -> None:
         self._connection.close()
+        self._process.join(SECONDS_TO_END)
         self._process.terminate()
         self._process.join()
 
