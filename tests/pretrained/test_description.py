@@ -10,6 +10,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 from safetensors.torch import save_file
+from support.nets import DATA_CONFIG
 
 from sparsenet_models import (
     PretrainedCfg,
@@ -31,14 +32,6 @@ from sparsenet_models.pretrained.weight_file import (
 
 NAME = "sparsenet_bc_40_k12"
 FLOWERS = tuple("aster crocus daisy hyacinth iris lily orchid poppy rose violet".split())
-DATA_CONFIG = {
-    "input_size": (3, 64, 64),
-    "interpolation": "bilinear",
-    "mean": (0.1, 0.2, 0.3),
-    "std": (0.4, 0.5, 0.6),
-    "crop_pct": 0.9,
-    "crop_mode": "center",
-}
 """Ten classes, as many as CIFAR-10 has, so that no number of classes tells them apart."""
 
 

@@ -14,7 +14,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save, save_file
-from support.nets import scrambled
+from support.nets import DATA_CONFIG, scrambled
 from support.reliability import fault
 from torch import nn
 
@@ -147,14 +147,7 @@ def test_parameters_stay_the_same_objects_so_that_an_optimiser_keeps_them(tmp_pa
 
 def test_metadata_is_optional_and_read_back_as_written(tmp_path):
     source = scrambled(small_net())
-    data_config = {
-        "input_size": (3, 40, 40),
-        "interpolation": "bilinear",
-        "mean": (0.1, 0.2, 0.3),
-        "std": (0.4, 0.5, 0.6),
-        "crop_pct": 0.9,
-        "crop_mode": "center",
-    }
+    data_config = {**DATA_CONFIG, "input_size": (3, 40, 40)}
     training = dict(data="cifar10", recipe="{}", epochs=3, seed=5, library_version="0.1", git_commit="0" * 40)
     cfg = PretrainedCfg(
         NAME, "cifar10", top1=91.0, license="MIT", label_names=("cat", "dög"), **data_config, **training

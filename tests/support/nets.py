@@ -9,6 +9,16 @@ from torch import nn
 from sparsenet_models.models import DenseNet, FractalNet, ResNet, SparseNet
 from sparsenet_models.models.classifier_net import ClassifierNet
 
+DATA_CONFIG = {
+    "input_size": (3, 64, 64),
+    "interpolation": "bilinear",
+    "mean": (0.1, 0.2, 0.3),
+    "std": (0.4, 0.5, 0.6),
+    "crop_pct": 0.9,
+    "crop_mode": "center",
+}
+"""An image configuration that no tag has."""
+
 TINY = {
     "sparsenet": lambda **kw: SparseNet(depth=16, growth_rate=4, bottleneck=True, **kw),
     "sparsenet_sum": lambda **kw: SparseNet(depth=13, growth_rate=4, merge="sum", **kw),
