@@ -68,31 +68,32 @@ class ConvolutionStep:
         self.bias = None if bias is None else bias.to(dtype)
         self.relu, self.dtype = relu, dtype
         assert not isinstance(conv.padding, str)
-        self.padding, self.stride, self.dilation = list(conv.padding), list(conv.stride), list(conv.dilation)
-        self.groups = conv.groups
-        plain = [self.padding, self.stride, self.dilation, self.groups] == [[0, 0], [1, 1], [1, 1], 1]
-        self.is_product = plain and conv.kernel_size == (1, 1)
+        self.geometry = list(conv.padding), list(conv.stride), list(conv.dilation), conv.groups
+        self.is_product = conv.kernel_size == (1, 1) and self.geometry == ([0, 0], [1, 1], [1, 1], 1)
         self.uses_onednn = _onednn_takes(weight, dtype)
 
     @cached_property
     def packed(self) -> Tensor:
         """The weight in oneDNN's layout."""
-        return torch._C._nn.mkldnn_reorder_conv2d_weight(
-            self.weight.to_mkldnn(), self.padding, self.stride, self.dilation, self.groups
-        )
+        return torch._C._nn.mkldnn_reorder_conv2d_weight(self.weight.to_mkldnn(), *self.geometry)
+
+    @cached_property
+    def matrix(self) -> Tensor:
+        """The weight of a 1x1 convolution, ``(K, C)``."""
+        return self.weight.flatten(1)
 
     def __call__(self, x: Tensor) -> Tensor:
         x = x.to(self.dtype).contiguous(memory_format=torch.channels_last)
-        geometry = self.padding, self.stride, self.dilation, self.groups
         if self.is_product and x.numel() <= FEW_PIXELS * x.shape[1]:
-            y = F.linear(x.permute(0, 2, 3, 1), self.weight.flatten(1), self.bias).permute(0, 3, 1, 2)
+            y = F.linear(x.permute(0, 2, 3, 1), self.matrix, self.bias).permute(0, 3, 1, 2)
         elif self.uses_onednn and x.numel() > FEW_NUMBERS:
             after = "relu" if self.relu else "none"
             return torch.ops.mkldnn._convolution_pointwise(
-                x, self.packed, self.bias, *geometry, after, [], ""
+                x, self.packed, self.bias, *self.geometry, after, [], ""
             )
         else:
-            y = F.conv2d(x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
+            padding, stride, dilation, groups = self.geometry
+            y = F.conv2d(x, self.weight, self.bias, stride, padding, dilation, groups)
         return y.relu_() if self.relu else y
 
 
