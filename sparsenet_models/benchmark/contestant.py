@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.utils.flop_counter import FlopCounterMode
 
+from ..analysis.flops import count_multiply_adds
 from ..integrations.export import export_model
 from ..training.precision import autocast
 from .engines import FROM_FILE, IN_TORCH, Call, Setting
@@ -97,9 +97,8 @@ def contestant(
 def size(net: Net, side: int) -> Iterator[tuple[int, int]]:
     """Yield the parameters of a net and its multiply-adds for one image."""
     model = _built(builder(net), Setting(1, side))
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        model(torch.zeros(1, 3, side, side))
-    yield sum(parameter.numel() for parameter in model.parameters()), counter.get_total_flops() // 2
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    yield parameters, count_multiply_adds(model, (3, side, side))
 
 
 def export(net: Net, setting: Setting, path: Path) -> Iterator[float]:

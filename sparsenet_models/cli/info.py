@@ -63,16 +63,12 @@ def _net(cfg: PretrainedCfg, net: nn.Module) -> dict[str, dict[str, Any]]:
 
 
 def _macs(net: nn.Module, size: tuple[int, int, int]) -> int | None:
-    import torch
-    from torch.utils.flop_counter import FlopCounterMode
+    from ..analysis.flops import count_multiply_adds
 
-    counter = FlopCounterMode(display=False)
     try:
-        with torch.inference_mode(), counter:
-            net.eval()(torch.empty(1, *size, device="meta"))
+        return count_multiply_adds(net.eval(), size)
     except RuntimeError:  # a net of one's own that reads the numbers of its images
         return None
-    return counter.get_total_flops() // 2  # a multiply-add is two operations
 
 
 def _images(cfg: PretrainedCfg) -> dict[str, dict[str, Any]]:
