@@ -130,7 +130,7 @@ def test_all_engines_and_another_library_run_beside_ours():
     )
     assert result.exit_code == 0, result.stderr
     rows = json.loads(result.stdout)["rows"]
-    assert len(rows) == 2 * 5
+    assert len(rows) == 2 * 2 * 5  # batches, nets, engines
     for row in rows:
         if row["engine"] == "optimize" and ":" in row["net"]:
             assert "optimize takes a net of this library" in row["note"]
