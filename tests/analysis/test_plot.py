@@ -490,30 +490,6 @@ def test_nets_with_different_numbers_of_stages_stand_below_each_other(tmp_path):
 # The page
 
 
-NETS_OF_THE_PAGE = (
-    *("sparsenet_bc_100_k24", "densenet_bc_100_k24", "resnet_110", "sparse_resnet_110"),
-    *("resnet_1001", "sparse_resnet_1001", "fractalnet_c3"),
-)
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ("sparse", "dense", "resnet"),
-        ("--growth",),
-        pytest.param(NETS_OF_THE_PAGE, marks=pytest.mark.slow, id="nets"),
-    ],
-    ids=str,
-)
-def test_the_page_prints_what_the_command_prints(arguments):
-    page = (REPOSITORY / "docs" / "analysis.md").read_text(encoding="utf-8")
-    assert f"sparsenet analyze {' '.join(arguments)}\n" in page
-    lines = run("analyze", *arguments).stdout.splitlines()
-    assert len(lines) > len(arguments)
-    for line in lines:
-        assert f"    {line}\n" in page
-
-
 def test_the_pages_pictures_are_there():
     page = (REPOSITORY / "docs" / "analysis.md").read_text(encoding="utf-8")
     for name in ("aggregation", "growth", "accuracy", "curves", "weights"):

@@ -1,20 +1,140 @@
-"""The Python blocks of the pages run as they stand, pasted one after another."""
+"""Every code block of README.md and docs/*.md runs; `support.pages` says how, and how a page excepts one."""
 
 from __future__ import annotations
 
-import re
-from typing import Any
+from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+from PIL import Image
+from support.elsewhere import run
+from support.foreign_nets import OriginalNet, lived_in
+from support.hub_server import running_hub
+from support.pages import PAGES, Block, blocks, commands, run_python
 from support.repository import REPOSITORY
 
+from sparsenet_models import create_model, save_pretrained
 
-@pytest.mark.parametrize("page", ["backbone.md"])
-def test_the_blocks_of_a_page_run_when_they_are_pasted(page):
-    blocks = re.findall(r"^```python\n(.*?)^```", (REPOSITORY / "docs" / page).read_text(), re.M | re.S)
-    assert blocks
-    namespace: dict[str, Any] = {}
-    for block in blocks:
-        exec(compile(block, page, "exec"), namespace)
-    low, high = namespace["low"], namespace["high"]
-    assert [tuple(feature.shape) for feature in (low, high)] == [(1, 36, 16, 12), (1, 36, 64, 48)]
+BLOCKS = {page: blocks(page) for page in PAGES}
+
+
+@pytest.fixture
+def readers_folder(tmp_path: Path) -> Path:
+    """A folder as a reader has it: the examples, records of runs, pictures of two kinds of flowers."""
+    random = np.random.default_rng(0)
+    for split, count in (("train", 10), ("test", 4)):
+        for name, channel in (("daisy", 0), ("rose", 2)):
+            folder = tmp_path / "photos" / split / name
+            folder.mkdir(parents=True)
+            for index in range(count):
+                pixels = random.integers(0, 120, (30, 40, 3), dtype=np.uint8)
+                pixels[..., channel] += 100
+                Image.fromarray(pixels).save(folder / f"{index}.jpg")
+    (tmp_path / "new.jpg").write_bytes((tmp_path / "photos/test/rose/0.jpg").read_bytes())
+    (tmp_path / "examples").symlink_to(REPOSITORY / "examples")
+    (tmp_path / "docs" / "figures").mkdir(parents=True)
+    (tmp_path / "docs" / "runs").symlink_to(REPOSITORY / "docs" / "runs")
+    return tmp_path
+
+
+def run_blocks(page: str, folder: Path, slow: bool, environment: dict[str, str]) -> list[str]:
+    code = f"import os; os.chdir({str(folder)!r})\nfrom support.pages import run_page\n"
+    code += f"result = run_page({page!r}, slow={slow})"
+    offline = {"HF_HOME": str(folder / "home"), "HF_HUB_DISABLE_XET": "1", "MPLBACKEND": "agg"}
+    answer = run(code, offline | environment, timeout=1200 if slow else 60)
+    assert not answer.kinds, answer.trace
+    return answer.result
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if any(not block.not_run and not block.slow for block in BLOCKS[page])]
+)
+def test_the_quick_blocks_of_a_page_run_when_they_are_pasted(page, readers_folder):
+    run_blocks(page, readers_folder, slow=False, environment={"HF_HUB_OFFLINE": "1"})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", [page for page in PAGES if any(block.slow for block in BLOCKS[page])])
+def test_all_blocks_of_a_page_run_when_they_are_pasted(page, readers_folder):
+    theirs = lived_in(OriginalNet(100, (24, 24, 24), bottleneck=True, dense=False, stem=24))
+    torch.save(theirs.state_dict(), readers_folder / "theirs.pth")
+    with running_hub() as hub:
+        save_pretrained(create_model("sparsenet_bc_40_k12", pretrained=True), readers_folder / "published")
+        files = {path.name: path.read_bytes() for path in (readers_folder / "published").iterdir()}
+        hub.repository("org/name").commit(files, branch="v1")
+        environment = {"HF_ENDPOINT": hub.endpoint, "HF_TOKEN": hub.token, "no_proxy": "127.0.0.1"}
+        left_out = run_blocks(page, readers_folder, slow=True, environment=environment)
+    if left_out:
+        pytest.skip("; ".join(left_out))
+
+
+def test_a_page_has_blocks_or_is_known_to_have_none():
+    without = {page for page in PAGES if not BLOCKS[page]}
+    assert without <= {"docs/reliability.md", "docs/results.md"}
+
+
+def test_every_exception_names_its_reason():
+    excepted = [block for page in PAGES for block in BLOCKS[page] if block.not_run or block.slow]
+    assert excepted
+    for block in excepted:
+        assert len((block.not_run or block.slow).split()) > 2, block.place
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("<!-- not run: -->\n\n    sparsenet list\n", "'not run' says no reason"),
+        ("```\nsparsenet list\n```\n", "a block of '' is neither run nor data"),
+        ("```pyton\n1 + 1\n```\n", "a block of 'pyton' is neither run nor data"),
+        ("<!-- not run: downloads a set -->\n\nwords\n", "the last 'not run' has no block after it"),
+    ],
+)
+def test_a_block_that_is_neither_run_nor_marked_is_refused(text, message):
+    with pytest.raises(ValueError, match=f"^page.md:.*{message}$"):
+        blocks("page.md", text)
+
+
+def test_not_run_is_for_the_next_block_and_the_other_marks_for_their_section():
+    text = (
+        "<!-- not run: a synopsis of it -->\n<!-- needs: no_such, HOME -->\n\n    one\n\nwords\n\n    two\n"
+    )
+    text += "\n# Next\n\n    three\n"
+    one, two, three = blocks("page.md", text)
+    assert (one.not_run, one.lacks(), one.line) == ("a synopsis of it", ["no_such"], 4)
+    assert (two.not_run, two.lacks(), two.line) == ("", ["no_such"], 8)
+    assert three == Block("page.md", 12, "shell", "three\n")
+
+
+@pytest.mark.parametrize(
+    ("code", "right"),
+    [
+        ("1 + 1  # 2", True),
+        ("1 + 1  # 3", False),
+        ("total = 1000 * 2  # 2,000: links", True),
+        ("1 / 3  # 0.33", True),
+        ("1 / 3  # 0.34", False),
+        ("torch.zeros(2, 3)  # (2, 3)", True),
+        ("[\n    1,\n]  # [2]", False),
+        ("1 + 1  # (N, C): words", True),
+    ],
+)
+def test_the_value_in_a_comment_is_compared(code, right):
+    block = Block("page.md", 1, "python", code)
+    if right:
+        run_python(block, {"torch": torch})
+    else:
+        with pytest.raises(AssertionError, match=r"^page.md:\d: the value is"):
+            run_python(block, {"torch": torch})
+
+
+def test_a_transcript_is_commands_with_what_they_print_and_other_lines_are_commands():
+    assert commands("$ a b\none\ntwo\n$ c\n") == [("a b", "one\ntwo\n"), ("c", "")]
+    assert commands("a \\\n    b  # why\n# nothing\nc\n") == [("a b  # why", ""), ("c", "")]
+
+
+def test_the_pages_that_need_data_say_so():
+    for page in PAGES:
+        for block in BLOCKS[page]:
+            if not block.not_run and "SPARSENET_DATA" in block.code:
+                assert "SPARSENET_DATA" in block.needs, f"{block.place}: <!-- needs: SPARSENET_DATA -->"
