@@ -42,7 +42,7 @@ def run_blocks(page: str, folder: Path, slow: bool, environment: dict[str, str])
     code = f"import os; os.chdir({str(folder)!r})\nfrom support.pages import run_page\n"
     code += f"result = run_page({page!r}, slow={slow})"
     offline = {"HF_HOME": str(folder / "home"), "HF_HUB_DISABLE_XET": "1", "MPLBACKEND": "agg"}
-    answer = run(code, offline | environment, timeout=1200 if slow else 60)
+    answer = run(code, offline | environment, timeout=1800 if slow else 180, daemon=False)
     assert not answer.kinds, answer.trace
     return answer.result
 

@@ -48,11 +48,11 @@ class Answer:
 
 
 class Elsewhere:
-    """A process that runs ``code``. It starts immediately."""
+    """A process that runs ``code``. It starts immediately; only with ``daemon=False`` may it start others."""
 
-    def __init__(self, code: str, environment: dict[str, str]) -> None:
+    def __init__(self, code: str, environment: dict[str, str], daemon: bool = True) -> None:
         self._answers, sender = _context.Pipe(duplex=False)
-        self.process = _context.Process(target=_run, args=(code, environment, sender), daemon=True)
+        self.process = _context.Process(target=_run, args=(code, environment, sender), daemon=daemon)
         self.process.start()
         sender.close()
 
@@ -65,8 +65,8 @@ class Elsewhere:
         return answer
 
 
-def run(code: str, environment: dict[str, str], timeout: float = 60) -> Answer:
-    return Elsewhere(code, environment).answer(timeout)
+def run(code: str, environment: dict[str, str], timeout: float = 60, daemon: bool = True) -> Answer:
+    return Elsewhere(code, environment, daemon).answer(timeout)
 
 
 def _run(code: str, environment: dict[str, str], sender: Connection) -> None:

@@ -8,7 +8,8 @@ run in its order, in one namespace and one folder. Comments in a page's source s
   runs; ``<!-- slow page: REASON -->``: to the end of the page.
 - ``<!-- needs: onnx, SPARSENET_DATA -->``: up to the next heading, blocks run where these packages and
   environment variables are there.
-- ``<!-- run: CODE -->``: hidden Python that runs at this place; an ``assert`` checks what the page says.
+- ``<!-- run: CODE -->``: hidden Python that runs at this place, where ``PAGE`` is the page's text; an
+  ``assert`` checks what the page says.
 
 A comment behind a statement that is the value of its expression, such as ``# 199``, is compared with it; that
 of a tensor is its shape. After ``$ COMMAND``, the lines up to the next one are compared with what it prints.
@@ -119,7 +120,8 @@ def run_page(page: str, slow: bool) -> list[str]:
     Raises:
         AssertionError: a block's value or output is not the one that the page shows.
     """
-    namespace: dict[str, Any] = {"__name__": "__main__"}
+    text = (REPOSITORY / page).read_text(encoding="utf-8")
+    namespace: dict[str, Any] = {"__name__": "__main__", "PAGE": text}
     left_out = []
     for block in blocks(page):
         if block.not_run or (block.slow and not slow):
