@@ -9,7 +9,6 @@ import pytest
 import torch
 from PIL import Image
 from support.elsewhere import run
-from support.foreign_nets import OriginalNet, lived_in
 from support.hub_server import running_hub
 from support.pages import PAGES, Block, blocks, commands, run_python
 from support.repository import REPOSITORY
@@ -57,12 +56,11 @@ def test_the_quick_blocks_of_a_page_run_when_they_are_pasted(page, readers_folde
 @pytest.mark.slow
 @pytest.mark.parametrize("page", [page for page in PAGES if any(block.slow for block in BLOCKS[page])])
 def test_all_blocks_of_a_page_run_when_they_are_pasted(page, readers_folder):
-    theirs = lived_in(OriginalNet(100, (24, 24, 24), bottleneck=True, dense=False, stem=24))
-    torch.save(theirs.state_dict(), readers_folder / "theirs.pth")
     with running_hub() as hub:
         save_pretrained(create_model("sparsenet_bc_40_k12", pretrained=True), readers_folder / "published")
         files = {path.name: path.read_bytes() for path in (readers_folder / "published").iterdir()}
-        hub.repository("org/name").commit(files, branch="v1")
+        for branch in ("main", "v1"):
+            hub.repository("org/name").commit(files, branch)
         environment = {"HF_ENDPOINT": hub.endpoint, "HF_TOKEN": hub.token, "no_proxy": "127.0.0.1"}
         left_out = run_blocks(page, readers_folder, slow=True, environment=environment)
     if left_out:
@@ -126,6 +124,16 @@ def test_the_value_in_a_comment_is_compared(code, right):
     else:
         with pytest.raises(AssertionError, match=r"^page.md:\d: the value is"):
             run_python(block, {"torch": torch})
+
+
+def test_the_code_in_a_tables_column_of_ours_is_run():
+    text = "| theirs | sparsenet_models |\n| --- | --- |\n| `a` | `b(1)` or `c` |\n"
+    text += "| `d` | `sparsenet list` |\n\n`e`\n"
+    assert [(block.language, block.line, block.code) for block in blocks("page.md", text)] == [
+        ("python", 3, "b(1)"),
+        ("python", 3, "c"),
+        ("shell", 4, "sparsenet list"),
+    ]
 
 
 def test_a_transcript_is_commands_with_what_they_print_and_other_lines_are_commands():

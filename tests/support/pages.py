@@ -1,7 +1,8 @@
 """The code blocks of the pages, read from their Markdown and run as a reader would paste them.
 
 Blocks fenced as ``python`` and ``shell``, and indented blocks, which are shell commands. All blocks of a page
-run in its order, in one namespace and one folder. Comments in a page's source say otherwise:
+run in its order, in one namespace and one folder. So does the code in a table's column ``sparsenet_models``:
+Python, or a command that begins with ``sparsenet``. Comments in a page's source say otherwise:
 
 - ``<!-- not run: REASON -->``: the next block is not run.
 - ``<!-- slow: REASON -->``: up to the next heading, blocks run in the slow suite alone, where the whole page
@@ -38,7 +39,10 @@ from support.repository import REPOSITORY
 
 PAGES = ["README.md", *sorted(f"docs/{path.name}" for path in (REPOSITORY / "docs").glob("*.md"))]
 
-_RUN = {"python": "python", "shell": "shell"}
+_RUN = ("python", "shell")
+OURS = "sparsenet_models"
+"""The title of the column of a table whose code is run."""
+
 _DATA = ("text", "bibtex", "yaml", "json", "csv", "toml")
 _MARK = re.compile(r"<!--\s*(not run|slow page|slow|needs|run):(.*?)-->", re.DOTALL)
 
@@ -74,42 +78,48 @@ def blocks(page: str, text: str | None = None) -> list[Block]:
     Raises:
         ValueError: a mark has no reason or no block, or a block's language is neither run nor data.
     """
+    text = (REPOSITORY / page).read_text(encoding="utf-8") if text is None else text
     found: list[Block] = []
-    not_run = slow = slow_page = ""
-    needs: tuple[str, ...] = ()
+    marks = dict.fromkeys(("not run", "slow", "slow page", "needs"), "")
+    line, column, column_of_ours = 0, 0, -1
 
     def add(line: int, language: str, code: str) -> None:
-        found.append(Block(page, line, language, code, not_run, slow or slow_page, needs))
+        needs = tuple(name.strip() for name in marks["needs"].split(",") if name)
+        slow = marks["slow"] or marks["slow page"]
+        found.append(Block(page, line, language, code, marks["not run"], slow, needs))
 
-    for token in MarkdownIt().parse(
-        (REPOSITORY / page).read_text(encoding="utf-8") if text is None else text
-    ):
-        line = token.map[0] + 1 if token.map else 0
+    for token in MarkdownIt().enable("table").parse(text):
+        line = token.map[0] + 1 if token.map else line
         if token.type == "heading_open":
-            slow, needs = "", ()
+            marks["slow"] = marks["needs"] = ""
         elif token.type == "html_block":
             for mark in _MARK.finditer(token.content):
-                kind, value = mark[1], mark[2].strip()
-                if not value:
-                    raise ValueError(f"{page}:{line}: {kind!r} says no reason")
-                if kind == "not run":
-                    not_run = value
-                elif kind == "slow":
-                    slow = value
-                elif kind == "slow page":
-                    slow_page = value
-                elif kind == "needs":
-                    needs = tuple(name.strip() for name in value.split(","))
-                else:
+                if not mark[2].strip():
+                    raise ValueError(f"{page}:{line}: {mark[1]!r} says no reason")
+                if mark[1] == "run":
                     add(line + token.content[: mark.start(2)].count("\n"), "python", mark[2].strip(" "))
+                else:
+                    marks[mark[1]] = mark[2].strip()
         elif token.type in ("fence", "code_block"):
             language, fenced = token.info.strip(), token.type == "fence"
             if fenced and language not in (*_RUN, *_DATA):
                 raise ValueError(f"{page}:{line + 1}: a block of {language!r} is neither run nor data")
             if language not in _DATA:
-                add(line + fenced, _RUN.get(language, "shell"), token.content)
-            not_run = ""
-    if not_run:
+                add(line + fenced, language or "shell", token.content)
+            marks["not run"] = ""
+        elif token.type == "table_close":
+            column_of_ours = -1
+        elif token.type == "tr_open":
+            column = 0
+        elif token.type in ("th_close", "td_close"):
+            column += 1
+        elif token.type == "inline" and token.level == 4 and token.content == OURS:
+            column_of_ours = column
+        elif token.type == "inline" and column == column_of_ours:
+            for child in token.children or ():
+                if child.type == "code_inline":
+                    add(line, "shell" if child.content.startswith("sparsenet ") else "python", child.content)
+    if marks["not run"]:
         raise ValueError(f"{page}: the last 'not run' has no block after it")
     return found
 
