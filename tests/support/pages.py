@@ -157,18 +157,17 @@ def run_python(block: Block, namespace: dict[str, Any]) -> None:
         if token.type == tokenize.COMMENT
     }
     for statement in ast.parse(padded, block.page).body:
-        value = None
         if isinstance(statement, ast.Expr):
             value = eval(compile(ast.Expression(statement.value), block.page, "eval"), namespace)
         else:
             exec(compile(ast.Module([statement], []), block.page, "exec"), namespace)
-            if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
-                value = namespace[statement.targets[0].id]
+            if not isinstance(statement, ast.Assign) or not isinstance(statement.targets[0], ast.Name):
+                continue
+            value = namespace[statement.targets[0].id]
         shown = _literal(comments.get(statement.end_lineno or 0, ""))
         if shown is not None:
-            assert _same(value, shown), (
-                f"{block.page}:{statement.lineno}: the value is {value!r}, not {shown!r}"
-            )
+            place = f"{block.page}:{statement.lineno}"
+            assert _same(value, shown), f"{place}: the value is {value!r}, not {shown!r}"
 
 
 def _literal(comment: str) -> Any:
