@@ -53,9 +53,7 @@ def test_a_file_that_loses_too_much_is_not_written(ten_class_folder, tmp_path, m
     monkeypatch.setattr(quantize, "MOST_POINTS_LOST", -101)
     net = create_model(NAME, pretrained=True)
     images = load_image_set(ten_class_folder, "test", resolve_data_config(net))
-    with pytest.raises(
-        ExportFailed, match=r"net.onnx was not written: in int8 .* of 28 images"
-    ):
+    with pytest.raises(ExportFailed, match=r"net.onnx was not written: in int8 .* of 28 images"):
         export_int8(net, tmp_path / "net.onnx", images, images)
     assert not list(tmp_path.iterdir())
 
