@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from .plot import plot_accuracy as plot_accuracy
     from .plot import plot_confusion as plot_confusion
     from .plot import plot_curves as plot_curves
+    from .plot import plot_efficiency as plot_efficiency
     from .plot import plot_growth as plot_growth
     from .plot import plot_pattern as plot_pattern
     from .plot import plot_weights as plot_weights
@@ -29,6 +30,7 @@ _HOMES = {
     "plot_accuracy": "plot",
     "plot_confusion": "plot",
     "plot_curves": "plot",
+    "plot_efficiency": "plot",
     "plot_growth": "plot",
     "plot_pattern": "plot",
     "plot_weights": "plot",

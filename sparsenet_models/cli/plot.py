@@ -76,6 +76,21 @@ def accuracy(out: Path) -> None:
 
 
 @plot.command()
+@click.argument("speed", metavar="SPEED.CSV", type=click.Path(dir_okay=False, path_type=Path))
+@click.argument("depth", metavar="DEPTH.CSV", type=click.Path(dir_okay=False, path_type=Path))
+@_out("efficiency.png")
+def efficiency(speed: Path, depth: Path, out: Path) -> None:
+    """Draw error by speed, and memory and time by depth.
+
+    SPEED.CSV is written by `sparsenet benchmark NAME.TAG... --csv`, DEPTH.CSV with `--train --depths` too.
+    """
+    from ..analysis.plot import plot_efficiency
+
+    plot_efficiency(speed, depth, out)
+    say(out)
+
+
+@plot.command()
 @click.argument("metrics", metavar="METRICS.CSV", type=click.Path(dir_okay=False, path_type=Path))
 @_out("curves.png")
 def curves(metrics: Path, out: Path) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from .images import images_for
 from .messages import note, say
 from .nets import checkpoint_option, device_option, load_model, precision_option
 from .progress import progress
@@ -31,27 +32,20 @@ def validate(model: str | None, data: str, tta: bool, batch_size: int, **options
         raise click.UsageError("name a model, or give a weight file with --checkpoint")
     data_source(data)  # before torch is imported
 
-    from ..data.datasets import fits_in_memory, has_split, load_image_set
-    from ..data.evaluate import evaluate, with_classes
+    from ..data.datasets import fits_in_memory, has_split
+    from ..data.evaluate import evaluate
     from ..data.image_set import StreamedImageSet
     from ..data.transforms import resolve_data_config
     from ..optimization.inference import fold
 
     net = load_model(model, **options)
     fold(net)
-    model = model or options["checkpoint"]
+    model = str(model or options["checkpoint"])
     data_config = resolve_data_config(net)
     split = "test" if has_split(data, "test") else "train"
     if split == "train":
         note(f"{data} has neither test/ nor val/: all its images are measured, also those trained on")
-    image_set = load_image_set(data, split, data_config, loader="stream")
-    class_names = net.pretrained_cfg["label_names"]
-    if class_names is not None:
-        image_set = with_classes(image_set, class_names)
-    elif len(image_set.class_names) != net.num_classes:
-        raise click.ClickException(
-            f"{image_set.name} has {len(image_set.class_names)} classes, {model} has {net.num_classes}"
-        )
+    image_set = images_for(net, model, data, split)
     if isinstance(image_set, StreamedImageSet) and fits_in_memory(image_set):
         with progress("reading", len(image_set)) as advance:
             image_set = image_set.in_memory(advance)

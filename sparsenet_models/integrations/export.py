@@ -71,11 +71,7 @@ def export_model(
     if format not in FORMATS:
         hint = did_you_mean(format, FORMATS)
         raise ValueError(f"format must be one of {tuple(FORMATS)}, got {format!r}{hint}")
-    target = Path(path)
-    if target.suffix != f".{format}":
-        raise ValueError(f"the file's name must end in .{format}, got {str(path)!r}")
-    if not target.parent.is_dir():
-        raise FileNotFoundError(f"folder not found: {target.parent}")
+    target = target_path(path, format)
     if isinstance(model, FeatureNet):
         raise ValueError(
             "export takes a net with one output; a FeatureNet's list of maps goes through torch.export"
@@ -87,7 +83,7 @@ def export_model(
     channels = resolve_data_config(model)["input_size"][0]
     metadata = export_metadata(model, (height, width))
     if format == "onnx":
-        _onnxruntime()
+        import_onnxruntime()
     write, open_file = FORMATS[format]
     model.eval()
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".export-") as folder, torch.no_grad():
@@ -103,6 +99,21 @@ def export_model(
         difference = _compare(model, exported, channels, (height, width), target)
         draft.replace(target)
     return difference
+
+
+def target_path(path: str | os.PathLike[str], format: str) -> Path:
+    """Return the path of a file to write.
+
+    Raises:
+        ValueError: its name does not end in ``format``.
+        FileNotFoundError: its folder is missing.
+    """
+    target = Path(path)
+    if target.suffix != f".{format}":
+        raise ValueError(f"the file's name must end in .{format}, got {str(path)!r}")
+    if not target.parent.is_dir():
+        raise FileNotFoundError(f"folder not found: {target.parent}")
+    return target
 
 
 def export_metadata(model: nn.Module, size: tuple[int, int]) -> dict[str, str]:
@@ -184,11 +195,16 @@ def _write_onnx(program: Any, path: Path, metadata: dict[str, str]) -> None:
 
 
 def _open_onnx(path: Path) -> Callable[[Tensor], Tensor]:
-    session = _onnxruntime().InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    session = import_onnxruntime().InferenceSession(str(path), providers=["CPUExecutionProvider"])
     return lambda images: torch.from_numpy(session.run(["logits"], {"images": images.numpy()})[0])
 
 
-def _onnxruntime() -> Any:
+def import_onnxruntime() -> Any:
+    """Return the module onnxruntime.
+
+    Raises:
+        ImportError: it, onnx or onnxscript is not installed.
+    """
     try:
         import onnx  # noqa: F401
         import onnxruntime

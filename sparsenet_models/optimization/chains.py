@@ -15,6 +15,12 @@ from .steps import ClampStep, ConvolutionStep, ScaledReLUStep
 Step = Callable[[Any], Tensor]
 Folded = Callable[[list[Tensor]], Any]
 
+NUMBERS_AT_ONCE = 4 * 2**20
+"""On a CPU, steps run on so few images at a time that their input has at most so many numbers (16 MiB).
+
+Larger tensors leave the cache, and above 32 MiB the C library maps their memory anew each time.
+"""
+
 
 def folded_forward(module: Any, dtype: torch.dtype) -> Folded:
     """Return a function that computes in eval mode what ``module`` does, with folded norms.
@@ -43,13 +49,28 @@ def _run_steps(steps: Sequence[Step]) -> Folded:
     first, rest = steps[0], steps[1:]
     first_joins = isinstance(first, (ClampStep, ScaledReLUStep))
 
-    def run(parts: list[Tensor]) -> Tensor:
+    def run_at_once(parts: list[Tensor]) -> Tensor:
         x = first(parts) if first_joins else first(torch.cat(parts, dim=1) if len(parts) > 1 else parts[0])
         for step in rest:
             x = step(x)
         return x
 
+    def run(parts: list[Tensor]) -> Tensor:
+        images = _images_at_once(parts)
+        if images >= len(parts[0]):
+            return run_at_once(parts)
+        return torch.cat([run_at_once(list(few)) for few in zip(*(part.split(images) for part in parts))])
+
     return run
+
+
+def _images_at_once(parts: list[Tensor]) -> int:
+    """Return on how many images of a batch steps run at a time."""
+    images = len(parts[0])
+    numbers = sum(part.numel() for part in parts)
+    if parts[0].device.type != "cpu" or numbers <= NUMBERS_AT_ONCE:
+        return images
+    return max(1, images * NUMBERS_AT_ONCE // numbers)
 
 
 def fold_chain(chain: Sequence[nn.Module], dtype: torch.dtype) -> list[Step]:

@@ -58,7 +58,10 @@ def _replaced(model: nn.Module) -> list[tuple[nn.Module, str]]:
 
 @contextmanager
 def folded(model: nn.Module) -> Iterator[None]:
-    """Fold the norms of ``model`` within the block."""
+    """Fold the norms of ``model`` within the block; those that are folded already stay so."""
+    if _replaced(model):
+        yield
+        return
     fold(model)
     try:
         yield

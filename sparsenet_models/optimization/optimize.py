@@ -8,10 +8,13 @@ from typing import TypeVar
 import torch
 from torch import nn
 
-from .compiling import why_not_compile
+from .compiling import allow_shapes, why_not_compile
 from .inference import fold, unfold
 
 Model = TypeVar("Model", bound=nn.Module)
+
+MOST_SHAPES = 64
+"""For so many shapes of batches a net in train mode is compiled; further ones run without."""
 
 INFERENCE_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
@@ -29,7 +32,7 @@ def optimize(model: Model, *, dtype: torch.dtype | None = None, compile: bool = 
     a warning), the net runs as before. Forward hooks on parts of layers do not run.
 
     **Train mode**: weights are in channels-last layout, and with ``compile`` the net is compiled by
-    torch.compile, once for each shape of batches; the first step takes a minute or more.
+    torch.compile, once for each shape of batches, of up to 64; the first step takes a minute or more.
 
     >>> model = optimize(create_model("sparsenet_bc_100_k24", pretrained=True).eval())
     >>> with torch.inference_mode():
@@ -67,5 +70,6 @@ def optimize(model: Model, *, dtype: torch.dtype | None = None, compile: bool = 
         if reason:
             warnings.warn(f"{reason}: the net trains without torch.compile", stacklevel=2)
         else:
+            allow_shapes(MOST_SHAPES)
             model.compile(dynamic=False)
     return model

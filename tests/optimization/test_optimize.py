@@ -12,6 +12,7 @@ from torch import nn
 
 from sparsenet_models import SparseNet, create_model, optimize
 from sparsenet_models.models.feature_net import FeatureNet
+from sparsenet_models.optimization import chains
 from sparsenet_models.optimization.inference import FoldedModule, FoldedStage, folded
 
 OTHER_NETS = {
@@ -248,6 +249,22 @@ def test_the_norms_are_folded_within_a_block_alone():
         assert torch.equal(net(images()), expected)
 
 
+def test_a_net_that_is_folded_already_stays_so_after_the_block():
+    net = optimize(build("sparsenet").eval())
+    with folded(net):
+        assert runs_folded(net)
+    assert runs_folded(net)
+
+
+@families
+def test_large_batches_are_computed_in_parts_with_the_same_logits(family, monkeypatch):
+    net, optimized = net_and_optimized(family)
+    monkeypatch.setattr(chains, "NUMBERS_AT_ONCE", 2 * 8 * 32 * 32)
+    with torch.inference_mode():
+        batch = images((32, 32), count=7)
+        assert_close(optimized(batch), net(batch))
+
+
 def test_an_empty_batch_has_no_logits():
     with torch.inference_mode():
         assert optimize(build("resnet").eval())(torch.zeros(0, 3, 32, 32)).shape == (0, 10)
@@ -271,6 +288,17 @@ def test_in_train_mode_the_net_is_compiled_and_keeps_its_state_dict():
     answers = gradients(optimized, images().requires_grad_())
     for answer, expected in zip(answers, gradients(net, images().requires_grad_()), strict=True):
         assert torch.allclose(answer, expected, rtol=1e-3, atol=1e-3 * expected.abs().max().item())
+
+
+@pytest.mark.slow
+def test_in_train_mode_every_shape_is_compiled():
+    from torch._dynamo.testing import CompileCounter
+
+    optimized, counter = optimize(build("sparsenet")), CompileCounter()
+    optimized.compile(backend=counter, dynamic=False)  # inductor takes 20 s a shape
+    for count in range(2, 14):
+        optimized(images((16, 16), count=count))
+    assert counter.frame_count == 12
 
 
 def test_without_a_compiler_a_warning_says_that_nothing_is_compiled(monkeypatch, tmp_path):

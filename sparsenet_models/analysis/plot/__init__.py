@@ -10,6 +10,7 @@ from ...common.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from .accuracy import plot_accuracy as plot_accuracy
+    from .efficiency import plot_efficiency as plot_efficiency
     from .growth import plot_growth as plot_growth
     from .pattern import plot_pattern as plot_pattern
     from .run import plot_confusion as plot_confusion
@@ -20,6 +21,7 @@ _HOMES = {
     "plot_accuracy": "accuracy",
     "plot_confusion": "run",
     "plot_curves": "run",
+    "plot_efficiency": "efficiency",
     "plot_growth": "growth",
     "plot_pattern": "pattern",
     "plot_weights": "weights",

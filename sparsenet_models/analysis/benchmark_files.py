@@ -1,0 +1,115 @@
+"""What files by `sparsenet benchmark --csv` say: speed beside error, cost by depth."""
+
+from __future__ import annotations
+
+import csv
+from collections import defaultdict
+from pathlib import Path
+from typing import NamedTuple
+
+from ..models.listing import list_pretrained
+from ..models.registry import get_pretrained_cfg
+
+FAMILIES = {
+    "sparsenet": "SparseNet",
+    "densenet": "DenseNet",
+    "resnet": "ResNet",
+    "sparse_resnet": "sparse ResNet",
+}
+"""By the start of a net's name."""
+
+
+class SpeedPoint(NamedTuple):
+    """A weight's speed, and its top-1 error in percent on the data of its tag."""
+
+    name: str
+    family: str
+    batch: int
+    images_per_second: float
+    error: float
+
+
+class DepthCurve(NamedTuple):
+    """The costs of one family in one engine by ``depths``.
+
+    ``memory_mib`` is the peak of the process above what it had before the net was built,
+    ``seconds`` those of an image, ``first_seconds`` those of the first call.
+    """
+
+    family: str
+    engine: str
+    depths: tuple[int, ...]
+    memory_mib: tuple[float, ...]
+    seconds: tuple[float, ...]
+    first_seconds: tuple[float, ...]
+
+
+def speed_points(file: str | Path) -> list[SpeedPoint]:
+    """Return a point for each measured weight whose error is known, at the largest batch size.
+
+    Where a net was measured in several engines, the fastest counts.
+
+    Args:
+        file: a CSV file by `sparsenet benchmark NAME.TAG... --csv`.
+
+    Raises:
+        ValueError: it is no such file, or has no such weight.
+        OSError: it cannot be read.
+    """
+    weights = set(list_pretrained())
+    rows = [row for row in _measured(file) if row["net"] in weights]
+    if not rows:
+        raise ValueError(f"{file} has no measured weight; name them with their tags, as in NAME.cifar10")
+    largest = max(int(row["batch"]) for row in rows)
+    fastest: dict[str, SpeedPoint] = {}
+    for row in rows:
+        name, speed = row["net"], float(row["images_per_second"])
+        top1 = get_pretrained_cfg(name).top1
+        known = name in fastest and fastest[name].images_per_second >= speed
+        if int(row["batch"]) == largest and top1 is not None and not known:
+            fastest[name] = SpeedPoint(name, family_by_name(name), largest, speed, 100 - top1)
+    return list(fastest.values())
+
+
+def depth_curves(file: str | Path) -> list[DepthCurve]:
+    """Return a curve for each family and engine.
+
+    Args:
+        file: a CSV file by `sparsenet benchmark NAME... --depths ... --csv`.
+
+    Raises:
+        ValueError: it is no such file, or none of its rows has a depth.
+        OSError: it cannot be read.
+    """
+    groups: dict[tuple[str, str], list[dict[str, str]]] = defaultdict(list)
+    for row in _measured(file):
+        if row["depth"]:
+            groups[family_by_name(row["net"]), row["engine"]].append(row)
+    if not groups:
+        raise ValueError(f"{file} has no depths; `sparsenet benchmark --depths` measures them")
+    return [
+        DepthCurve(
+            family,
+            engine,
+            tuple(int(row["depth"]) for row in rows),
+            tuple(float(row["peak_mib"]) - float(row["base_mib"]) for row in rows),
+            tuple(float(row["ms_per_image"]) / 1e3 for row in rows),
+            tuple(float(row["first_call_seconds"]) for row in rows),
+        )
+        for (family, engine), rows in groups.items()
+    ]
+
+
+def family_by_name(name: str) -> str:
+    """Return the family of a net of this library by its name."""
+    return next((family for start, family in FAMILIES.items() if name.startswith(start)), name)
+
+
+def _measured(file: str | Path) -> list[dict[str, str]]:
+    """Return the rows that were timed."""
+    with Path(file).open(newline="", encoding="utf-8") as lines:
+        reader = csv.DictReader(lines)
+        missing = {"net", "engine", "batch", "depth", "images_per_second"} - set(reader.fieldnames or ())
+        if missing:
+            raise ValueError(f"{file} is no file by `sparsenet benchmark --csv`: it has no {min(missing)}")
+        return [row for row in reader if row["images_per_second"]]

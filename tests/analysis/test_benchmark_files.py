@@ -1,0 +1,88 @@
+"""The picture of efficiency shows what `sparsenet benchmark --csv` wrote."""
+
+import matplotlib
+import pytest
+from click.testing import CliRunner
+
+from sparsenet_models import get_pretrained_cfg
+from sparsenet_models.analysis.benchmark_files import DepthCurve, SpeedPoint, depth_curves, speed_points
+from sparsenet_models.benchmark.run import Benchmark, Row
+from sparsenet_models.benchmark.table import as_csv
+from sparsenet_models.cli import main
+
+SMALL, LARGE = "sparsenet_bc_40_k12.cifar10", "densenet_bc_40_k12.cifar10"
+
+
+def row(net, engine, batch, speed, depth=None, peak=900.0):
+    measured = {"images_per_second": speed, "ms_per_image": 1e3 / speed, "first_call_seconds": 2.0}
+    return Row(net, engine, batch, depth, peak_mib=peak, base_mib=400.0, **measured)
+
+
+def written(path, rows):
+    machine = {"processor": "one", "cores": 2, "threads": 2, "capability": "AVX2", "torch": "2"}
+    path.write_text(as_csv(Benchmark(machine, "forward", "float32", 32, "cpu", 5, 100.0, rows)))
+    return path
+
+
+@pytest.fixture
+def speed(tmp_path):
+    rows = [
+        row(SMALL, "eager", 64, 50.0),
+        row(SMALL, "optimize", 64, 80.0),
+        row(SMALL, "optimize", 1, 20.0),
+        row(LARGE, "optimize", 64, 40.0),
+        row("timm:densenet121", "eager", 64, 90.0),
+        Row(LARGE, "openvino", 64, None, note="not installed"),
+    ]
+    return written(tmp_path / "speed.csv", rows)
+
+
+@pytest.fixture
+def depth(tmp_path):
+    rows = [
+        row(f"{net}_bc_100_k12 depth={layers}", "eager", 16, 1e3 / layers**power, layers, 400.0 + layers)
+        for net, power in (("sparsenet", 1), ("densenet", 2))
+        for layers in (40, 100)
+    ]
+    return written(tmp_path / "depth.csv", rows)
+
+
+def test_the_fastest_engine_at_the_largest_batch_size_stands_for_a_weight(speed):
+    error = 100 - get_pretrained_cfg(SMALL).top1
+    small, large = speed_points(speed)
+    assert small == SpeedPoint(SMALL, "SparseNet", 64, 80.0, error)
+    assert (large.name, large.family, large.images_per_second) == (LARGE, "DenseNet", 40.0)
+
+
+def test_costs_are_sorted_into_a_curve_for_each_family_and_engine(depth):
+    sparse, dense = depth_curves(depth)
+    assert sparse == DepthCurve("SparseNet", "eager", (40, 100), (40.0, 100.0), (0.04, 0.1), (2.0, 2.0))
+    assert (dense.family, dense.seconds) == ("DenseNet", (1.6, 10.0))
+
+
+def test_the_command_draws_every_net_and_curve(speed, depth, tmp_path):
+    picture = tmp_path / "efficiency.svg"
+    with matplotlib.rc_context({"svg.fonttype": "none"}):
+        result = CliRunner().invoke(main, ["plot", "efficiency", *map(str, (speed, depth, "--out", picture))])
+    assert result.exit_code == 0, result.output
+    drawn = picture.read_text()
+    for text in (
+        "sparsenet_bc_40_k12",
+        "densenet_bc_40_k12",
+        "SparseNet",
+        "DenseNet",
+        "images/s in batches of 64",
+    ):
+        assert f">{text}<" in drawn
+
+
+def test_files_of_another_kind_are_refused(speed, depth, tmp_path):
+    with pytest.raises(ValueError, match=r"speed.csv has no depths; `sparsenet benchmark --depths` measures"):
+        depth_curves(speed)
+    with pytest.raises(ValueError, match=r"depth.csv has no measured weight; name them with their tags"):
+        speed_points(depth)
+    (tmp_path / "other.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(
+        ValueError, match=r"other.csv is no file by `sparsenet benchmark --csv`: it has no batch"
+    ):
+        speed_points(tmp_path / "other.csv")
