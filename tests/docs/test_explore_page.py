@@ -1,0 +1,435 @@
+"""The page that moves: its figures are the library's, and it works by keyboard, in any width, light and dark."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import http.server
+import io
+import json
+import random
+import re
+import shutil
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.repository import REPOSITORY
+
+from sparsenet_models.aggregation import StageGraph
+from sparsenet_models.analysis import analyze_rule, stage_costs
+from sparsenet_models.analysis.graphs import graph_figures
+
+PAGE = REPOSITORY / "docs" / "explore.md"
+SCRIPTS = REPOSITORY / "docs" / "explore"
+WIDTHS = (360, 1600)
+DRAWN = [  # settings whose picture is checked
+    "depth=1",
+    "depth=12&layer=5",
+    "depth=64&layer=63",
+    "depth=27&rule=sparse&base=3",
+    "depth=12&rule=dense",
+    "depth=48&rule=dense&layer=20",
+    "depth=64&rule=resnet",
+    "depth=64&rule=own&offsets=1,2,3,5,8,13,21,34&layer=40",
+]
+
+
+def random_settings(count: int) -> list[dict[str, Any]]:
+    generator = random.Random(20)
+    settings = []
+    for _ in range(count):
+        rule = generator.choice(["sparse", "dense", "resnet", "own"])
+        others = generator.sample(range(2, 65), generator.randint(0, 12))
+        settings.append(
+            {
+                "depth": generator.randint(1, 64),
+                "rule": rule,
+                "base": generator.randint(2, 8),
+                "offsets": sorted([1, *others]),
+                "merge": "sum" if rule == "resnet" else generator.choice(["concat", "sum"]),
+            }
+        )
+    return settings
+
+
+def library_graph(setting: dict[str, Any]) -> StageGraph:
+    rule, offsets = setting["rule"], setting["offsets"]
+    if rule == "own":
+        return StageGraph(setting["depth"], lambda layer: [layer - o for o in offsets if o <= layer])
+    return StageGraph(setting["depth"], "dense" if rule == "resnet" else rule, setting["base"])
+
+
+def library_figures(setting: dict[str, Any]) -> dict[str, int]:
+    graph, merge = library_graph(setting), setting["merge"]
+    if setting["rule"] == "resnet":
+        figures = analyze_rule("resnet", setting["depth"]).graph
+    else:
+        # As the nets compute it: see `Stage.running_sum`.
+        figures = graph_figures(graph, running_sum=merge == "sum" and graph.reads_everything)
+    costs = stage_costs(graph, merge, width=12)
+    return {
+        "links": figures.links,
+        "links_unrolled": figures.links_unrolled,
+        "parameters": costs.parameters,
+        "macs": costs.macs,
+        "live_outputs": figures.live_outputs,
+        "shortest_path": figures.shortest_path,
+    }
+
+
+def fragment(setting: dict[str, Any]) -> str:
+    offsets = ",".join(map(str, setting["offsets"]))
+    return "&".join(f"{key}={offsets if key == 'offsets' else value}" for key, value in setting.items())
+
+
+@pytest.fixture(scope="module")
+def run_script(tmp_path_factory: pytest.TempPathFactory):
+    """Return a function that runs JavaScript beside the page's scripts, given JSON, and returns its JSON."""
+    node = shutil.which("node")
+    if node is None:
+        pytest.skip("node is not installed: the page's scripts run in it without a browser")
+    folder = shutil.copytree(SCRIPTS, tmp_path_factory.mktemp("node") / "explore")
+    (folder / "package.json").write_text('{"type": "module"}')
+
+    def run(script: str, given: object) -> Any:
+        (folder / "main.js").write_text(
+            f'import {{ readFileSync }} from "node:fs";\nconst given = JSON.parse(readFileSync(0, "utf8"));\n{script}'
+        )
+        done = subprocess.run(
+            [node, folder / "main.js"], input=json.dumps(given), capture_output=True, text=True, timeout=60
+        )
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    return run
+
+
+def test_the_scripts_count_what_the_library_counts(run_script):
+    settings = random_settings(200)
+    counted = run_script(
+        'import { figures } from "./rules.js"; console.log(JSON.stringify(given.map(figures)));', settings
+    )
+    assert counted == [library_figures(setting) for setting in settings]
+
+
+def test_the_scripts_name_the_readers_and_inputs_that_the_library_names(run_script):
+    settings = random_settings(40)
+    named = run_script(
+        """import { inputs, range, readers } from "./rules.js";
+        const all = (setting) => [
+          range(1, setting.depth + 1).map((layer) => inputs(setting, layer).sort((a, b) => a - b)),
+          range(0, setting.depth).map((output) => readers(setting, output)),
+        ];
+        console.log(JSON.stringify(given.map(all)));""",
+        settings,
+    )
+    for setting, (inputs, readers) in zip(settings, named):
+        graph, layers = library_graph(setting), range(1, setting["depth"] + 2)
+        assert inputs == [sorted(graph.inputs(layer)) for layer in layers]
+        assert readers == [
+            [layer for layer in layers if layer > output and graph.reads(layer, output)]
+            for output in range(setting["depth"] + 1)
+        ]
+
+
+def test_the_python_that_the_page_shows_prints_its_figures(run_script):
+    settings = random_settings(40)
+    shown = run_script(
+        'import { python } from "./words.js"; console.log(JSON.stringify(given.map(python)));', settings
+    )
+    for setting, code in zip(settings, shown):
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed):
+            exec(compile(code, "the page's Python", "exec"), {})
+        values = {name: int(value) for name, value in re.findall(r"(\w+)=(\d+)[,)]", printed.getvalue())}
+        expected = library_figures(setting)
+        assert {name: values[name] for name in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("", "offsets must be integers from 1 to 64, such as 1, 2, 4; got none."),
+        ("1, two", "offsets must be integers from 1 to 64, such as 1, 2, 4; got two."),
+        ("1, 65", "offsets must be integers from 1 to 64, such as 1, 2, 4; got 65."),
+        ("1, 3, 3", "offsets must differ from each other; got 3 more than once."),
+        ("2, 4", "offsets must contain 1, or layer 1 would read nothing; got 2, 4."),
+    ],
+)
+def test_bad_offsets_get_a_sentence(run_script, text, sentence):
+    script = """import { readOffsets } from "./setting.js";
+        let said;
+        try { said = readOffsets(given); } catch (error) { said = error.message; }
+        console.log(JSON.stringify(said));"""
+    assert run_script(script, text) == sentence
+
+
+def test_bad_parts_of_an_address_get_a_sentence_and_the_others_hold(run_script):
+    script = """import { readFragment } from "./setting.js"; console.log(JSON.stringify(readFragment(given)));"""
+    read = run_script(script, "#depth=900&rule=sprase&merge=sum&base=2.5&layer=13")
+    assert read["problems"] == [
+        "depth must be an integer from 1 to 64, got 900.",
+        "rule must be one of sparse, dense, resnet, own; got sprase.",
+        "base must be an integer from 2 to 8, got 2.5.",
+        "layer must be an integer from 0 to 12, got 13.",
+    ]
+    setting = {"depth": 12, "rule": "sparse", "base": 2, "offsets": [1, 2, 3, 5, 8], "merge": "sum"}
+    assert (read["setting"], read["layer"]) == (setting, None)
+
+
+def test_without_javascript_the_page_says_what_it_would_show_and_links_to_a_figure():
+    root = re.search(r'<div id="explore" markdown>\n\n(.*?)\n\n</div>', PAGE.read_text(), re.S)
+    assert root is not None
+    (link,) = re.findall(r"\]\((.*?)\)", root[1])
+    assert (PAGE.parent / link).is_file()
+    assert root[1].startswith("With JavaScript, this page draws") and root[1].count(".\n") == 0
+
+
+class QuietFiles(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Serve the page without a theme, as explore/ and as explore.html, below a path; return its address."""
+    markdown = pytest.importorskip("markdown", reason="needs Markdown: pip install 'sparsenet-models[docs]'")
+    text = PAGE.read_text().partition("---\n\n")[2]
+    body = markdown.markdown(text, extensions=["attr_list", "md_in_html"])
+    html = (
+        '<!doctype html><html lang="en"><meta charset="utf-8"><link rel="icon" href="data:,">'
+        '<meta name="viewport" content="width=device-width"><title>Explore</title>'
+        f'<body style="font: 16px sans-serif; margin: 16px">{body}</body></html>'
+    )
+    root = tmp_path_factory.mktemp("site")
+    shutil.copytree(SCRIPTS, root / "project" / "explore")
+    for address in ("explore.html", "explore/index.html"):
+        (root / "project" / address).write_text(html)
+    handler = functools.partial(QuietFiles, directory=str(root))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/project/"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A headless Chromium that can reach this machine alone and writes down its requests."""
+    webdriver = pytest.importorskip(
+        "selenium.webdriver", reason="needs selenium: pip install 'sparsenet-models[dev]'"
+    )
+    names = ("chromium", "chromium-browser", "google-chrome")
+    chromium = next(filter(None, map(shutil.which, names)), None)
+    driver = shutil.which("chromedriver")
+    if chromium is None or driver is None:
+        pytest.skip("needs Chromium and its driver: apt install chromium chromium-driver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
+    for flag in (
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-quic",
+        "--disable-sync",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--no-first-run",
+        f"--user-data-dir={tmp_path_factory.mktemp('chromium')}",
+    ):
+        options.add_argument(flag)
+    service = webdriver.ChromeService(executable_path=driver)
+    with webdriver.Chrome(options=options, service=service) as browser:
+        browser.set_script_timeout(120)
+        yield browser
+
+
+def open_page(browser: Any, address: str, *, width: int = 1000, scheme: str = "light") -> None:
+    metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    features = [{"name": "prefers-color-scheme", "value": scheme}]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+    browser.get("about:blank")  # another fragment alone would not load the page anew
+    browser.get(address)
+    browser.execute_async_script(
+        """const done = arguments[0];
+        const wait = () => (document.querySelector(".explore tbody tr") && document.querySelector('link[href$="explore.css"]').sheet)
+          ? done() : setTimeout(wait, 20);
+        wait();"""
+    )
+
+
+def columns(browser: Any) -> list[dict[str, int]]:
+    """Return the table's three columns: this stage, the dense rule with concat, and with sum."""
+    rows = browser.execute_script(
+        """return [...document.querySelectorAll(".explore tbody tr")].map((row) =>
+          [...row.cells].slice(1).map((cell) => [cell.dataset.figure, Number(cell.dataset.value)]));"""
+    )
+    return [dict(column) for column in zip(*rows)]
+
+
+def words(browser: Any, name: str) -> str:
+    return browser.execute_script("return document.querySelector(arguments[0]).textContent", f"figcaption .{name}")
+
+
+@pytest.mark.slow
+def test_the_table_and_the_arcs_of_200_random_settings_are_the_librarys(site, browser):
+    open_page(browser, f"{site}explore/")
+    for setting in random_settings(200):
+        browser.execute_async_script(
+            """addEventListener("hashchange", () => arguments[1](), { once: true });
+            location.hash = arguments[0];""",
+            fragment(setting),
+        )
+        mine, dense, resnet = columns(browser)
+        depth = {"depth": setting["depth"], "base": 2, "offsets": []}
+        assert mine == library_figures(setting), setting
+        assert dense == library_figures({**depth, "rule": "dense", "merge": "concat"})
+        assert resnet == library_figures({**depth, "rule": "resnet", "merge": "sum"})
+        arcs, lit = browser.execute_script(
+            """return ["links", "path"].map((name) => [...document.querySelectorAll(`.explore svg .explore-${name} path`)]
+              .map((path) => path.getAttribute("d").split("A").length - 1).reduce((a, b) => a + b));"""
+        )
+        assert (arcs, lit) == (mine["links_unrolled"], mine["shortest_path"])
+
+
+@pytest.mark.slow
+def test_the_page_opens_with_the_first_stage_of_a_net_of_the_library(site, browser):
+    from sparsenet_models import create_model
+
+    open_page(browser, f"{site}explore.html")
+    stage = create_model("sparsenet_40_k12", device="meta").stages[0]
+    assert columns(browser)[0]["parameters"] == sum(parameter.numel() for parameter in stage.parameters())
+
+
+@pytest.mark.slow
+def test_the_keyboard_alone_chooses_a_setting_and_walks_the_layers(site, browser):
+    from selenium.webdriver import ActionChains, Keys
+
+    def press(*keys: str) -> None:
+        ActionChains(browser).send_keys(*keys).perform()
+
+    def focused(attribute: str) -> str | None:
+        return browser.switch_to.active_element.get_attribute(attribute)
+
+    open_page(browser, f"{site}explore/")
+    press(Keys.TAB)
+    assert focused("name") == "depth"
+    press(*[Keys.ARROW_RIGHT] * 4)
+    assert browser.current_url.endswith("#depth=16&rule=sparse&base=2&merge=concat")
+    press(Keys.TAB, Keys.TAB)
+    assert focused("name") == "base"
+    press(Keys.TAB, Keys.TAB)
+    assert (focused("role"), focused("data-output")) == ("option", "16")
+    assert words(browser, "explore-reads") == "Layer 16 reads outputs 0, 8, 12, 14 and 15."
+    press(Keys.HOME, *[Keys.ARROW_RIGHT] * 9, Keys.ARROW_LEFT)
+    assert focused("aria-label") == (
+        "Layer 8 reads outputs 0, 4, 6 and 7. Output 8 is read by layers 9, 10, 12 and 16."
+    )
+    assert words(browser, "explore-readers") == "Output 8 is read by layers 9, 10, 12 and 16."
+    press(Keys.ENTER)
+    assert browser.current_url.endswith("&layer=8")
+    assert focused("aria-selected") == "true"
+    press(Keys.ENTER)
+    assert focused("aria-selected") == "false"
+    press(Keys.END, Keys.ENTER)
+    browser.execute_script("document.activeElement.blur()")
+    assert words(browser, "explore-readers") == "Output 16 is read by the stage’s output."
+
+
+@pytest.mark.slow
+def test_a_pointer_lights_what_the_nearest_layer_reads_and_a_click_holds_it(site, browser):
+    from selenium.webdriver import ActionChains
+    from selenium.webdriver.common.by import By
+
+    open_page(browser, f"{site}explore/#depth=12&rule=own&offsets=1,3&merge=sum")
+    option = browser.find_element(By.CSS_SELECTOR, '[data-output="7"]')
+    ActionChains(browser).move_to_element(option).move_by_offset(5, -20).perform()
+    assert words(browser, "explore-reads") == "Layer 7 reads outputs 4 and 6."
+    ActionChains(browser).click().move_to_element(browser.find_element(By.TAG_NAME, "h1")).perform()
+    assert words(browser, "explore-reads") == "Layer 7 reads outputs 4 and 6."
+    address = browser.current_url
+    assert address.endswith("#depth=12&rule=own&offsets=1,3&merge=sum&layer=7")
+    seen = columns(browser)
+    open_page(browser, address)
+    assert columns(browser) == seen
+    assert words(browser, "explore-reads") == "Layer 7 reads outputs 4 and 6."
+
+
+@pytest.mark.slow
+def test_bad_offsets_are_named_and_the_picture_stays(site, browser):
+    from selenium.webdriver import Keys
+    from selenium.webdriver.common.by import By
+
+    open_page(browser, f"{site}explore/#depth=12&rule=own&offsets=1,3&merge=sum")
+    seen = columns(browser)
+    field = browser.find_element(By.NAME, "offsets")
+    field.send_keys(Keys.CONTROL, "a", Keys.NULL, "2, 4")
+    problem = browser.find_element(By.CLASS_NAME, "explore-problem")
+    assert problem.text == "offsets must contain 1, or layer 1 would read nothing; got 2, 4."
+    assert columns(browser) == seen
+    field.send_keys(", 1", Keys.ENTER)
+    assert problem.text == ""
+    assert browser.current_url.endswith("offsets=1,2,4&merge=sum")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("setting", DRAWN)
+def test_nothing_is_cut_off_and_no_numbers_overlap(site, browser, width, setting):
+    open_page(browser, f"{site}explore/#{setting}", width=width)
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+    assert browser.execute_script(
+        """const svg = document.querySelector(".explore svg");
+        const outer = svg.getBoundingClientRect();
+        const parts = [...svg.querySelectorAll("path, circle, text")].map((part) => part.getBoundingClientRect());
+        return parts.filter((part) => part.left < outer.left || part.right > outer.right || part.top < outer.top
+          || part.bottom > outer.bottom).length;"""
+    ) == 0  # fmt: skip
+    edges = browser.execute_script(
+        """return [...document.querySelectorAll(".explore svg text")].map((text) => text.getBoundingClientRect())
+          .map(({ left, right }) => [left, right]);"""
+    )
+    edges.sort()
+    assert len(edges) >= 2
+    assert all(right + 3 < left for (_, right), (left, _) in zip(edges, edges[1:]))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_words_stand_out_from_the_page_in_light_and_dark(site, browser, scheme):
+    def luminance(colour: str) -> float:
+        channels = [int(channel) / 255 for channel in re.findall(r"\d+", colour)[:3]]
+        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    open_page(browser, f"{site}explore/#depth=12&layer=5", scheme=scheme)
+    page, *others = browser.execute_script(
+        """const style = (selector) => getComputedStyle(document.querySelector(selector));
+        return [style("body").backgroundColor, ...["tbody th", "tbody td", "figcaption .explore-path",
+          "figcaption .explore-reads", "figcaption .explore-readers"].map((part) => style(`.explore ${part}`).color)];"""
+    )
+    background = 1.0 if page == "rgba(0, 0, 0, 0)" else luminance(page)
+    assert (background > 0.5) == (scheme == "light")
+    for colour in others:
+        low, high = sorted([background, luminance(colour)])
+        assert (high + 0.05) / (low + 0.05) >= 4.5, colour  # WCAG 2, level AA
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("address", ["explore/", "explore/index.html", "explore.html"])
+def test_no_request_leaves_the_site_and_none_fails(site, browser, address):
+    browser.get_log("performance")
+    browser.get_log("browser")
+    open_page(browser, f"{site}{address}")
+    messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    requests = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
+    assert len(requests) >= len(list(SCRIPTS.iterdir())) + 1
+    assert all(url.startswith((site, "about:", "data:")) for url in requests), requests
+    assert browser.get_log("browser") == []
