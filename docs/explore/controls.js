@@ -42,10 +42,10 @@ const HTML = `
 </form>
 <p class="explore-problem" role="alert"></p>
 <figure>
-  <svg role="listbox" aria-label="The stage’s outputs, from its input, 0, to the last"></svg>
+  <svg role="listbox" aria-orientation="horizontal" aria-label="Outputs 0 to N of the stage"></svg>
   <figcaption>
     <p><span class="explore-path"></span> <span class="explore-sum">Each layer reads one tensor,
-      to which all earlier outputs are added; the arcs show these.</span></p>
+      the sum of all earlier outputs, which the arcs show.</span></p>
     <p class="explore-says"><span class="explore-hint">Point at an output, or press Tab and the arrow keys.
       A click or Enter holds it.</span>
       <span class="explore-reads"></span> <span class="explore-readers"></span></p>
@@ -53,9 +53,9 @@ const HTML = `
 </figure>
 <table class="explore-figures">
   <thead><tr>
-    <td></td><th scope="col">this stage</th>
-    <th scope="col">DenseNet <small>dense, concat</small></th>
-    <th scope="col">ResNet <small>dense, sum</small></th>
+    <td></td><th scope="col">drawn</th>
+    <th scope="col">DenseNet <small>dense concat</small></th>
+    <th scope="col">ResNet <small>dense sum</small></th>
   </tr></thead>
   <tbody></tbody>
 </table>
@@ -142,15 +142,18 @@ export function start(root) {
   });
   form.addEventListener("change", remember); // at the end of a drag: browsers limit how often an address changes
   offsets.addEventListener("blur", show);
-  window.addEventListener("hashchange", () => root.isConnected && readAddress());
+  window.addEventListener("hashchange", () => {
+    const isSetting = location.hash.includes("="); // otherwise it is a heading
+    if (isSetting && root.isConnected) readAddress();
+  });
   new ResizeObserver(() => figure.clientWidth !== drawing.width && draw()).observe(figure);
   readAddress();
 }
 
-/** Return the rows of the table: each figure of this stage beside those of the dense rule's two merges. */
+/** Return the rows of the table: each figure of the drawn stage beside those of the dense rule's two merges. */
 function rows(setting) {
-  const { depth } = setting;
-  const columns = [setting, { depth, rule: "dense", merge: "concat" }, { depth, rule: "dense", merge: "sum" }].map(figures);
+  const dense = { depth: setting.depth, rule: "dense" };
+  const columns = [setting, { ...dense, merge: "concat" }, { ...dense, merge: "sum" }].map(figures);
   return Object.entries(FIGURES).map(([name, title]) => {
     const row = document.createElement("tr");
     row.innerHTML = `<th scope="row">${title}</th>`;

@@ -7,7 +7,7 @@ const MARGIN = 16;
 const ABOVE = 6;
 const BELOW = 34;
 const LABEL_ROOM = 25; // pixels from the middle of a number to the middle of the next
-const MOST_TICKS = 20;
+const MOST_TICKS = 25;
 
 export class Drawing {
   /**

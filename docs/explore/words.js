@@ -41,7 +41,7 @@ function listed(numbers) {
   return words.length > 1 ? `${words.slice(0, -1).join(", ")} and ${words.at(-1)}` : `${words[0]}`;
 }
 
-/** Return a number as the table shows it: in full up to ten million, else in millions or milliards (G). */
+/** Return a number as the table shows it: in full up to ten million, else in millions (M) or billions (G). */
 export function numberInWords(number) {
   if (number < 1e7) return number.toLocaleString("en");
   const [unit, letter] = number < 999.5e6 ? [1e6, "M"] : [1e9, "G"];
