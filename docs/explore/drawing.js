@@ -118,7 +118,8 @@ export class Drawing {
   number(layer) {
     const last = this.setting.depth;
     const step = [1, 2, 4, 8, 16].find((size) => size * this.gap >= LABEL_ROOM && last / size <= MOST_TICKS);
-    const wanted = [layer ?? 0, 0, last, ...this.shortest, ...range(0, last).filter((output) => output % step === 0)];
+    const path = this.shortest.length * LABEL_ROOM < this.width / 2 ? this.shortest : [];
+    const wanted = [layer ?? 0, 0, last, ...path, ...range(0, last).filter((output) => output % step === 0)];
     const placed = [];
     for (const output of wanted) {
       if (placed.every((other) => Math.abs(other - output) * this.gap >= LABEL_ROOM)) placed.push(output);

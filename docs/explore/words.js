@@ -19,13 +19,13 @@ export function readsInWords(setting, layer) {
   return `Layer ${layer} reads ${read.length === 1 ? "output" : "outputs"} ${listed(read)}.`;
 }
 
-/** "Output 8 is read by layers 9, 10 and 12, and by the stage’s output." */
+/** "Output 8 is read by layers 9, 10 and 12, and by the stage's output." */
 export function readersInWords(setting, output) {
   const all = readers(setting, output);
   const layers = all.filter((layer) => layer <= setting.depth);
   const readBy = layers.length ? [`by ${layers.length === 1 ? "layer" : "layers"} ${listed(layers)}`] : [];
-  if (layers.length < all.length) readBy.push("by the stage’s output");
-  const name = output === 0 ? "Output 0, the stage’s input," : `Output ${output}`;
+  if (layers.length < all.length) readBy.push("by the stage's output");
+  const name = output === 0 ? "Output 0, the stage's input," : `Output ${output}`;
   return `${name} is read ${readBy.join(", and ")}.`;
 }
 

@@ -1,30 +1,22 @@
-"""The page that moves: its figures are the library's, and it works by keyboard, in any width, light and dark."""
+"""The page that moves, in a browser: figures of the library, by keyboard, in any width, light and dark."""
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import http.server
-import io
+import itertools
 import json
-import random
 import re
 import shutil
-import subprocess
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from support.repository import REPOSITORY
+from support.explore import PAGE, SCRIPTS, library_figures, random_settings
 
 from sparsenet_models.aggregation import StageGraph
-from sparsenet_models.analysis import analyze_rule, stage_costs
-from sparsenet_models.analysis.graphs import graph_figures
 
-PAGE = REPOSITORY / "docs" / "explore.md"
-SCRIPTS = REPOSITORY / "docs" / "explore"
 WIDTHS = (360, 1600)
 DRAWN = [  # settings whose picture is checked
     "depth=1",
@@ -38,149 +30,9 @@ DRAWN = [  # settings whose picture is checked
 ]
 
 
-def random_settings(count: int) -> list[dict[str, Any]]:
-    generator = random.Random(20)
-    settings = []
-    for _ in range(count):
-        rule = generator.choice(["sparse", "dense", "resnet", "own"])
-        others = generator.sample(range(2, 65), generator.randint(0, 12))
-        settings.append(
-            {
-                "depth": generator.randint(1, 64),
-                "rule": rule,
-                "base": generator.randint(2, 8),
-                "offsets": sorted([1, *others]),
-                "merge": "sum" if rule == "resnet" else generator.choice(["concat", "sum"]),
-            }
-        )
-    return settings
-
-
-def library_graph(setting: dict[str, Any]) -> StageGraph:
-    rule, offsets = setting["rule"], setting["offsets"]
-    if rule == "own":
-        return StageGraph(setting["depth"], lambda layer: [layer - o for o in offsets if o <= layer])
-    return StageGraph(setting["depth"], "dense" if rule == "resnet" else rule, setting["base"])
-
-
-def library_figures(setting: dict[str, Any]) -> dict[str, int]:
-    graph, merge = library_graph(setting), setting["merge"]
-    if setting["rule"] == "resnet":
-        figures = analyze_rule("resnet", setting["depth"]).graph
-    else:
-        # As the nets compute it: see `Stage.running_sum`.
-        figures = graph_figures(graph, running_sum=merge == "sum" and graph.reads_everything)
-    costs = stage_costs(graph, merge, width=12)
-    return {
-        "links": figures.links,
-        "links_unrolled": figures.links_unrolled,
-        "parameters": costs.parameters,
-        "macs": costs.macs,
-        "live_outputs": figures.live_outputs,
-        "shortest_path": figures.shortest_path,
-    }
-
-
 def fragment(setting: dict[str, Any]) -> str:
     offsets = ",".join(map(str, setting["offsets"]))
     return "&".join(f"{key}={offsets if key == 'offsets' else value}" for key, value in setting.items())
-
-
-@pytest.fixture(scope="module")
-def run_script(tmp_path_factory: pytest.TempPathFactory):
-    """Return a function that runs JavaScript beside the page's scripts, given JSON, and returns its JSON."""
-    node = shutil.which("node")
-    if node is None:
-        pytest.skip("node is not installed: the page's scripts run in it without a browser")
-    folder = shutil.copytree(SCRIPTS, tmp_path_factory.mktemp("node") / "explore")
-    (folder / "package.json").write_text('{"type": "module"}')
-
-    def run(script: str, given: object) -> Any:
-        (folder / "main.js").write_text(
-            f'import {{ readFileSync }} from "node:fs";\nconst given = JSON.parse(readFileSync(0, "utf8"));\n{script}'
-        )
-        done = subprocess.run(
-            [node, folder / "main.js"], input=json.dumps(given), capture_output=True, text=True, timeout=60
-        )
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)
-
-    return run
-
-
-def test_the_scripts_count_what_the_library_counts(run_script):
-    settings = random_settings(200)
-    counted = run_script(
-        'import { figures } from "./rules.js"; console.log(JSON.stringify(given.map(figures)));', settings
-    )
-    assert counted == [library_figures(setting) for setting in settings]
-
-
-def test_the_scripts_name_the_readers_and_inputs_that_the_library_names(run_script):
-    settings = random_settings(40)
-    named = run_script(
-        """import { inputs, range, readers } from "./rules.js";
-        const all = (setting) => [
-          range(1, setting.depth + 1).map((layer) => inputs(setting, layer).sort((a, b) => a - b)),
-          range(0, setting.depth).map((output) => readers(setting, output)),
-        ];
-        console.log(JSON.stringify(given.map(all)));""",
-        settings,
-    )
-    for setting, (inputs, readers) in zip(settings, named):
-        graph, layers = library_graph(setting), range(1, setting["depth"] + 2)
-        assert inputs == [sorted(graph.inputs(layer)) for layer in layers]
-        assert readers == [
-            [layer for layer in layers if layer > output and graph.reads(layer, output)]
-            for output in range(setting["depth"] + 1)
-        ]
-
-
-def test_the_python_that_the_page_shows_prints_its_figures(run_script):
-    settings = random_settings(40)
-    shown = run_script(
-        'import { python } from "./words.js"; console.log(JSON.stringify(given.map(python)));', settings
-    )
-    for setting, code in zip(settings, shown):
-        printed = io.StringIO()
-        with contextlib.redirect_stdout(printed):
-            exec(compile(code, "the page's Python", "exec"), {})
-        values = {name: int(value) for name, value in re.findall(r"(\w+)=(\d+)[,)]", printed.getvalue())}
-        expected = library_figures(setting)
-        assert {name: values[name] for name in expected} == expected
-
-
-@pytest.mark.parametrize(
-    ("text", "sentence"),
-    [
-        ("", "offsets must be integers from 1 to 64, such as 1, 2, 4; got none."),
-        ("1, two", "offsets must be integers from 1 to 64, such as 1, 2, 4; got two."),
-        ("1, 65", "offsets must be integers from 1 to 64, such as 1, 2, 4; got 65."),
-        ("1, 3, 3", "offsets must differ from each other; got 3 more than once."),
-        ("2, 4", "offsets must contain 1, or layer 1 would read nothing; got 2, 4."),
-    ],
-)
-def test_bad_offsets_get_a_sentence(run_script, text, sentence):
-    script = """import { readOffsets } from "./setting.js";
-        let said;
-        try { said = readOffsets(given); } catch (error) { said = error.message; }
-        console.log(JSON.stringify(said));"""
-    assert run_script(script, text) == sentence
-
-
-def test_bad_parts_of_an_address_get_a_sentence_and_the_others_hold(run_script):
-    script = (
-        """import { readFragment } from "./setting.js"; console.log(JSON.stringify(readFragment(given)));"""
-    )
-    read = run_script(script, "#depth=900&rule=sprase&merge=sum&base=2.5&layer=13")
-    assert read["problems"] == [
-        "depth must be an integer from 1 to 64, got 900.",
-        "rule must be one of sparse, dense, resnet, own; got sprase.",
-        "base must be an integer from 2 to 8, got 2.5.",
-        "layer must be an integer from 0 to 12, got 13.",
-    ]
-    setting = {"depth": 12, "rule": "sparse", "base": 2, "offsets": [1, 2, 3, 5, 8], "merge": "sum"}
-    assert (read["setting"], read["layer"]) == (setting, None)
 
 
 def test_without_javascript_the_page_says_what_it_would_show_and_links_to_a_figure():
@@ -245,6 +97,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         "--disable-background-networking",
         "--disable-component-update",
         "--no-first-run",
+        "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
         f"--user-data-dir={tmp_path_factory.mktemp('chromium')}",
     ):
         options.add_argument(flag)
@@ -263,8 +116,9 @@ def open_page(browser: Any, address: str, *, width: int = 1000, scheme: str = "l
     browser.get(address)
     browser.execute_async_script(
         """const done = arguments[0];
-        const wait = () => (document.querySelector(".explore tbody tr") && document.querySelector('link[href$="explore.css"]').sheet)
-          ? done() : setTimeout(wait, 20);
+        const styled = () => document.querySelector('link[href$="explore.css"]')?.sheet;
+        const drawn = () => document.querySelector(".explore tbody tr");
+        const wait = () => (styled() && drawn() ? done() : setTimeout(wait, 20));
         wait();"""
     )
 
@@ -299,8 +153,9 @@ def test_the_table_and_the_arcs_of_200_random_settings_are_the_librarys(site, br
         assert dense == library_figures({**depth, "rule": "dense", "merge": "concat"})
         assert resnet == library_figures({**depth, "rule": "resnet", "merge": "sum"})
         arcs, lit = browser.execute_script(
-            """return ["links", "path"].map((name) => [...document.querySelectorAll(`.explore svg .explore-${name} path`)]
-              .map((path) => path.getAttribute("d").split("A").length - 1).reduce((a, b) => a + b));"""
+            """const outlines = (name) => [...document.querySelectorAll(`svg .explore-${name} path`)]
+              .map((path) => path.getAttribute("d")).join("");
+            return ["links", "path"].map((name) => outlines(name).split("A").length - 1);"""
         )
         assert (arcs, lit) == (mine["links_unrolled"], mine["shortest_path"])
 
@@ -346,7 +201,7 @@ def test_the_keyboard_alone_chooses_a_setting_and_walks_the_layers(site, browser
     assert focused("aria-selected") == "false"
     press(Keys.END, Keys.ENTER)
     browser.execute_script("document.activeElement.blur()")
-    assert words(browser, "explore-readers") == "Output 16 is read by the stage’s output."
+    assert words(browser, "explore-readers") == "Output 16 is read by the stage's output."
 
 
 @pytest.mark.slow
@@ -403,18 +258,18 @@ def test_nothing_is_cut_off_and_no_numbers_overlap(site, browser, width, setting
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width
     assert browser.execute_script(
         """const svg = document.querySelector(".explore svg");
-        const outer = svg.getBoundingClientRect();
-        const parts = [...svg.querySelectorAll("path, circle, text")].map((part) => part.getBoundingClientRect());
-        return parts.filter((part) => part.left < outer.left || part.right > outer.right || part.top < outer.top
-          || part.bottom > outer.bottom).length;"""
+        const { left, right, top, bottom } = svg.getBoundingClientRect();
+        return [...svg.querySelectorAll("path, circle, text")].map((part) => part.getBoundingClientRect())
+          .filter((part) => part.left < left || part.right > right || part.top < top || part.bottom > bottom)
+          .length;"""
     ) == 0  # fmt: skip
     edges = browser.execute_script(
-        """return [...document.querySelectorAll(".explore svg text")].map((text) => text.getBoundingClientRect())
-          .map(({ left, right }) => [left, right]);"""
+        """return [...document.querySelectorAll(".explore svg text")]
+          .map((text) => text.getBoundingClientRect()).map(({ left, right }) => [left, right]);"""
     )
     edges.sort()
     assert len(edges) >= 2
-    assert all(right + 3 < left for (_, right), (left, _) in zip(edges, edges[1:]))
+    assert all(right + 3 < left for (_, right), (left, _) in itertools.pairwise(edges))
 
 
 @pytest.mark.slow
@@ -430,6 +285,20 @@ def test_the_bars_of_a_row_have_one_scale(site, browser, width):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("width", WIDTHS)
+def test_each_number_of_the_table_is_on_one_line(site, browser, width):
+    open_page(browser, f"{site}explore/#depth=64&rule=dense", width=width)
+    lines = browser.execute_script(
+        """return [...document.querySelectorAll(".explore tbody td")].map((cell) => {
+          const text = document.createRange();
+          text.selectNodeContents(cell);
+          return text.getClientRects().length;
+        });"""
+    )
+    assert lines == [1] * 18
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_words_stand_out_from_the_page_in_light_and_dark(site, browser, scheme):
     def luminance(colour: str) -> float:
@@ -440,8 +309,9 @@ def test_words_stand_out_from_the_page_in_light_and_dark(site, browser, scheme):
     open_page(browser, f"{site}explore/#depth=12&layer=5", scheme=scheme)
     page, *others = browser.execute_script(
         """const style = (selector) => getComputedStyle(document.querySelector(selector));
-        return [style("body").backgroundColor, ...["tbody th", "tbody td", "figcaption .explore-path",
-          "figcaption .explore-reads", "figcaption .explore-readers"].map((part) => style(`.explore ${part}`).color)];"""
+        const said = ["path", "reads", "readers"].map((name) => `figcaption .explore-${name}`);
+        const words = ["tbody th", "tbody td", ...said].map((part) => style(`.explore ${part}`).color);
+        return [style("body").backgroundColor, style("body").color, ...words];"""
     )
     background = 1.0 if page == "rgba(0, 0, 0, 0)" else luminance(page)
     assert (background > 0.5) == (scheme == "light")
