@@ -31,6 +31,7 @@ export class Drawing {
     svg.parentElement.addEventListener("focusin", () => onLight(this.focused()));
     svg.parentElement.addEventListener("focusout", () => onLight(null));
     svg.addEventListener("keydown", (event) => {
+      if (event.altKey || event.ctrlKey || event.metaKey) return; // such as the browser's "back"
       const output = Number(event.target.dataset.output);
       const last = this.setting.depth;
       const goal = { ArrowLeft: output - 1, ArrowRight: output + 1, Home: 0, End: last }[event.key];
