@@ -282,7 +282,7 @@ class FractalNet(BlockNet):
         return super().forward_features(x) if column is None else column.forward_features(x)
 
     def forward_intermediates(self, x: Tensor, *args: Any, **kwargs: Any) -> Any:
-        """Return feature maps, as in ``ClassifierNet``; under global drop-path all are one column's."""
+        """Return ``(x, [map, ...])`` as in ``ClassifierNet``; under global drop-path all are one column's."""
         column = self._drawn_column()
         if column is None:
             return super().forward_intermediates(x, *args, **kwargs)

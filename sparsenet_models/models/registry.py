@@ -47,7 +47,12 @@ def register_model(entrypoint: Entrypoint) -> Entrypoint: ...
 def register_model(
     *, pretrained_cfgs: Mapping[str, PretrainedCfg] | None = ..., override: bool = ...
 ) -> Callable[[Entrypoint], Entrypoint]: ...
-def register_model(entrypoint=None, *, pretrained_cfgs=None, override=False):
+def register_model(
+    entrypoint: Entrypoint | None = None,
+    *,
+    pretrained_cfgs: Mapping[str, PretrainedCfg] | None = None,
+    override: bool = False,
+) -> Entrypoint | Callable[[Entrypoint], Entrypoint]:
     """Register a function that builds a net, under the function's name. A decorator.
 
     >>> @register_model

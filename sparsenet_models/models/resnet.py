@@ -210,7 +210,7 @@ class ResNet(ClassifierNet):
         return self.stem(x)
 
     def forward_stage(self, index: int, x: Tensor) -> Tensor:
-        """Return the feature map of stage ``index``, computed from the map before it."""
+        """Return the feature map of stage ``index``, ``(N, C, H / r, W / r)``, from the map before it."""
         return self.stages[index](x)
 
     def forward_final(self, x: Tensor) -> Tensor:

@@ -29,7 +29,7 @@ def new_figure(width: float, height: float) -> Figure:
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise ImportError(f"pictures need matplotlib: {pip_install('docs')}") from error
+        raise ImportError(f"pictures need matplotlib: {pip_install('plots')}") from error
     return Figure(figsize=(width, height), layout="constrained")
 
 
