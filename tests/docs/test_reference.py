@@ -71,7 +71,7 @@ def home_of(path: str) -> str:
 def documented() -> list[str]:
     """Return what the pages name, as it is written there."""
     pages = "\n".join(page.read_text(encoding="utf-8") for page in sorted(REFERENCE.glob("*.md")))
-    return re.findall(r"^::: ([\w.]+)$", pages, re.M) + re.findall(r"\{#([\w.]+)\}", pages)
+    return re.findall(r"^::: ([\w.]+)$", pages, re.M)
 
 
 def defined_in(module: str) -> dict[str, ast.FunctionDef | ast.ClassDef]:
