@@ -1,4 +1,4 @@
-"""Draw every picture of docs/figures again, by its command on the pages: `python docs/figures.py`.
+"""Draw every picture of docs/figures again, by its command or code on the pages: `python docs/figures.py`.
 
 With `--check` nothing is replaced, and a picture that shows other data than its command gives is an error.
 The picture of a training that takes a quarter of an hour is drawn from the table of its results on the page.
@@ -10,7 +10,6 @@ import re
 import runpy
 import shlex
 import shutil
-import sys
 import tempfile
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from sparsenet_models.cli import main as sparsenet
 
 DOCS = Path(__file__).parent
 FIGURES = DOCS / "figures"
+BLOCK = re.compile(r"^```python\n(.*?)^```", re.M | re.S)
 COMMAND = re.compile(r"^ *((?:sparsenet|python) .*\bdocs/figures/([\w-]+\.png).*)$", re.M)
 
 
@@ -39,31 +39,38 @@ def main(check: bool) -> None:
             if not check:
                 shutil.copyfile(drawn, FIGURES / name)
             elif name not in pictures or data_of(drawn) != data_of(FIGURES / name):
-                faults.append(f"{name} is stale: {command}")
+                faults.append(f"{name} is stale: {command.strip().splitlines()[-1]}")
             click.echo(name)
     if faults:
         raise click.ClickException("\n".join(faults))
 
 
 def commands_of_the_pages() -> dict[str, str]:
-    """Return the command of each picture, by its file's name."""
-    pages = [DOCS.parent / "README.md", *sorted(DOCS.glob("*.md"))]
-    found = [COMMAND.findall(page.read_text(encoding="utf-8")) for page in pages]
-    return {name: command for commands in found for command, name in commands}
+    """Return what draws each picture, by its file's name: a command, or the Python blocks of its page."""
+    found: dict[str, str] = {}
+    for page in [DOCS.parent / "README.md", *sorted(DOCS.glob("*.md"))]:
+        text = page.read_text(encoding="utf-8")
+        found |= {name: command for command, name in COMMAND.findall(text)}
+        blocks = BLOCK.findall(text)
+        for name in re.findall(r"\(figures/([\w-]+\.png)\)", text):
+            last = next((index for index, block in enumerate(blocks) if f'"{name}"' in block), None)
+            if last is not None:
+                found[name] = "".join(blocks[: last + 1])
+    return found
 
 
 def draw(command: str, picture: Path) -> None:
-    """Run a command of a page, with another file for its picture."""
+    """Run a command or the blocks of a page, with another file for its picture."""
+    if "\n" in command:
+        exec(command.replace(f'"{picture.name}"', repr(str(picture))), {})
+        return
     program, *words = shlex.split(command)
     words = [str(picture) if word.startswith("docs/figures/") else word for word in words]
     if program == "sparsenet":
         sparsenet.main(words, standalone_mode=False)
-    elif words[0] == "examples/finetune.py":
+    else:  # examples/finetune.py
         example = runpy.run_path(str(DOCS.parent / words[0]))
         example["plot"](errors_of_the_page(list(example["STARTS"])), picture)
-    else:
-        sys.argv = words
-        runpy.run_path(str(DOCS.parent / words[0]), run_name="__main__")
 
 
 def errors_of_the_page(starts: list[str]) -> dict[str, dict[int, float]]:

@@ -61,7 +61,7 @@ def data_sha256(figure: Figure) -> str:
     from matplotlib.lines import Line2D
 
     def rounded(numbers: Any) -> list[str]:
-        values = np.ma.filled(np.ma.asarray(numbers, dtype=float), np.nan).ravel()
+        values: np.ndarray = np.ma.filled(np.ma.asarray(numbers, dtype=float), np.nan).ravel()
         noise = 1e-9 * np.nanmax(np.abs(values), initial=0.0)
         return [f"{0.0 if abs(value) <= noise else value:.3e}" for value in values]
 
