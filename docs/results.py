@@ -1,6 +1,6 @@
-"""Write docs/results.md and sparsenet_models/weights/results.csv: `python docs/results.py`.
+"""Write docs/results.md, docs/weights.md and sparsenet_models/weights/results.csv: `python docs/results.py`.
 
-The page comes from the results of the runs and the published figures, the table from the bundled cards.
+The results come from the runs and the published figures, the rest from the bundled cards.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 
 from sparsenet_models import PretrainedCfg, create_model, get_pretrained_cfg, list_pretrained
 from sparsenet_models.analysis.published import PUBLISHED
+from sparsenet_models.common.addresses import REPOSITORY
 from sparsenet_models.models.listing import TABLE_COLUMNS
 from sparsenet_models.models.registry import WEIGHTS_DIR
 
@@ -34,10 +35,23 @@ GOALS = (
     ("sparsenet_bc_100_k16_32_64", "cifar100", None, 19.7, 18.5),
 )
 
+CARDS_HEAD = (
+    "`python docs/results.py` writes this page. What it includes is in the folder "
+    f"[sparsenet_models/weights]({REPOSITORY}/tree/main/sparsenet_models/weights), a file for each weight."
+)
+
 
 def main() -> None:
     (DOCS / "results.md").write_text(page(finished_runs()), encoding="utf-8")
+    (DOCS / "weights.md").write_text(cards(), encoding="utf-8")
     (WEIGHTS_DIR / "results.csv").write_text(weights_table(), encoding="utf-8")
+
+
+def cards() -> str:
+    """Return the page of cards, each included without its heading of the first level."""
+    folder = WEIGHTS_DIR.relative_to(DOCS.parent).as_posix()
+    parts = [f'## {name}\n\n--8<-- "{folder}/{name}.md:3:"' for name in list_pretrained()]
+    return "\n\n".join(["# Cards of the weights", CARDS_HEAD, *parts]) + "\n"
 
 
 def weights_table() -> str:
@@ -123,7 +137,7 @@ def finished(run: dict[str, Any]) -> tuple[str, ...]:
         str(cfg.epochs_text),
         f"{run['train_seconds'] / 60:.0f}",
         run["machine"],
-        f"[{Path(run['run']).name}]({run['run']})",
+        f"[{Path(run['run']).name}]({run['run']}/log.txt)",
     )
 
 

@@ -16,6 +16,7 @@ import click
 import datasets
 from matplotlib.figure import Figure
 
+from sparsenet_models.analysis.plot.drawing import write_figure
 from sparsenet_models.pretrained import read_metadata
 from sparsenet_models.training.config import TrainConfig
 from sparsenet_models.training.loop import train
@@ -107,7 +108,8 @@ def plot(errors: dict[str, dict[int, float]], picture: Path) -> None:
     axes = figure.add_subplot()
     styles = (dict(color="#0072B2", marker="o"), dict(color="#D55E00", marker="s", linestyle="--"))
     for (start, by_count), style in zip(errors.items(), styles):
-        axes.plot(list(by_count), list(by_count.values()), label=start, **style)
+        # To a tenth, as in the table.
+        axes.plot(list(by_count), [round(value, 1) for value in by_count.values()], label=start, **style)
     axes.set_xscale("log")
     axes.set_xticks(list(by_count), [str(count) for count in by_count])
     axes.minorticks_off()
@@ -116,7 +118,7 @@ def plot(errors: dict[str, dict[int, float]], picture: Path) -> None:
     axes.set_ylim(0, 100)
     axes.grid(alpha=0.3)
     axes.legend()
-    figure.savefig(picture, format="png", dpi=150)
+    write_figure(figure, picture)
 
 
 if __name__ == "__main__":

@@ -26,10 +26,11 @@ def sparse_aggregation_indices(layer: int, base: int = 2) -> tuple[int, ...]:
     Layer ``l`` receives the outputs ``l - base**j >= 0`` for ``j = 0, 1, 2, ...``: exactly
     ``floor(log_base(l)) + 1`` of them (arXiv 1801.05895, section 3).
 
-    >>> sparse_aggregation_indices(8)
-    (7, 6, 4, 0)
-    >>> sparse_aggregation_indices(9, base=3)
-    (8, 6, 0)
+    Examples:
+        >>> sparse_aggregation_indices(8)
+        (7, 6, 4, 0)
+        >>> sparse_aggregation_indices(9, base=3)
+        (8, 6, 0)
 
     Args:
         layer: the layer's number, from 1; any size.
@@ -47,8 +48,9 @@ def sparse_aggregation_indices(layer: int, base: int = 2) -> tuple[int, ...]:
 def dense_aggregation_indices(layer: int) -> tuple[int, ...]:
     """Return the outputs that a layer receives under the dense rule: all of them, oldest first.
 
-    >>> dense_aggregation_indices(3)
-    (0, 1, 2)
+    Examples:
+        >>> dense_aggregation_indices(3)
+        (0, 1, 2)
 
     Raises:
         TypeError: ``layer`` is not an integer (a bool is not).

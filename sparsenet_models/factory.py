@@ -42,8 +42,9 @@ def create_model(
 ) -> nn.Module:
     """Build a net by name, in train mode and float32, with or without weights.
 
-    >>> model = create_model("sparsenet_bc_100_k24", pretrained=True).eval()
-    >>> logits = model(images)  # (N, 3, 32, 32) -> (N, 10)
+    Examples:
+        >>> model = create_model("sparsenet_bc_100_k24", pretrained=True).eval()
+        >>> logits = model(images)  # (N, 3, 32, 32) -> (N, 10)
 
     Args:
         model_name: ``architecture`` or ``architecture.tag``; ``list_models()`` names them. Or

@@ -37,4 +37,5 @@ _HOMES = {
     "stage_costs": "costs",
 }
 
+__all__ = [*_HOMES]
 __getattr__, __dir__ = lazy_exports(__name__, _HOMES)

@@ -41,7 +41,8 @@ class Call(NamedTuple):
 def analyze_model(model: str | nn.Module, input_size: tuple[int, int, int] | None = None) -> Analysis:
     """Analyse a net of any family, by name or built.
 
-    >>> analyze_model("sparsenet_bc_100_k24").costs.macs
+    Examples:
+        >>> analyze_model("sparsenet_bc_100_k24").costs.macs
 
     Args:
         model: a model's name, or a net, of which a copy is analysed.

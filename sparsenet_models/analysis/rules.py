@@ -34,8 +34,9 @@ class Analysis:
 def analyze_rule(rule: str, depth: int, base: int = 2) -> Analysis:
     """Analyse one stage of ``depth`` layers under a rule; ``stage_costs`` returns its costs.
 
-    >>> analyze_rule("sparse", 1024).graph.path_max
-    10
+    Examples:
+        >>> analyze_rule("sparse", 1024).graph.path_max
+        10
 
     Args:
         rule: "sparse", "dense", or "resnet" (dense, computed as a running sum).

@@ -13,7 +13,7 @@ from .nets import load_model
 
 @click.group()
 def plot() -> None:
-    """Draw a picture; needs the extra "docs"."""
+    """Draw a picture; needs the extra "plots"."""
 
 
 def _out(default: str) -> Any:

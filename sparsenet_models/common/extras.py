@@ -8,7 +8,7 @@ EXTRAS = {
     "training": ("datasets", "rich"),
     "export": ("onnx", "onnxscript", "onnxruntime"),
     "timm": ("timm>=1.0.26",),
-    "docs": ("matplotlib",),
+    "plots": ("matplotlib",),
 }
 """As in pyproject.toml, which a net from torch.hub or a copied package does not have beside it."""
 

@@ -11,4 +11,5 @@ if TYPE_CHECKING:
 
 _HOMES = {"ImageSet": "image_set", "load_image_set": "datasets", "normalised": "evaluate"}
 
+__all__ = [*_HOMES]
 __getattr__, __dir__ = lazy_exports(__name__, _HOMES)

@@ -32,7 +32,8 @@ def resolve_data_config(model: nn.Module | Mapping[str, Any] | Any) -> dict[str,
     The keys are ``input_size`` ``(channels, height, width)`` in pixels, ``interpolation``, ``mean`` and
     ``std`` of each channel with pixels in [0, 1], ``crop_pct`` and ``crop_mode``.
 
-    >>> resolve_data_config(get_pretrained_cfg("sparsenet_bc_40_k12"))
+    Examples:
+        >>> resolve_data_config(get_pretrained_cfg("sparsenet_bc_40_k12"))
 
     Args:
         model: a net by ``create_model``, or a pretrained configuration, as ``get_pretrained_cfg`` returns it
@@ -75,7 +76,8 @@ def create_transform(
     pixels, it is resized, padded by reflection by an eighth of the side, cropped at random and flipped
     at random; with larger sides, it gets a random resized crop and a random flip.
 
-    >>> transform = create_transform(**resolve_data_config(model))
+    Examples:
+        >>> transform = create_transform(**resolve_data_config(model))
 
     Args:
         input_size: ``(channels, height, width)``, one or three channels.

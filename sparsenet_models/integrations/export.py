@@ -151,6 +151,10 @@ def _checked_size(model: nn.Module, size: tuple[int, int] | None) -> tuple[int, 
 def traced(model: nn.Module, images: Tensor) -> Any:
     """Return torch.export's program of ``model``, strictly traced, with dynamic batch, height and width.
 
+    Args:
+        model: a net in eval mode.
+        images: ``(N, in_chans, H, W)``, what it is traced with.
+
     Raises:
         ImportError: torch is older than 2.6.
     """

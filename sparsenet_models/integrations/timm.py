@@ -1,8 +1,9 @@
 """Every net and tag of this library in timm's registry.
 
->>> from sparsenet_models.integrations.timm import register
->>> register()
->>> model = timm.create_model("sparsenet_bc_40_k12.cifar10", pretrained=True)
+Examples:
+    >>> from sparsenet_models.integrations.timm import register
+    >>> register()
+    >>> model = timm.create_model("sparsenet_bc_40_k12.cifar10", pretrained=True)
 
 timm builds the nets and loads their weights with its own code, so all of its functions work as for its own
 nets. Feature maps come from its ``FeatureGetterNet``, which calls the net's ``forward_intermediates``. timm's

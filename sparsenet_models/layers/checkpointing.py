@@ -23,7 +23,10 @@ class Checkpointable(nn.Module):
     grad_checkpointing = False
 
     def run(self, layer: nn.Module, x: Tensor) -> Tensor:
-        """Return ``layer(x)``, checkpointed if ``grad_checkpointing`` is on and the module trains."""
+        """Return ``layer(x)``, checkpointed if ``grad_checkpointing`` is on and the module trains.
+
+        ``x`` has any shape that the layer takes.
+        """
         return checkpointed(layer, layer, x) if self.grad_checkpointing and self.training else layer(x)
 
 

@@ -179,7 +179,10 @@ class AggregationNet(ClassifierNet):
         return self.stem(x)
 
     def forward_stage(self, index: int, x: Tensor) -> Tensor:
-        """Return the feature map of stage ``index``, computed from the map before it or the stem's output."""
+        """Return the feature map of stage ``index``, computed from the map before it or the stem's output.
+
+        ``(N, C, H / r, W / r)``: each stage from the second on doubles r, as does the ImageNet stem's pool.
+        """
         before = self.transitions[index - 1] if index > 0 else self.stem_pool
         return self.stages[index](before(x))
 

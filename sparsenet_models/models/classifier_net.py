@@ -158,15 +158,19 @@ class ClassifierNet(nn.Module):
                 module.grad_checkpointing = enable
 
     def forward_stem(self, x: Tensor) -> Tensor:
-        """Return the stem's output."""
+        """Return the stem's output, ``(N, C, H / r, W / r)``."""
         raise NotImplementedError
 
     def forward_stage(self, index: int, x: Tensor) -> Tensor:
-        """Return the feature map of stage ``index``, computed from the map before it or the stem's output."""
+        """Return the feature map of stage ``index``, computed from the map before it or the stem's output.
+
+        Channels and reduction of this map, ``(N, num_chs, H / reduction, W / reduction)``, and of that before
+        it are in ``feature_info``.
+        """
         raise NotImplementedError
 
     def forward_final(self, x: Tensor) -> Tensor:
-        """Return the head's input, computed from the last feature map."""
+        """Return the head's input, ``(N, num_features, H / r, W / r)``, from the last feature map."""
         raise NotImplementedError
 
     def forward_features(self, x: Tensor) -> Tensor:

@@ -33,7 +33,8 @@ class DenseNet(AggregationNet):
 
     ``AggregationNet`` documents the arguments.
 
-    >>> DenseNet(depth=100, growth_rate=12, bottleneck=True)  # densenet_bc_100_k12
+    Examples:
+        >>> DenseNet(depth=100, growth_rate=12, bottleneck=True)  # densenet_bc_100_k12
     """
 
     family_aggregation = "dense"

@@ -197,8 +197,9 @@ class FractalNet(BlockNet):
     which torch.compile cannot put into one graph: in train mode such a net compiles with graph breaks,
     without ``fullgraph=True``. torch.fx, in train mode, records the choice of one batch.
 
-    >>> FractalNet(columns=3)  # fractalnet_c3
-    >>> FractalNet(columns=3).column(2)  # its deepest column, a plain net
+    Examples:
+        >>> FractalNet(columns=3)  # fractalnet_c3
+        >>> FractalNet(columns=3).column(2)  # its deepest column, a plain net
 
     Args:
         columns: C; a block is ``2**(C - 1)`` convolutions deep.
@@ -282,7 +283,7 @@ class FractalNet(BlockNet):
         return super().forward_features(x) if column is None else column.forward_features(x)
 
     def forward_intermediates(self, x: Tensor, *args: Any, **kwargs: Any) -> Any:
-        """Return feature maps, as in ``ClassifierNet``; under global drop-path all are one column's."""
+        """Return ``(x, [map, ...])`` as in ``ClassifierNet``; under global drop-path all are one column's."""
         column = self._drawn_column()
         if column is None:
             return super().forward_intermediates(x, *args, **kwargs)

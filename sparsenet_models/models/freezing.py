@@ -18,7 +18,8 @@ def freeze(model: ClassifierNet | FeatureNet, up_to: str) -> None:
     ``FrozenBatchNorm2d``, whose statistics stay fixed in train mode too. Modules, parameters and the names
     in the state dict stay the same, so an optimizer may be built before or after.
 
-    >>> freeze(model, up_to="stages.1")
+    Examples:
+        >>> freeze(model, up_to="stages.1")
 
     Args:
         model: a net of any family, or its ``FeatureNet``.

@@ -75,7 +75,9 @@ def list_pretrained(
     *,
     as_table: Literal[True],
 ) -> list[dict[str, Any]]: ...
-def list_pretrained(filter="", exclude_filters="", as_table=False):
+def list_pretrained(
+    filter: str | Sequence[str] = "", exclude_filters: str | Sequence[str] = "", as_table: bool = False
+) -> list[str] | list[dict[str, Any]]:
     """Return every ``architecture.tag`` that has weights; filters as in ``list_models``.
 
     Args:

@@ -22,8 +22,9 @@ def param_groups_layer_decay(
     timm's function of this name returns the same keys, and its schedulers apply ``lr_scale``. It takes a step
     for each layer of ``group_matcher()``, not for each part. An optimizer of torch ignores ``lr_scale``:
 
-    >>> groups = param_groups_layer_decay(model, layer_decay=0.8)
-    >>> optimizer = torch.optim.AdamW([group | {"lr": 1e-3 * group["lr_scale"]} for group in groups])
+    Examples:
+        >>> groups = param_groups_layer_decay(model, layer_decay=0.8)
+        >>> optimizer = torch.optim.AdamW([group | {"lr": 1e-3 * group["lr_scale"]} for group in groups])
 
     Args:
         model: a net of any family, its ``FeatureNet``, or with ``layer_decay=1`` any module.

@@ -47,12 +47,18 @@ def register_model(entrypoint: Entrypoint) -> Entrypoint: ...
 def register_model(
     *, pretrained_cfgs: Mapping[str, PretrainedCfg] | None = ..., override: bool = ...
 ) -> Callable[[Entrypoint], Entrypoint]: ...
-def register_model(entrypoint=None, *, pretrained_cfgs=None, override=False):
+def register_model(
+    entrypoint: Entrypoint | None = None,
+    *,
+    pretrained_cfgs: Mapping[str, PretrainedCfg] | None = None,
+    override: bool = False,
+) -> Entrypoint | Callable[[Entrypoint], Entrypoint]:
     """Register a function that builds a net, under the function's name. A decorator.
 
-    >>> @register_model
-    ... def tiny_net(**kwargs):
-    ...     return SparseNet(depth=10, growth_rate=4, **kwargs)
+    Examples:
+        >>> @register_model
+        ... def tiny_net(**kwargs):
+        ...     return SparseNet(depth=10, growth_rate=4, **kwargs)
 
     Args:
         entrypoint: returns the net; called with ``num_classes``, ``in_chans`` and the other keywords that
@@ -156,8 +162,9 @@ def _check_pinned(cfg: PretrainedCfg) -> None:
 def register_model_deprecations(replacements: Mapping[str, str | None]) -> None:
     """Keep old names working, hidden from ``list_models()``.
 
-    >>> register_model_deprecations({"sparsenet_small": "sparsenet_bc_40_k12", "sparsenet_odd": None})
-    >>> create_model("sparsenet_small")  # builds sparsenet_bc_40_k12, with a FutureWarning that names it
+    Examples:
+        >>> register_model_deprecations({"sparsenet_small": "sparsenet_bc_40_k12", "sparsenet_odd": None})
+        >>> create_model("sparsenet_small")  # builds sparsenet_bc_40_k12, with a FutureWarning that names it
 
     Args:
         replacements: by old name, ``architecture`` or ``architecture.tag``, the name to use now, or None
@@ -181,8 +188,9 @@ def register_model_deprecations(replacements: Mapping[str, str | None]) -> None:
 def temporary_registry() -> Iterator[None]:
     """Restore the registry at the end of the block: models, cards and old names registered in it are lost.
 
-    >>> with temporary_registry():
-    ...     register_model(tiny_net)
+    Examples:
+        >>> with temporary_registry():
+        ...     register_model(tiny_net)
     """
     before: list[tuple[dict[str, Any], dict[str, Any]]] = [
         (_models, {name: model._replace(cfgs=dict(model.cfgs)) for name, model in _models.items()}),

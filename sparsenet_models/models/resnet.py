@@ -126,8 +126,9 @@ class ResNet(ClassifierNet):
 
     Input ``(N, in_chans, H, W)``, logits ``(N, num_classes)``. Any size from 8x8 up, oblong too.
 
-    >>> ResNet(depth=110)  # resnet_110
-    >>> ResNet(depth=110, aggregation="sparse")  # sparse_resnet_110
+    Examples:
+        >>> ResNet(depth=110)  # resnet_110
+        >>> ResNet(depth=110, aggregation="sparse")  # sparse_resnet_110
 
     Args:
         depth: number of convolutions and linear layers, projections not counted: 6n + 2, with bottleneck
@@ -210,7 +211,7 @@ class ResNet(ClassifierNet):
         return self.stem(x)
 
     def forward_stage(self, index: int, x: Tensor) -> Tensor:
-        """Return the feature map of stage ``index``, computed from the map before it."""
+        """Return the feature map of stage ``index``, ``(N, C, H / r, W / r)``, from the map before it."""
         return self.stages[index](x)
 
     def forward_final(self, x: Tensor) -> Tensor:

@@ -42,8 +42,9 @@ class SparseNet(AggregationNet):
     For ImageNet: conv7x7/2 to 2k channels, BN-ReLU, max pool 3x3/2, then four stages. ``AggregationNet``
     documents the arguments.
 
-    >>> SparseNet(depth=100, growth_rate=24, bottleneck=True)  # sparsenet_bc_100_k24
-    >>> SparseNet(depth=40, growth_rate=12, aggregation=lambda layer: (layer - 1,))  # a plain chain
+    Examples:
+        >>> SparseNet(depth=100, growth_rate=24, bottleneck=True)  # sparsenet_bc_100_k24
+        >>> SparseNet(depth=40, growth_rate=12, aggregation=lambda layer: (layer - 1,))  # a plain chain
     """
 
     family_aggregation = "sparse"

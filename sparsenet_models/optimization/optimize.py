@@ -34,9 +34,10 @@ def optimize(model: Model, *, dtype: torch.dtype | None = None, compile: bool = 
     **Train mode**: weights are in channels-last layout, and with ``compile`` the net is compiled by
     torch.compile, once for each shape of batches, of up to 64; the first step takes a minute or more.
 
-    >>> model = optimize(create_model("sparsenet_bc_100_k24", pretrained=True).eval())
-    >>> with torch.inference_mode():
-    ...     logits = model(images)
+    Examples:
+        >>> model = optimize(create_model("sparsenet_bc_100_k24", pretrained=True).eval())
+        >>> with torch.inference_mode():
+        ...     logits = model(images)
 
     Args:
         model: a net of this library, or a module that contains one.

@@ -7,4 +7,7 @@ from ..common.lazy import lazy_exports
 if TYPE_CHECKING:
     from .weight_file import read_metadata as read_metadata
 
-__getattr__, __dir__ = lazy_exports(__name__, {"read_metadata": "weight_file"})
+_HOMES = {"read_metadata": "weight_file"}
+
+__all__ = [*_HOMES]
+__getattr__, __dir__ = lazy_exports(__name__, _HOMES)

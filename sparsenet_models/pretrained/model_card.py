@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from .._version import __version__
+from ..common.addresses import weight_page
 from ..models.pretrained_cfg import PretrainedCfg, pretrained_cfg_of
+from ..models.registry import WEIGHTS_DIR
 
 CARD = "README.md"
 
@@ -92,10 +95,12 @@ def _rows(model: nn.Module, cfg: PretrainedCfg) -> dict[str, Any]:
 
 
 def _evidence_rows(cfg: PretrainedCfg) -> dict[str, Any]:
+    is_bundled = cfg.file is not None and Path(cfg.file).parent == WEIGHTS_DIR
     trained_with = f"sparsenet_models {cfg.library_version}, commit {cfg.git_commit or 'unknown'}"
     return {
         f"top-1 accuracy on the test images of {cfg.data}": f"{cfg.top1:.2f}%",
         "training": cfg.epochs_text and f"{cfg.epochs_text} epochs, seed {cfg.seed}",
         "recipe": cfg.recipe and f"`{cfg.recipe}`",
         "trained with": cfg.library_version and trained_with,
+        "page": f"[{cfg.name}]({weight_page(cfg.name)})" if is_bundled else None,
     }

@@ -38,8 +38,9 @@ def push_to_hub(
     The repository is made where there is none. A README in it is kept. Weights in it are never replaced by
     others: those go to a new repository, another ``revision``, or a pull request.
 
-    >>> commit = push_to_hub(model, "org/name", private=True)
-    >>> create_model(f"hf-hub:org/name@{commit}", pretrained=True)
+    Examples:
+        >>> commit = push_to_hub(model, "org/name", private=True)
+        >>> create_model(f"hf-hub:org/name@{commit}", pretrained=True)
 
     Args:
         model: a net by ``create_model``.

@@ -23,8 +23,9 @@ def save_pretrained(model: nn.Module, folder: str | PathLike[str]) -> None:
     Writes ``model.safetensors``, ``config.json`` (which names the weights' sha256) and, where there is
     none, a model card ``README.md``. A model in the folder is replaced; a README never is.
 
-    >>> save_pretrained(model, "my_net")
-    >>> create_model("local-dir:my_net", pretrained=True)
+    Examples:
+        >>> save_pretrained(model, "my_net")
+        >>> create_model("local-dir:my_net", pretrained=True)
 
     Args:
         model: a net by ``create_model``.

@@ -107,7 +107,7 @@ def write_pictures(
         if confusion is not None:
             plot_confusion(confusion, class_names, folder / CONFUSION, images)
     except ImportError:
-        say(f"no {CURVES} and {CONFUSION}: they need matplotlib ({pip_install('docs')})")
+        say(f"no {CURVES} and {CONFUSION}: they need matplotlib ({pip_install('plots')})")
     except OSError:
         raise
     # A font or a class name that matplotlib cannot draw must not lose the weights.

@@ -120,10 +120,11 @@ def test_the_table_has_a_row_for_every_weight_with_the_figures_of_its_card():
         assert row["top1"] == get_pretrained_cfg(row["name"]).top1
 
 
-def test_the_results_page_and_the_table_of_weights_are_what_their_command_writes():
+def test_the_pages_of_results_and_of_weights_and_the_table_are_what_their_command_writes():
     command = runpy.run_path(str(REPOSITORY / "docs" / "results.py"))
     written = (REPOSITORY / "docs" / "results.md").read_text(encoding="utf-8")
     assert written == command["page"](command["finished_runs"]())
+    assert (REPOSITORY / "docs" / "weights.md").read_text(encoding="utf-8") == command["cards"]()
     assert (WEIGHTS_DIR / "results.csv").read_text(encoding="utf-8") == command["weights_table"]()
 
 

@@ -21,6 +21,7 @@ from support.reliability import fault
 
 import sparsenet_models
 from sparsenet_models import PretrainedCfg, create_model, is_model, register_model, save_pretrained
+from sparsenet_models.common.addresses import SITE, weight_page
 
 NAME = "sparsenet_bc_40_k12"
 REPOSITORY = "lab/small"
@@ -569,6 +570,7 @@ def test_the_card_of_published_weights_has_the_hubs_metadata_and_the_evidence(hu
     assert f"{cfg['top1']:.2f}%" in card
     assert cfg["git_commit"] in card
     assert "hf-hub:me/mine" in card
+    assert f"({weight_page(f'{NAME}.cifar10')})" in card
     assert json.loads(files["config.json"])["evidence"]["top1"] == cfg["top1"]
 
 
@@ -577,6 +579,7 @@ def test_the_card_of_other_weights_claims_no_figure(hub, writing):
     (files,) = hub.repositories["me/mine"].commits.values()
     card = files["README.md"].decode()
     assert "No figures are given" in card
+    assert SITE not in card
     assert "%" not in card
     assert "model-index" not in card
     assert "evidence" not in json.loads(files["config.json"])

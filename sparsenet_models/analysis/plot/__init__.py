@@ -1,4 +1,4 @@
-"""The pictures, one file each; they need the extra ``docs`` (matplotlib). Nothing is counted here.
+"""The pictures, one file each; they need the extra ``plots`` (matplotlib). Nothing is counted here.
 
 Colours are those of Okabe and Ito, which colour-blind readers can distinguish; line styles and markers make
 the same distinctions in black and white. Every function writes one file, whole or not at all.
@@ -27,4 +27,5 @@ _HOMES = {
     "plot_weights": "weights",
 }
 
+__all__ = [*_HOMES]
 __getattr__, __dir__ = lazy_exports(__name__, _HOMES)
