@@ -1,0 +1,24 @@
+"""The table of docs/models.md is what its command writes, from times of every bundled net."""
+
+from __future__ import annotations
+
+import json
+import runpy
+
+from support.repository import REPOSITORY
+
+from sparsenet_models import list_pretrained
+
+
+def test_the_table_of_weights_is_what_its_command_writes():
+    command = runpy.run_path(str(REPOSITORY / "docs" / "models.py"))
+    assert command["PAGE"].read_text(encoding="utf-8") == command["page"]()
+
+
+def test_every_bundled_net_was_timed_at_both_batch_sizes_in_one_run():
+    speed = json.loads((REPOSITORY / "docs" / "speed.json").read_text(encoding="utf-8"))
+    nets = {name.partition(".")[0] for name in list_pretrained()}
+    timed = {(row["net"], row["batch"]): row["ms_per_image"] for row in speed["rows"]}
+    assert all(timed[net, batch] > 0 for net in nets for batch in (1, 64))
+    assert {row["engine"] for row in speed["rows"]} == {"optimize"}
+    assert not any(row["note"] for row in speed["rows"])
