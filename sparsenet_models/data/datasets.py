@@ -91,7 +91,7 @@ def _open(
     if isinstance(path, str):
         path = downloaded_tiny_imagenet()
     if is_tiny_imagenet(path):
-        return _of_files(read_tiny_imagenet(path, split), name, data_config, workers)
+        return _of_files(read_tiny_imagenet(path, split), "tiny-imagenet", data_config, workers)
     class_folders = _class_folders(path, split)
     if class_folders is not None:
         return _of_files(read_class_folders(class_folders), name, data_config, workers)

@@ -91,7 +91,7 @@ def test_tiny_imagenet_is_read_in_its_own_layout_with_classes_in_words_by_wordne
     images = torch.cat(list(test.batches([torch.arange(4)])))
     assert images.shape == (4, 3, 64, 64)
     assert images[:, 0, 0, 0].tolist() == [220, 120, 40, 120]
-    assert test.name == "tiny-imagenet-200"
+    assert test.name == "tiny-imagenet"
 
 
 def test_no_epoch_is_chosen_on_the_test_images_of_tiny_imagenet(tiny_imagenet):

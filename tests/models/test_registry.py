@@ -567,6 +567,9 @@ def test_a_card_registers_a_tag_or_a_variant_of_one(tmp_path, own_models):
         13.5,
     )
     assert variant.label_names == plain.label_names
+    card(tmp_path, "sparsenet121.tiny_imagenet_kd", file="c.safetensors")
+    register_cards(tmp_path)
+    assert len(get_pretrained_cfg("sparsenet121.tiny_imagenet_kd").label_names) == 200
     assert get_pretrained_cfg("resnet_20").name == "resnet_20.cifar10"
 
 
