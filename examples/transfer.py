@@ -56,12 +56,8 @@ def main(
     rest, test = hold_out(photographs.part(torch.tensor(left)), TEST_SHARE, TEST_SEED)
     classes = len(photographs.class_names)
     chance = f"{len(test):,} test images of {classes} classes (chance: {100 - 100 / classes:.0f})"
-    lines = [
-        f"Error on {chance}, {seeds} seeds, {len(twins)} copies left out.",
-        "",
-        row(HEADER),
-        row(("---",) * 6),
-    ]
+    title = f"Error on {chance}; seeds: {seeds}; copies left out: {len(twins)}."
+    lines = [title, "", row(HEADER), row(("---",) * len(HEADER))]
     for amount in amounts:
         for side in sides:
             for net in nets:
@@ -77,12 +73,6 @@ def run(
     """Train once; return the error in percent, the minutes of training, and its images per second."""
     data, name = out / "images" / f"{amount}_{seed}", f"{net}_{side}px_{amount}_{seed}"
     chosen = drawn(rest, amount, seed)
-    if not data.exists():
-        for split, part in (("train", chosen), ("test", test)):
-            for path, label in zip(part.paths, part.labels.tolist()):
-                target = data / split / part.class_names[label] / Path(path).name
-                target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy(path, target)
     options: dict[str, Any] = recipe_options("finetune")
     options |= dict(keep_best=False, patience=0, eval_every=0, epochs=EPOCHS.get(amount, 20))
     options |= dict(batch_size=min(options["batch_size"], len(chosen)), size=side, seed=seed)
@@ -91,11 +81,20 @@ def run(
     config = TrainConfig(model=net, data=str(data), out=str(out / name), **options)
     weights = out / name / "model.safetensors"
     if not weights.exists():
+        write_images(data / "train", chosen)
+        write_images(data / "test", test)
         train(config, resume=True)
     with (out / name / "metrics.csv").open(newline="", encoding="utf-8") as file:
         seconds = sum(float(epoch["seconds"]) for epoch in csv.DictReader(file))
     steps = len(chosen) // config.batch_size * config.epochs
     return 100 - float(read_metadata(weights)["top1"]), seconds / 60, steps * config.batch_size / seconds
+
+
+def write_images(folder: Path, part: AnyImageSet) -> None:
+    for index, (path, label) in enumerate(zip(part.paths, part.labels.tolist())):
+        target = folder / part.class_names[label] / f"{index:05}{Path(path).suffix}"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, target)
 
 
 def drawn(rest: AnyImageSet, amount: int, seed: int) -> AnyImageSet:
