@@ -80,7 +80,7 @@ def page(runs: list[dict[str, Any]]) -> str:
         "`python docs/results.py` writes this page from the results of the runs "
         "(`docs/runs/*/*/result.json`) and the published results "
         "(`sparsenet_models/analysis/published.py`). Errors are top-1 in percent on all 10,000 test "
-        "images, single view, after the last epoch. All 50,000 training images were used, and no option "
+        "images, single view, after the last epoch. All training images were used, and no option "
         "was chosen by its error on the test images.",
         "## Every finished run",
         "All runs are listed, also those whose weights are not used. `sparsenet list --pretrained` lists "

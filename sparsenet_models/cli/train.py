@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from ..data.sources import DOWNLOADS, data_source
 from .messages import say
 
 
@@ -58,14 +59,15 @@ def _option_groups() -> dict[str, list[click.Parameter]]:
 
 @click.command(cls=TrainCommand)
 @click.argument("model", metavar="MODEL")
-@click.option("--data", required=True, help="Folder of images, or cifar10 or cifar100 to download.")
+@click.option(
+    "--data", required=True, help=f"Folder of images, or a set to download: {', '.join(DOWNLOADS)}."
+)
 @click.option("--out", type=click.Path(file_okay=False), help="Folder of the run, default runs/MODEL-DATA.")
 @click.option("--recipe", help="A set of options, which options given here replace; see `sparsenet recipes`.")
 @click.option("--resume", is_flag=True, help="Continue from the last checkpoint in the folder of the run.")
 def train(recipe: str | None, resume: bool, **options: Any) -> None:
     """Train MODEL, a NAME or NAME.TAG, and write weights and metrics."""
     from ..common.files import local_path
-    from ..data.sources import data_source
     from ..training.config import TrainConfig, parse_resolution
     from ..training.recipes import recipe_options
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from ..data.sources import DOWNLOADS, data_source
 from .images import images_for
 from .messages import note, say
 from .nets import checkpoint_option, device_option, load_model, precision_option
@@ -14,7 +15,9 @@ from .progress import progress
 
 @click.command()
 @click.argument("model", metavar="[NAME.TAG|PATH]", required=False)
-@click.option("--data", required=True, help="Folder of images, or cifar10 or cifar100 to download.")
+@click.option(
+    "--data", required=True, help=f"Folder of images, or a set to download: {', '.join(DOWNLOADS)}."
+)
 @checkpoint_option
 @click.option("--tta", is_flag=True, help="Also average the logits with those of the mirror image.")
 @click.option("--batch-size", type=click.IntRange(min=1), default=64, show_default=True)
@@ -26,8 +29,6 @@ def validate(model: str | None, data: str, tta: bool, batch_size: int, **options
     Prints top-1, top-5, loss and images/s. PATH is a run, a saved model, or a weight file by `train`. A
     folder of class folders is measured whole.
     """
-    from ..data.sources import data_source
-
     if model is None and options["checkpoint"] is None:
         raise click.UsageError("name a model, or give a weight file with --checkpoint")
     data_source(data)  # before torch is imported

@@ -1,10 +1,9 @@
-"""Opens labelled image sets: class folders, folders that `datasets` reads, and CIFAR by download."""
+"""Opens labelled image sets: class folders, folders that `datasets` reads, and known sets by download."""
 
 from __future__ import annotations
 
 import math
 import os
-import urllib.error
 from collections.abc import Callable, Sequence
 from functools import partial
 from os import PathLike
@@ -15,11 +14,13 @@ import torch
 from PIL import Image
 
 from ..common.files import local_path
-from .class_folders import has_pictures, read_class_folders, visible_folders
+from .class_folders import ClassFolders, has_pictures, read_class_folders, visible_folders
 from .dataset_rows import read_dataset_rows
+from .downloads import downloaded_cifar, downloaded_imagenette, downloaded_tiny_imagenet
 from .image_set import AnyImageSet, StreamedImageSet
 from .pictures import open_image, to_channels
 from .sources import data_source
+from .tiny_imagenet import is_tiny_imagenet, read_tiny_imagenet
 from .transforms import create_crop
 
 SPLIT_NAMES = {
@@ -44,8 +45,8 @@ def load_image_set(
     Args:
         source: a folder with ``train/`` and ``test/`` or ``val/`` of class folders; a folder of class
             folders, which is one training split; a folder that ``datasets.load_dataset`` reads, by its
-            first Image and its first ClassLabel column; or "cifar10" or "cifar100", which torchvision
-            downloads.
+            first Image and its first ClassLabel column; Tiny ImageNet in its own layout; or one of
+            ``sources.DOWNLOADS``, which is downloaded.
         split: "train", "test" (``val/`` where there is no ``test/``), or "validation" (``val/`` alone).
         data_config: the image configuration, as ``resolve_data_config`` returns it.
         loader: "memory" reads all images now, "stream" reads each image when it is used; "auto" reads
@@ -71,7 +72,7 @@ def fits_in_memory(image_set: AnyImageSet) -> bool:
 def has_split(source: str | PathLike[str], split: str) -> bool:
     """Return whether a folder of class folders has a split; of other sources train and test are assumed."""
     path = local_path(source)
-    if not path.is_dir() or _class_folders(path, "train") is None:
+    if not path.is_dir() or is_tiny_imagenet(path) or _class_folders(path, "train") is None:
         return split != "validation"
     return _class_folders(path, split) is not None
 
@@ -80,15 +81,24 @@ def _open(
     source: str | PathLike[str], split: str, data_config: dict[str, Any], workers: int
 ) -> StreamedImageSet:
     path = data_source(source)
+    name = path if isinstance(path, str) else path.resolve().name
+    if path in ("cifar10", "cifar100"):
+        rows = downloaded_cifar(name, split)
+        open_image_at = partial(_open_pixels, rows.data, data_config["input_size"][0])
+        return _image_set(open_image_at, rows.targets, rows.classes, name, data_config, workers)
+    if path == "imagenette":
+        return _of_files(downloaded_imagenette(split), name, data_config, workers)
     if isinstance(path, str):
-        return _download_cifar(path, split, data_config, workers)
+        path = downloaded_tiny_imagenet()
+    if is_tiny_imagenet(path):
+        return _of_files(read_tiny_imagenet(path, split), "tiny-imagenet", data_config, workers)
     class_folders = _class_folders(path, split)
     if class_folders is not None:
-        return _open_class_folders(class_folders, path.resolve().name, data_config, workers)
+        return _of_files(read_class_folders(class_folders), name, data_config, workers)
     _refuse_classes_named_as_splits(path)
     found = read_dataset_rows(path, SPLIT_NAMES[split])
     open_image_at = partial(found.open_image, data_config["input_size"][0])
-    rows = (found.labels, found.class_names, path.resolve().name)
+    rows = (found.labels, found.class_names, name)
     return _image_set(open_image_at, *rows, data_config, workers, encoded_at=found.encoded)
 
 
@@ -119,31 +129,13 @@ def _class_folders(path: Path, split: str) -> Path | None:
     return None
 
 
-def _open_class_folders(
-    folder: Path, name: str, data_config: dict[str, Any], workers: int
-) -> StreamedImageSet:
-    found = read_class_folders(folder)
+def _of_files(found: ClassFolders, name: str, data_config: dict[str, Any], workers: int) -> StreamedImageSet:
     open_image_at = partial(_open_file, found.paths, data_config["input_size"][0])
     return _image_set(open_image_at, found.labels, found.class_names, name, data_config, workers, found.paths)
 
 
 def _open_file(paths: Sequence[str], channels: int, index: int) -> Image.Image:
     return open_image(paths[index], channels)
-
-
-def _download_cifar(name: str, split: str, data_config: dict[str, Any], workers: int) -> StreamedImageSet:
-    from torchvision.datasets import CIFAR10, CIFAR100
-
-    dataset = CIFAR10 if name == "cifar10" else CIFAR100
-    downloads = Path.home() / ".cache" / "sparsenet_models"
-    try:
-        rows = dataset(str(downloads), train=split == "train", download=True)
-    except (urllib.error.URLError, RuntimeError) as error:
-        raise OSError(
-            f"{name} could not be downloaded into {downloads} ({error}); give a folder instead"
-        ) from error
-    open_image_at = partial(_open_pixels, rows.data, data_config["input_size"][0])
-    return _image_set(open_image_at, rows.targets, rows.classes, name, data_config, workers)
 
 
 def _open_pixels(pixels: Any, channels: int, index: int) -> Image.Image:

@@ -8,8 +8,8 @@ from pathlib import Path
 from ..common.files import local_path
 from ..common.messages import did_you_mean
 
-DOWNLOADS = ("cifar10", "cifar100")
-"""The sets that torchvision downloads."""
+DOWNLOADS = ("cifar10", "cifar100", "imagenette", "tiny-imagenet")
+"""The sets that are downloaded from their own homes."""
 
 
 def data_source(source: str | PathLike[str]) -> Path | str:
@@ -26,5 +26,6 @@ def data_source(source: str | PathLike[str]) -> Path | str:
         return str(source)
     if folder.exists():
         raise NotADirectoryError(f"data must be a folder of images, {source} is a file")
-    hint = did_you_mean(str(source), DOWNLOADS) or " (a folder, or 'cifar10' or 'cifar100' to download)"
+    known = ", ".join(map(repr, DOWNLOADS[:-1]))
+    hint = did_you_mean(str(source), DOWNLOADS) or f" (a folder, or {known} or {DOWNLOADS[-1]!r} to download)"
     raise FileNotFoundError(f"data folder not found: {source}{hint}")

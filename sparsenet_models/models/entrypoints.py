@@ -16,6 +16,7 @@ from ..data.cifar import (
     CIFAR100_MEAN,
     CIFAR100_STD,
 )
+from ..data.tiny_imagenet_classes import TINY_IMAGENET_CLASSES, TINY_IMAGENET_MEAN, TINY_IMAGENET_STD
 from .pretrained_cfg import PretrainedCfg
 from .registry import BuildModel, register_lazily
 
@@ -70,7 +71,7 @@ def register_cifar_models(
 
 
 def register_imagenet_models(net: str, table: Mapping[str, dict[str, Any]], **paper: str) -> None:
-    """Register every net of ``table`` with the tag in1k, for images of 224x224 pixels.
+    """Register every net of ``table`` with the tags in1k (the default) and tiny_imagenet.
 
     Args:
         net: the family's class with its file in this folder, such as "sparsenet.SparseNet".
@@ -78,18 +79,26 @@ def register_imagenet_models(net: str, table: Mapping[str, dict[str, Any]], **pa
         **paper: ``paper_name`` and ``paper_ids``.
     """
     for name, arguments in table.items():
-        fields: dict[str, Any] = dict(paper)
-        cfg = PretrainedCfg(
+        common: dict[str, Any] = dict(
             architecture=name,
-            tag="in1k",
             min_input_size=(3, 32, 32),
-            pool_size=(7, 7),
-            num_classes=1000,
             first_conv="stem.conv",
             classifier="head.fc",
-            **fields,
+            **paper,
         )
-        _register(name, net, arguments, cfg)
+        in1k = PretrainedCfg(tag="in1k", pool_size=(7, 7), num_classes=1000, **common)
+        tiny_imagenet = PretrainedCfg(
+            tag="tiny_imagenet",
+            input_size=(3, 64, 64),
+            pool_size=(2, 2),
+            crop_pct=1.0,
+            mean=TINY_IMAGENET_MEAN,
+            std=TINY_IMAGENET_STD,
+            num_classes=200,
+            label_names=TINY_IMAGENET_CLASSES,
+            **common,
+        )
+        _register(name, net, arguments, in1k, tiny_imagenet)
 
 
 def _register(name: str, net: str, arguments: dict[str, Any], *cfgs: PretrainedCfg) -> None:

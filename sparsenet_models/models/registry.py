@@ -128,8 +128,8 @@ def _cfg_of_card(card: Path) -> PretrainedCfg:
     """
     architecture, tag = split_model_name_tag(card.stem)
     cfgs = _registered(architecture).cfgs
-    base_tag = tag if tag in cfgs else tag.partition("_")[0]
-    if base_tag not in cfgs:
+    bases = [base for base in cfgs if f"{tag}_".startswith(f"{base}_")]
+    if not bases:
         raise ValueError(_unknown_tag(architecture, tag))
     try:
         content = json.loads(card.read_text(encoding="utf-8"))
@@ -142,7 +142,8 @@ def _cfg_of_card(card: Path) -> PretrainedCfg:
     }
     if "file" in fields:
         fields["file"] = str(card.parent / str(fields["file"]))
-    cfg = replace(cfgs[base_tag].overlaid(fields, "its fields"), architecture=architecture, tag=tag)
+    base = tag if tag in cfgs else min(bases, key=len)
+    cfg = replace(cfgs[base].overlaid(fields, "its fields"), architecture=architecture, tag=tag)
     _check_pinned(cfg)
     return cfg
 

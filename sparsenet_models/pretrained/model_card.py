@@ -15,8 +15,20 @@ from ..models.registry import WEIGHTS_DIR
 
 CARD = "README.md"
 
-DATASETS = {"cifar10": "uoft-cs/cifar10", "cifar100": "uoft-cs/cifar100"}
+DATASETS = {
+    "cifar10": "uoft-cs/cifar10",
+    "cifar100": "uoft-cs/cifar100",
+    "imagenette": "frgfm/imagenette",
+    "tiny-imagenet": "zh-plus/tiny-imagenet",
+}
 """The Hub's names of the data that weights of this library are trained on."""
+
+_IMAGENET = (
+    "photographs of ImageNet, whose terms (https://image-net.org/download) allow non-commercial research and "
+    "education only; the licence of the weights does not extend to them"
+)
+IMAGE_TERMS = {"imagenette": _IMAGENET, "tiny-imagenet": _IMAGENET}
+"""What a card says of the images that weights were trained on, by data, where their use is restricted."""
 
 
 def model_card(model: nn.Module, place: str, with_evidence: bool) -> str:
@@ -100,6 +112,7 @@ def _evidence_rows(cfg: PretrainedCfg) -> dict[str, Any]:
     return {
         f"top-1 accuracy on the test images of {cfg.data}": f"{cfg.top1:.2f}%",
         "training": cfg.epochs_text and f"{cfg.epochs_text} epochs, seed {cfg.seed}",
+        "training images": IMAGE_TERMS.get(cfg.data or ""),
         "recipe": cfg.recipe and f"`{cfg.recipe}`",
         "trained with": cfg.library_version and trained_with,
         "page": f"[{cfg.name}]({weight_page(cfg.name)})" if is_bundled else None,

@@ -40,8 +40,8 @@ def option(default: Any, text: str, *, group: str | None = None) -> Any:
 class TrainConfig:
     """The options of ``sparsenet train``; the help text of each is in its field's metadata.
 
-    ``model`` is ``architecture`` or ``architecture.tag``, ``data`` a folder, "cifar10" or "cifar100"
-    (see ``data.load_image_set``), ``out`` the folder of the run.
+    ``model`` is ``architecture`` or ``architecture.tag``, ``data`` a folder or the name of a set to
+    download (see ``data.load_image_set``), ``out`` the folder of the run.
 
     Raises:
         ValueError: an option is out of range; the message names it and its value.

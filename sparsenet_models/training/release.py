@@ -27,6 +27,7 @@ from ..data.transforms import resolve_data_config
 from ..factory import create_model
 from ..models.pretrained_cfg import WEIGHTS, PretrainedCfg
 from ..models.registry import WEIGHTS_DIR
+from ..pretrained.model_card import IMAGE_TERMS
 from ..pretrained.weight_file import read_metadata, save_weights
 from .run_folder import CURVES, METRICS, OPTIONS, options_file
 
@@ -95,7 +96,7 @@ def main(
 
 def _name_to_release(metadata: dict[str, str], tag: str | None, overwrite: bool) -> str:
     """Return ``architecture.tag`` of the released weights, once it is clear that they may be written."""
-    if tag is not None and tag.partition("_")[0] != metadata["tag"]:
+    if tag is not None and not f"{tag}_".startswith(f"{metadata['tag']}_"):
         raise click.ClickException(f"--tag of this run must be {metadata['tag']}_..., got {tag!r}")
     name = f"{metadata['architecture']}.{tag or metadata['tag']}"
     if not overwrite and (WEIGHTS_DIR / f"{name}.json").exists():
@@ -197,6 +198,7 @@ def _card(
     epoch = "the epoch that scored best" if recipe.get("keep_best") else "the last epoch"
     every = recipe["eval_every"]
     looks = f"the test images were looked at {f'each {every} epochs' if every else 'once, at the end'}"
+    terms = f"| training images | {IMAGE_TERMS[fields['data']]} |\n" if fields["data"] in IMAGE_TERMS else ""
     minutes = f"{fields['train_seconds'] / 60:.0f} minutes on {fields['machine']}"
     return f"""# {name}
 
@@ -211,7 +213,7 @@ def _card(
 | training | {PretrainedCfg(**fields).epochs_text} epochs, seed {fields["seed"]}, {minutes} |
 | library | sparsenet_models {fields["library_version"]}, commit {fields["git_commit"] or "unknown"} |
 | licence | {fields["license"]} |
-| sha256 | `{fields["sha256"]}` |
+{terms}| sha256 | `{fields["sha256"]}` |
 
 Trained here {_start(recipe, before)}. {averaged} of {epoch};
 {looks}, and then once more, for the figure of the file as it is stored. Reproduce it with

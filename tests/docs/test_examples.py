@@ -6,6 +6,7 @@ import ast
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -81,3 +82,40 @@ def test_quick_trains_every_net_on_both_sets_within_two_minutes(request, with_da
     fell = sum(float(last) < float(first) for first, last in losses)
     assert fell >= 24  # three steps on eight images; a step may overshoot
     assert ("random images" in shown) == (not with_data)
+
+
+@pytest.mark.slow
+def test_the_transfer_example_writes_a_row_for_each_net_and_trains_no_run_twice(colour_folder, tmp_path):
+    photographs = tmp_path / "photographs"
+    shutil.copytree(colour_folder / "train", photographs)
+    shutil.copy(photographs / "red" / "000.png", photographs / "red" / "copy.png")
+    options = ("--images", "4", "--images", "0", "--size", "16", "--seeds", "2")
+    nets = ("--net", "sparsenet_bc_40_k12.cifar10", "--net", "sparsenet_bc_40_k12")
+    command = [sys.executable, str(EXAMPLES / "transfer.py"), "--data", str(photographs), *nets, *options]
+    command += ["--out", str(tmp_path / "out")]
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    subprocess.run(command, env=environment, capture_output=True, check=True)
+    table = tmp_path / "out" / "table.md"
+    first = table.read_text()
+    assert first.startswith(
+        "Error on 19 test images of 2 classes (chance: 50); seeds: 2; copies left out: 1."
+    )
+    rows = re.findall(r"^\| (sparsenet\S+) \| 16 \| (4|all) \| ([\d.]+) ± [\d.]+ \|", first, re.MULTILINE)
+    assert [cells[:2] for cells in rows] == [(net, amount) for amount in ("4", "all") for net in nets[1::2]]
+    assert float(rows[2][2]) < 20  # the colours are easy
+    weights = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("model.safetensors")}
+    assert len(weights) == 8
+    subprocess.run(command, env=environment, capture_output=True, check=True)
+    assert table.read_text() == first
+    assert {path: path.stat().st_mtime_ns for path in weights} == weights
+
+
+@pytest.mark.slow
+def test_a_detector_on_the_maps_of_an_imagenet_net_learns_and_its_maps_have_the_strides_promised():
+    script = [sys.executable, str(EXAMPLES / "detection.py")]
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    shown = subprocess.run(script, env=environment, capture_output=True, text=True, check=True).stdout
+    assert "strides [4, 8, 16], maps of [16, 8, 4] pixels" in shown
+    begun, ended = map(float, re.search(r"loss ([\d.]+) -> ([\d.]+)", shown).groups())
+    assert ended < 0.7 * begun
+    assert int(re.search(r"(\d+)% of the objects found", shown).group(1)) > 50

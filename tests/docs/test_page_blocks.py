@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -141,3 +142,22 @@ def test_the_pages_that_need_data_say_so():
         for block in BLOCKS[page]:
             if not block.not_run and "SPARSENET_DATA" in block.code:
                 assert "SPARSENET_DATA" in block.needs, f"{block.place}: <!-- needs: SPARSENET_DATA -->"
+
+
+def test_the_table_of_feature_maps_is_that_of_the_nets():
+    timm = pytest.importorskip("timm")
+    page = (REPOSITORY / "docs" / "backbone.md").read_text()
+    rows = [line.strip("| ").split(" | ") for line in page.splitlines() if re.match(r"\| \d \|", line)]
+    columns = [[int(cell) if cell.isdigit() else cell.strip("`") for cell in column] for column in zip(*rows)]
+    ours, at_16, at_8 = (
+        create_model("sparsenet121", features_only=True, device="meta", **options).feature_info
+        for options in ({}, {"output_stride": 16}, {"output_stride": 8})
+    )
+    with torch.device("meta"):
+        theirs = timm.create_model("densenet121", features_only=True).feature_info
+    assert theirs.reduction() == ours.reduction()
+    assert columns == [
+        list(range(5)),
+        *(ours.reduction(), at_16.reduction(), at_8.reduction()),
+        *(ours.channels(), ours.module_name(), theirs.channels(), theirs.module_name()),
+    ]

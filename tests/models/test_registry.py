@@ -180,6 +180,18 @@ def test_include_tags_lists_every_tag_of_every_name():
     ]
 
 
+@pytest.mark.parametrize("name", IMAGENET_NETS)
+def test_nets_for_photographs_have_a_tag_for_the_200_classes_of_tiny_imagenet_in_words(name):
+    assert get_pretrained_cfg(name).tag == "in1k"
+    cfg = get_pretrained_cfg(f"{name}.tiny_imagenet")
+    assert (cfg.input_size, cfg.num_classes) == ((3, 64, 64), 200)
+    assert len(set(cfg.label_names)) == 200
+    assert cfg.label_names[:2] == ("goldfish", "European fire salamander")
+    net = create_model(cfg.name, device="meta")
+    assert net.head.fc.out_features == 200
+    assert net.forward_features(torch.zeros(1, *cfg.input_size, device="meta")).shape[2:] == cfg.pool_size
+
+
 def test_a_filter_without_a_tag_matches_all_tags_and_one_with_a_tag_only_that():
     both = ["sparsenet_40_k12.cifar10", "sparsenet_40_k12.cifar100"]
     assert list_models("sparsenet_40_k12", include_tags=True) == both
@@ -555,6 +567,9 @@ def test_a_card_registers_a_tag_or_a_variant_of_one(tmp_path, own_models):
         13.5,
     )
     assert variant.label_names == plain.label_names
+    card(tmp_path, "sparsenet121.tiny_imagenet_kd", file="c.safetensors")
+    register_cards(tmp_path)
+    assert len(get_pretrained_cfg("sparsenet121.tiny_imagenet_kd").label_names) == 200
     assert get_pretrained_cfg("resnet_20").name == "resnet_20.cifar10"
 
 

@@ -38,6 +38,7 @@ from sparsenet_models.cli import main
 from sparsenet_models.common.files import sha256_of
 from sparsenet_models.data.pictures import open_image
 from sparsenet_models.pretrained import read_metadata
+from sparsenet_models.pretrained.model_card import model_card
 from sparsenet_models.pretrained.weight_file import read_weights
 
 NAME = "sparsenet_bc_40_k12"
@@ -172,6 +173,17 @@ def test_the_figures_of_published_weights_are_saved_and_those_of_others_are_not(
     save_pretrained(published, tmp_path / "changed")
     assert "evidence" not in json.loads((tmp_path / "changed" / CONFIG).read_text())
     assert "No figures are given" in (tmp_path / "changed" / CARD).read_text()
+
+
+@pytest.mark.parametrize(
+    ("data", "restricted"), [("tiny-imagenet", True), ("imagenette", True), ("cifar10", False)]
+)
+def test_a_card_tells_the_terms_of_the_images_that_its_weights_were_trained_on(data, restricted):
+    net = create_model(list_pretrained()[0])
+    net.pretrained_cfg["data"] = data
+    shown = model_card(net, "hf-hub:me/net", with_evidence=True)
+    assert ("| training images | photographs of ImageNet, whose terms" in shown) == restricted
+    assert "training images |" not in model_card(net, "hf-hub:me/net", with_evidence=False)
 
 
 def test_figures_are_not_claimed_for_weights_that_are_rounded_or_used_otherwise(tmp_path):

@@ -9,13 +9,16 @@ from pathlib import Path
 import pytest
 import torch
 from click.testing import CliRunner
+from PIL import Image
 
 from sparsenet_models import create_model, list_pretrained
+from sparsenet_models.data.tiny_imagenet_classes import TINY_IMAGENET_CLASSES
 from sparsenet_models.models.registry import register_cards
 from sparsenet_models.pretrained.weight_file import read_metadata, read_state_dict
 from sparsenet_models.training import release
 from sparsenet_models.training.config import TrainConfig
 from sparsenet_models.training.loop import train
+from sparsenet_models.training.recipes import recipe_options
 
 NAME = "sparsenet_bc_40_k12"
 
@@ -109,3 +112,41 @@ def test_a_variant_has_a_tag_of_its_own_that_the_registry_takes(
     assert model.pretrained_cfg["tag"] == "cifar10_kd"
     assert model.pretrained_cfg["label_names"][0] == "airplane"
     assert f"{NAME}.cifar10_kd" in list_pretrained()
+
+
+@pytest.mark.slow
+def test_a_weight_for_tiny_imagenet_has_200_classes_in_words_half_precision_and_the_terms_of_its_images(
+    tmp_path, places, monkeypatch, own_models
+):
+    data, out = tmp_path / "tiny", tmp_path / "seed0"
+    numbers = [f"n{index:08}" for index in range(200)]
+    (data / "val" / "images").mkdir(parents=True)
+    (data / "wnids.txt").write_text("\n".join(numbers))
+    (data / "words.txt").write_text(
+        "".join(f"{number}\t{name}, more\n" for number, name in zip(numbers, TINY_IMAGENET_CLASSES))
+    )
+    (data / "val" / "val_annotations.txt").write_text(
+        "".join(f"{number}.JPEG\t{number}\t0\t0\t9\t9\n" for number in numbers)
+    )
+    for index, number in enumerate(numbers):
+        image = Image.new("RGB", (64, 64), (index, 255 - index, index // 2))
+        (data / "train" / number / "images").mkdir(parents=True)
+        image.save(data / "train" / number / "images" / "0.JPEG")
+        image.save(data / "val" / "images" / f"{number}.JPEG")
+    options = recipe_options("tiny-imagenet") | dict(resolution=((32, 1),), epochs=1, compile=False)
+    train(TrainConfig("sparsenet121", str(data), str(out), precision="float32", device="cpu", **options))
+    out.with_suffix(".log").write_text("weights\n")
+    told = released(out, data, "--tag", "tiny_imagenet_kd")
+    assert told.exit_code == 0, told.output
+
+    weights, _ = places
+    name = "sparsenet121.tiny_imagenet_kd"
+    card = (weights / f"{name}.md").read_text()
+    assert "top-1 error on the 200 test images of tiny-imagenet |" in card
+    assert "| training images | photographs of ImageNet, whose terms" in card
+    assert "| licence | Apache-2.0 |" in card
+    assert (weights / f"{name}.safetensors").stat().st_size < 6.6 * 2**20
+    register_cards(weights)
+    model = create_model(name, pretrained=True)
+    assert model.pretrained_cfg["label_names"] == TINY_IMAGENET_CLASSES
+    assert model.pretrained_cfg["input_size"] == (3, 64, 64)

@@ -1,0 +1,96 @@
+"""Image sets that are downloaded from their own homes, once: torchvision's, and Tiny ImageNet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.client import HTTPException
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from .class_folders import ClassFolders, read_class_folders
+
+TINY_IMAGENET = "http://cs231n.stanford.edu/tiny-imagenet-200.zip", "90528d7ca1a48142e341f4ef8d21d0de"
+"""Address and MD5 of the archive."""
+
+IMAGENETTE_SIZE = "320px"
+"""Of torchvision's three sizes of Imagenette, by the shorter side: enough for nets of 224x224 pixels."""
+
+
+def downloaded_cifar(name: str, split: str) -> Any:
+    """Return torchvision's ``CIFAR10`` or ``CIFAR100``.
+
+    Raises:
+        OSError: the download fails.
+    """
+    from torchvision.datasets import CIFAR10, CIFAR100
+
+    dataset = CIFAR10 if name == "cifar10" else CIFAR100
+    with _told(name):
+        return dataset(str(_folder()), train=split == "train", download=True)
+
+
+def downloaded_imagenette(split: str) -> ClassFolders:
+    """Return the pictures of torchvision's ``Imagenette``, with classes in words; the test images are val's.
+
+    Raises:
+        OSError: the download fails.
+    """
+    from torchvision.datasets import Imagenette
+
+    split, size = "train" if split == "train" else "val", IMAGENETTE_SIZE
+    folder = _downloaded(
+        "imagenette",
+        f"imagenette2-{size.removesuffix('px')}",
+        lambda target: Imagenette(target, split, size, download=True),
+    )
+    found = read_class_folders(folder / split)
+    words = Imagenette(str(folder.parent), split, size).classes
+    return ClassFolders(tuple(names[0] for names in words), found.paths, found.labels)
+
+
+def downloaded_tiny_imagenet() -> Path:
+    """Return the folder of Tiny ImageNet in its own layout.
+
+    Raises:
+        OSError: the download fails.
+    """
+    from torchvision.datasets.utils import download_and_extract_archive
+
+    address, md5 = TINY_IMAGENET
+    return _downloaded(
+        "tiny-imagenet",
+        "tiny-imagenet-200",
+        lambda target: download_and_extract_archive(address, target, md5=md5, remove_finished=True),
+    )
+
+
+def _folder() -> Path:
+    return Path.home() / ".cache" / "sparsenet_models"
+
+
+def _downloaded(name: str, folder_name: str, download: Callable[[str], object]) -> Path:
+    """Return the folder that ``download`` makes in the folder it is given, and only once it is whole."""
+    target = _folder() / folder_name
+    if not target.is_dir():
+        with _told(name):
+            _folder().mkdir(parents=True, exist_ok=True)
+            with TemporaryDirectory(dir=_folder()) as unfinished:
+                download(unfinished)
+                try:
+                    (Path(unfinished) / folder_name).rename(target)
+                except OSError:
+                    if not target.is_dir():  # else another process was faster
+                        raise
+    return target
+
+
+@contextmanager
+def _told(name: str) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, HTTPException, RuntimeError) as error:
+        raise OSError(
+            f"{name} could not be downloaded into {_folder()} ({error}); give a folder instead"
+        ) from error
