@@ -1,16 +1,15 @@
 """Write the table of docs/models.md: `python docs/models.py`.
 
-It comes from `sparsenet_models/weights/results.csv`, the sizes of the weight files, and `docs/speed.json`. On
+It comes from `sparsenet_models/weights/results.csv`, the sizes of the weight files, and `docs/speed.csv`. On
 a quiet machine, this writes the latter:
 
     sparsenet benchmark sparsenet_bc_40_k12 sparsenet_bc_100_k24 densenet_bc_40_k12 resnet_20 \
-        sparse_resnet_20 --engines optimize --batch 1,64 --json > docs/speed.json
+        sparse_resnet_20 --engines optimize --batch 1,64 --csv docs/speed.csv
 """
 
 from __future__ import annotations
 
 import csv
-import json
 import re
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from sparsenet_models import get_pretrained_cfg
 from sparsenet_models.models.registry import WEIGHTS_DIR
 
 PAGE = Path(__file__).parent / "models.md"
-SPEED = Path(__file__).parent / "speed.json"
+SPEED = Path(__file__).parent / "speed.csv"
 TABLE = re.compile(
     r"(?<=<!-- python docs/models.py writes this table -->\n\n).*?(?=\n\n<!-- its end -->)", re.DOTALL
 )
@@ -32,8 +31,9 @@ def page() -> str:
 
 def table() -> str:
     """Return the table: a row for each weight, by data set and error."""
-    speed = json.loads(SPEED.read_text(encoding="utf-8"))
-    milliseconds = {(row["net"], row["batch"]): row["ms_per_image"] for row in speed["rows"]}
+    with SPEED.open(encoding="utf-8") as file:
+        speed = list(csv.DictReader(file))
+    milliseconds = {(row["net"], int(row["batch"])): float(row["ms_per_image"]) for row in speed}
     with (WEIGHTS_DIR / "results.csv").open(encoding="utf-8") as file:
         weights = sorted(csv.DictReader(file), key=lambda row: (row["data"], -float(row["top1"])))
     rows = [HEADER, ("---",) + ("---:",) * (len(HEADER) - 1)]
@@ -50,11 +50,11 @@ def table() -> str:
                 f"{(get_pretrained_cfg(weight['name']).file_size or 0) / 2**20:.2f}",
             )
         )
-    machine = speed["machine"]
+    run = speed[0]
     caption = (
-        f"Milliseconds for an image: medians of {speed['rounds']} rounds, `optimize`, {speed['dtype']}, on "
-        f"{machine['cores']} cores of an {machine['processor']} with {machine['capability']}, torch "
-        f"{machine['torch'].partition('+')[0]}. MiB: the weight file."
+        f"Milliseconds for an image: medians of {run['rounds']} rounds, `optimize`, {run['dtype']}, on "
+        f"{run['cores']} cores of an {run['processor']} with {run['capability']}, torch "
+        f"{run['torch'].partition('+')[0]}. MiB: the weight file."
     )
     return "\n".join([*(f"| {' | '.join(row)} |" for row in rows), "", caption])
 

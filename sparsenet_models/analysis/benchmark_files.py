@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..models.listing import list_pretrained
-from ..models.registry import get_pretrained_cfg
+from ..models.registry import get_pretrained_cfg, is_model
 
 FAMILIES = {
     "sparsenet": "SparseNet",
@@ -50,16 +50,20 @@ def speed_points(file: str | Path) -> list[SpeedPoint]:
     Where a net was measured in several engines, the fastest counts.
 
     Args:
-        file: a CSV file by `sparsenet benchmark NAME.TAG... --csv`.
+        file: a CSV file by `sparsenet benchmark NAME... --csv`; a name without a tag stands for its first.
 
     Raises:
         ValueError: it is no such file, or has no such weight.
         OSError: it cannot be read.
     """
     weights = set(list_pretrained())
-    rows = [row for row in _measured(file) if row["net"] in weights]
+    rows = [
+        row | {"net": name}
+        for row in _measured(file)
+        if is_model(row["net"]) and (name := get_pretrained_cfg(row["net"]).name) in weights
+    ]
     if not rows:
-        raise ValueError(f"{file} has no measured weight; name them with their tags, as in NAME.cifar10")
+        raise ValueError(f"{file} has no net with bundled weights; list_pretrained() names them")
     largest = max(int(row["batch"]) for row in rows)
     fastest: dict[str, SpeedPoint] = {}
     for row in rows:

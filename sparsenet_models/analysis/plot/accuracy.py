@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..accuracy import DATA_SETS, accuracy_points
 from .drawing import BLUE, GREEN, ORANGE, PINK, SKY, new_figure, style_axes, write_figure
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+from .labels import Label, place_labels
 
 STYLES: dict[str, dict[str, Any]] = {
     "this library, SparseNet": dict(color=BLUE, marker="o", s=120, zorder=4),
@@ -26,9 +22,6 @@ STYLES: dict[str, dict[str, Any]] = {
     "course project, DenseNet": dict(color=ORANGE, marker="+", s=140, linewidths=2.8, zorder=5),
 }
 """By source of the error, in the order of the legend."""
-
-Label = tuple["Axes", float, float, str]
-"""A text beside the point (x, y) of some axes."""
 
 
 def plot_accuracy(png: str | Path) -> None:
@@ -73,55 +66,5 @@ def plot_accuracy(png: str | Path) -> None:
         fontsize=13,
         frameon=False,
     )
-    _place_labels(figure, labels)
+    place_labels(figure, labels)
     write_figure(figure, png)
-
-
-def _place_labels(figure: Figure, labels: Sequence[Label]) -> None:
-    """Write each text beside its point, on the side where it covers least of what is drawn already."""
-    from matplotlib.transforms import Bbox
-
-    figure.draw_without_rendering()  # which gives the axes their final place
-    near, point = 9, figure.dpi / 72
-    sides = [
-        *((near, 0, "left", "center"), (-near, 0, "right", "center")),
-        *((0, near, "center", "bottom"), (0, -near, "center", "top")),
-        *((near, near, "left", "bottom"), (near, -near, "left", "top")),
-        *((-near, near, "right", "bottom"), (-near, -near, "right", "top")),
-        *((0, 2 * near, "center", "bottom"), (0, -2 * near, "center", "top")),
-    ]
-    taken: list[Bbox] = []
-    for axes, x, y, _ in labels:
-        middle = axes.transData.transform((x, y))
-        taken.append(Bbox([middle - 6 * point, middle + 6 * point]))
-
-    def covered_area(box: Bbox, axes: Axes) -> float:
-        """Return the area that a box shares with others, and that it has outside its axes."""
-        shared = [Bbox.intersection(box, other) for other in taken]
-        inside = Bbox.intersection(box, axes.bbox)
-        return (
-            sum(part.width * part.height for part in shared if part is not None)
-            + box.width * box.height
-            - (inside.width * inside.height if inside is not None else 0.0)
-        )
-
-    for axes, x, y, text in labels:
-        candidates: list[tuple[float, int, Any, Bbox]] = []
-        for right, up, horizontal, vertical in sides:
-            label = axes.annotate(
-                text,
-                (x, y),
-                (right, up),
-                textcoords="offset points",
-                ha=horizontal,
-                va=vertical,
-                fontsize=9.5,
-            )
-            label.set_in_layout(False)
-            box = label.get_window_extent()
-            candidates.append((covered_area(box, axes), len(candidates), label, box))
-        *_, best, box = min(candidates)
-        taken.append(box)
-        for *_, label, _ in candidates:
-            if label is not best:
-                label.remove()

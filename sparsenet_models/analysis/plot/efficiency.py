@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..benchmark_files import DepthCurve, SpeedPoint, depth_curves, speed_points
 from .drawing import BLUE, GREEN, ORANGE, PINK, new_figure, style_axes, write_figure
+from .labels import place_labels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,6 +36,8 @@ def plot_efficiency(speed: str | Path, depth: str | Path, png: str | Path) -> No
     """
     points, curves = speed_points(speed), depth_curves(depth)
     figure = new_figure(18, 6.4)
+    from matplotlib.ticker import LogLocator, NullLocator
+
     by_speed, by_memory, by_time = figure.subplots(1, 3)
     _draw_points(by_speed, points)
     for axes, title, values in (
@@ -45,10 +48,18 @@ def plot_efficiency(speed: str | Path, depth: str | Path, png: str | Path) -> No
             _draw_curve(axes, curve, getattr(curve, values))
         axes.set_xscale("log")
         axes.set_yscale("log")
+        depths = sorted({depth for curve in curves for depth in curve.depths})
+        axes.set_xticks(depths, [f"{depth:,}" for depth in depths])
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter("{x:,g}")
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_minor_locator(NullLocator())
         axes.set_xlabel("depth", fontsize=14)
         axes.set_title(title, fontsize=14, loc="left")
         style_axes(axes)
     by_memory.legend(fontsize=12, frameon=False)
+    names = [(by_speed, p.images_per_second, p.error, p.name.partition(".")[0]) for p in points]
+    place_labels(figure, names)
     write_figure(figure, png)
 
 
@@ -56,14 +67,6 @@ def _draw_points(axes: Axes, points: list[SpeedPoint]) -> None:
     for point in points:
         colour, marker = STYLES.get(point.family, (PINK, "v"))
         axes.scatter(point.images_per_second, point.error, color=colour, marker=marker, s=110)
-        axes.annotate(
-            point.name.partition(".")[0],
-            (point.images_per_second, point.error),
-            (0, 10),
-            textcoords="offset points",
-            ha="center",
-            fontsize=11,
-        )
     axes.set_xscale("log")
     axes.margins(x=0.3)
     axes.set_ylim(bottom=0, top=1.25 * max(point.error for point in points))
