@@ -34,7 +34,8 @@ def readers_folder(tmp_path: Path) -> Path:
     (tmp_path / "new.jpg").write_bytes((tmp_path / "photos/test/rose/0.jpg").read_bytes())
     (tmp_path / "examples").symlink_to(REPOSITORY / "examples")
     (tmp_path / "docs" / "figures").mkdir(parents=True)
-    (tmp_path / "docs" / "runs").symlink_to(REPOSITORY / "docs" / "runs")
+    for name in ("runs", "speed.csv", "depth.csv"):
+        (tmp_path / "docs" / name).symlink_to(REPOSITORY / "docs" / name)
     return tmp_path
 
 
