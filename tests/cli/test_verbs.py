@@ -337,6 +337,7 @@ def test_a_misspelt_option_or_verb_gets_the_nearest():
 
 
 def test_a_failed_download_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setattr("urllib.request._opener", None)  # it keeps the proxies of the first download
     for name in ("http_proxy", "https_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     monkeypatch.setenv("HOME", str(tmp_path))

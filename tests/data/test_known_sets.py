@@ -39,6 +39,11 @@ def picture(shade: int, file: Path, side: int = 64) -> None:
     )
 
 
+@pytest.fixture(autouse=True)
+def proxies_of_this_test(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("urllib.request._opener", None)  # it keeps the proxies of the first download
+
+
 @pytest.fixture(scope="module")
 def tiny_imagenet(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three classes in the layout of the archive: two training images each, and four to test on."""
