@@ -58,20 +58,19 @@ def speed_points(file: str | Path) -> list[SpeedPoint]:
     """
     weights = set(list_pretrained())
     rows = [
-        row | {"net": name}
+        (row, cfg)
         for row in _measured(file)
-        if is_model(row["net"]) and (name := get_pretrained_cfg(row["net"]).name) in weights
+        if is_model(row["net"]) and (cfg := get_pretrained_cfg(row["net"])).name in weights
     ]
     if not rows:
         raise ValueError(f"{file} has no net with bundled weights; list_pretrained() names them")
-    largest = max(int(row["batch"]) for row in rows)
+    largest = max(int(row["batch"]) for row, _ in rows)
     fastest: dict[str, SpeedPoint] = {}
-    for row in rows:
-        name, speed = row["net"], float(row["images_per_second"])
-        top1 = get_pretrained_cfg(name).top1
+    for row, cfg in rows:
+        name, speed = cfg.name, float(row["images_per_second"])
         known = name in fastest and fastest[name].images_per_second >= speed
-        if int(row["batch"]) == largest and top1 is not None and not known:
-            fastest[name] = SpeedPoint(name, family_by_name(name), largest, speed, 100 - top1)
+        if int(row["batch"]) == largest and cfg.top1 is not None and not known:
+            fastest[name] = SpeedPoint(name, family_by_name(name), largest, speed, 100 - cfg.top1)
     return list(fastest.values())
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -45,49 +46,50 @@ def export(
             raise click.UsageError("--quantize is for --format onnx at the model's own size")
         data_source(quantize)  # before torch is imported
 
-    from ..integrations.export import STEPS, ExportFailed, export_model
+    from ..integrations.export import STEPS, ExportFailed
+    from ..integrations.quantize import STEPS as INT8_STEPS
 
-    if quantize is not None:
-        _export_int8(model, checkpoint, out, quantize)
-        return
-    sides = None if size is None else (size, size)
+    steps = STEPS if quantize is None else INT8_STEPS
     try:
-        with progress("export", 1 + len(STEPS)) as advance:
+        with progress("export", 1 + len(steps)) as advance:
             net = load_model(model, checkpoint)
             on_step = None if advance is None else partial(advance, 1)
-            difference = export_model(net, out, file_format, sides, on_step)
+            if quantize is None:
+                compared = _export(net, model, out, file_format, size, on_step)
+            else:
+                compared = _export_int8(net, model, out, quantize, on_step)
     except ExportFailed as error:
         raise click.ClickException(str(error)) from error
-    say(
-        f"{out}: {Path(out).stat().st_size:,} bytes; on four batches no logit differs from those of {model} "
-        f"by more than {difference:.1e}"
-    )
+    say(f"{out}: {Path(out).stat().st_size:,} bytes; {compared}")
 
 
-def _export_int8(model: str, checkpoint: str | None, out: str, data: str) -> None:
+def _export(net: Any, model: str, out: str, file_format: str, size: int | None, on_step: Any) -> str:
+    """Write the file; return how it compares with ``net``, which is called ``model``."""
+    from ..integrations.export import export_model
+
+    sides = None if size is None else (size, size)
+    difference = export_model(net, out, file_format, sides, on_step)
+    return f"on four batches no logit differs from those of {model} by more than {difference:.1e}"
+
+
+def _export_int8(net: Any, model: str, out: str, data: str, on_step: Any) -> str:
+    """Write the int8 file; return how it compares with ``net``, which is called ``model``."""
     import torch
 
     from ..data.datasets import has_split
-    from ..integrations.export import ExportFailed
-    from ..integrations.quantize import CALIBRATION_IMAGES, STEPS, export_int8
+    from ..integrations.quantize import CALIBRATION_IMAGES, export_int8
 
-    try:
-        with progress("export", 1 + len(STEPS)) as advance:
-            net = load_model(model, checkpoint)
-            on_step = None if advance is None else partial(advance, 1)
-            images = images_for(net, model, data, "train")
-            random = torch.Generator().manual_seed(0)
-            calibration, held_out = torch.randperm(len(images), generator=random).tensor_split(
-                [min(CALIBRATION_IMAGES, len(images) // 2)]
-            )
-            others = images.part(held_out)
-            if has_split(data, "test"):
-                others = images_for(net, model, data, "test")
-                others = others.part(torch.randperm(len(others), generator=random))
-            score = export_int8(net, out, images.part(calibration), others, on_step)
-    except ExportFailed as error:
-        raise click.ClickException(str(error)) from error
-    say(
-        f"{out}: {Path(out).stat().st_size:,} bytes; top-1 of {score.images:,} images {score.top1:.1f}%, "
-        f"{score.net_top1:.1f}% by {model}, the same class for {score.agreement:.1f}%"
+    images = images_for(net, model, data, "train")
+    random = torch.Generator().manual_seed(0)
+    calibration, held_out = torch.randperm(len(images), generator=random).tensor_split(
+        [min(CALIBRATION_IMAGES, len(images) // 2)]
+    )
+    others = images.part(held_out)
+    if has_split(data, "test"):
+        others = images_for(net, model, data, "test")
+        others = others.part(torch.randperm(len(others), generator=random))
+    score = export_int8(net, out, images.part(calibration), others, on_step)
+    return (
+        f"top-1 of {score.images:,} images {score.top1:.1f}%, {score.net_top1:.1f}% by {model}, the same "
+        f"class for {score.agreement:.1f}%"
     )

@@ -40,6 +40,7 @@ def plot_efficiency(speed: str | Path, depth: str | Path, png: str | Path) -> No
 
     by_speed, by_memory, by_time = figure.subplots(1, 3)
     _draw_points(by_speed, points)
+    depths = sorted({depth for curve in curves for depth in curve.depths})
     for axes, title, values in (
         (by_memory, "memory of a training step, MiB", "memory_mib"),
         (by_time, "seconds of a training step, an image", "seconds"),
@@ -48,7 +49,6 @@ def plot_efficiency(speed: str | Path, depth: str | Path, png: str | Path) -> No
             _draw_curve(axes, curve, getattr(curve, values))
         axes.set_xscale("log")
         axes.set_yscale("log")
-        depths = sorted({depth for curve in curves for depth in curve.depths})
         axes.set_xticks(depths, [f"{depth:,}" for depth in depths])
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.yaxis.set_major_formatter("{x:,g}")
