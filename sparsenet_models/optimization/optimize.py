@@ -8,13 +8,13 @@ from typing import TypeVar
 import torch
 from torch import nn
 
-from .compiling import allow_shapes, why_not_compile
+from .compiling import CompiledWherePays, why_not_compile
 from .inference import fold, unfold
 
 Model = TypeVar("Model", bound=nn.Module)
 
 MOST_SHAPES = 64
-"""For so many shapes of batches a net in train mode is compiled; further ones run without."""
+"""For so many shapes of batches a net in train mode may be compiled; further ones run without."""
 
 INFERENCE_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
@@ -32,7 +32,8 @@ def optimize(model: Model, *, dtype: torch.dtype | None = None, compile: bool = 
     a warning), the net runs as before. Forward hooks on parts of layers do not run.
 
     **Train mode**: weights are in channels-last layout, and with ``compile`` the net is compiled by
-    torch.compile, once for each shape of batches, of up to 64; the first step takes a minute or more.
+    torch.compile for those shapes of batches, of up to 64, whose steps are faster with it. A few steps on
+    copies of the net tell, so the first step of each shape takes a minute or more.
 
     Examples:
         >>> model = optimize(create_model("sparsenet_bc_100_k24", pretrained=True).eval())
@@ -44,7 +45,7 @@ def optimize(model: Model, *, dtype: torch.dtype | None = None, compile: bool = 
         dtype: in eval mode, the floating-point type in which the layers compute; default that of the
             parameters, which do not change. Feature maps then come in ``dtype``, logits in that of the
             parameters. bfloat16 is fast where the processor has instructions for it, and slow elsewhere.
-        compile: in train mode, use torch.compile; where it does not work, a warning says so.
+        compile: in train mode, use torch.compile where it pays; where it does not work, a warning says so.
 
     Raises:
         TypeError: ``dtype`` is not a torch.dtype.
@@ -71,6 +72,5 @@ def optimize(model: Model, *, dtype: torch.dtype | None = None, compile: bool = 
         if reason:
             warnings.warn(f"{reason}: the net trains without torch.compile", stacklevel=2)
         else:
-            allow_shapes(MOST_SHAPES)
-            model.compile(dynamic=False)
+            model._compiled_call_impl = CompiledWherePays(model, MOST_SHAPES)
     return model

@@ -1,10 +1,10 @@
-"""The net of a run: its first weights, the compiled net."""
+"""The net of a run: its first weights, and whether it can train on the batches."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from copy import deepcopy
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import nn
@@ -13,7 +13,6 @@ from ..common.files import local_path, sha256_of
 from ..factory import create_model
 from ..models.classifier_net import ClassifierNet
 from ..models.registry import get_pretrained_cfg, is_model
-from ..optimization.compiling import allow_shapes, why_not_compile
 from ..pretrained.fetch import verified_file
 from ..pretrained.load import load_into
 from ..pretrained.weight_file import read_weight_description
@@ -52,16 +51,6 @@ def start_from(source: str, model: nn.Module, class_names: tuple[str, ...]) -> s
         head_left_out = True
     say(f"starting from {path.name}" + (", with a new head" if head_left_out else ""))
     return sha256_of(path)
-
-
-def compiled(model: nn.Module, shapes: int) -> Any:
-    """Return the net compiled for so many ``shapes`` of batches, or itself if torch.compile does not work."""
-    reason = why_not_compile(next(model.parameters()).device)
-    if reason:
-        say(f"{reason}: running without torch.compile")
-        return model
-    allow_shapes(shapes)
-    return torch.compile(model, dynamic=False)
 
 
 def check_batch_norm(model: nn.Module, images: int, sides: Iterable[int], channels: int) -> None:

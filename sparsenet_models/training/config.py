@@ -104,7 +104,7 @@ class TrainConfig:
     workers: int = option(2, "Processes of each DataLoader, for a streamed set.")
     device: str = option("auto", "auto, cpu, cuda or mps.")
     precision: str = option("auto", "float32, bfloat16 (autocast) or auto: the faster of the two.")
-    compile: bool = option(True, "Compile the net with torch.compile.")
+    compile: bool = option(True, "Use torch.compile at the sizes of images at which it is faster.")
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):

@@ -11,7 +11,11 @@ from .distributed import Processes
 
 
 def environment(
-    config: TrainConfig, precision: str, processes: Processes, device: torch.device
+    config: TrainConfig,
+    precision: str,
+    compiled_sides: tuple[int, ...],
+    processes: Processes,
+    device: torch.device,
 ) -> dict[str, Any]:
     """Return what a run computes with, JSON-ready; a resumed run is exact where nothing of it has changed."""
     on_gpu = device.type == "cuda"
@@ -22,7 +26,7 @@ def environment(
         "threads": torch.get_num_threads(),
         "processes": processes.count,
         "precision": precision,
-        "compile": config.compile,
+        "compile": list(compiled_sides) or False,
         "workers": config.workers,
     }
 

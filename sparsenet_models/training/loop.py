@@ -19,10 +19,12 @@ from ..common.files import atomic_write, local_path
 from ..data.evaluate import Score
 from ..models.names import split_model_name_tag
 from ..models.pretrained_cfg import WEIGHTS, PretrainedCfg
+from ..optimization.compiling import allow_shapes
 from ..pretrained.weight_file import git_commit, save_weights, weight_bytes, weight_description
 from .agreement import Agreement
 from .batches import TrainingBatches
-from .build import check_batch_norm, compiled, new_net, start_from
+from .build import check_batch_norm, new_net, start_from
+from .compiling import sides_to_compile
 from .config import TrainConfig
 from .distill import Teacher
 from .distributed import Processes, from_first, joined_processes, restarts, summed, wrapped
@@ -131,13 +133,14 @@ class _Run:
             self.inputs.train_set, config, **normalisation, device=device, processes=processes
         )
         check_batch_norm(
-            model, self._images_at_a_time(), self._sides(), self.inputs.data_config["input_size"][0]
+            model, self._images_at_a_time(), self._parts_by_side(), self.inputs.data_config["input_size"][0]
         )
         self.scorer = Scorer(self.inputs, self.batches, processes, device)
         teacher = None
         if config.distill:
             teacher = Teacher(config.distill, self.inputs.class_names, **normalisation, device=device)
         self.record.precision = from_first(self._chosen_precision(), processes)
+        self.compiled_sides = from_first(self._compiled_sides(), processes)
         if checkpoint is not None:
             self.state.load_state_dict(checkpoint)
             within = f", step {self.record.step} of the next" if self.record.step else ""
@@ -147,7 +150,7 @@ class _Run:
         self._record_environment()
         self.training_step = TrainingStep(
             self.state,
-            self._forward(),
+            self._forward_at(),
             teacher,
             self._class_weights(),
             config,
@@ -243,8 +246,22 @@ class _Run:
         say(f"precision: {chosen} ({part} without torch.compile: {timed})")
         return chosen
 
+    def _compiled_sides(self) -> tuple[int, ...]:
+        """Return the sides in pixels of the images for which the net is compiled."""
+        if not self.config.compile:
+            return ()
+        if self.record.compiled_sides is None:
+            images, _ = next(self.batches.epoch(1))
+            images = images[: self._images_at_a_time()]
+            self.record.compiled_sides = sides_to_compile(
+                self.state.model, images, self._parts_by_side(), self.record.precision
+            )
+        return self.record.compiled_sides
+
     def _record_environment(self) -> None:
-        now = environment(self.config, self.record.precision, self.processes, self.device)
+        now = environment(
+            self.config, self.record.precision, self.compiled_sides, self.processes, self.device
+        )
         environments = self.record.environments
         if environments:
             different = changes(environments[-1], now)
@@ -253,13 +270,18 @@ class _Run:
             say(f"the environment has changed, so the last digits may differ: {different}")
         environments.append(now | {"from_epoch": self.record.epochs_done, "from_step": self.record.step})
 
-    def _forward(self) -> Any:
-        """Return the net as a training step calls it: distributed and compiled."""
+    def _forward_at(self) -> Callable[[int | None], Any]:
+        """Return a function from the side of images to the net as a step calls it with them."""
         model = self.state.model
         some_unused = getattr(model, "skips_layers", False)  # a user's own net may not have it
-        together = wrapped(model, self.processes, some_unused)
-        shapes = len(self._sides()) * min(2, self.config.accumulate)  # parts may differ by an image
-        return compiled(together, shapes) if self.config.compile else together
+        plain = wrapped(model, self.processes, some_unused)
+        sides = self.compiled_sides
+        if not sides:
+            return lambda side: plain
+        allow_shapes(len(sides) * min(2, self.config.accumulate))  # parts may differ by an image
+        compiled = torch.compile(plain, dynamic=False)
+        own = self._own_side()
+        return lambda side: compiled if (side or own) in sides else plain
 
     def _images_at_a_time(self) -> int:
         """Return the images in the smallest part of a step that this process computes.
@@ -281,10 +303,16 @@ class _Run:
         labels, classes = self.inputs.train_set.labels, len(self.inputs.class_names)
         return balanced_weights(labels, classes).to(self.device)
 
-    def _sides(self) -> set[int]:
-        """Return the sides in pixels of the images that the net learns from."""
-        sides = {side for side, _ in self.config.resolution}
-        return sides or {self.inputs.data_config["input_size"][-1]}
+    def _own_side(self) -> int:
+        """Return the side in pixels of images of which no other size is asked for."""
+        return self.inputs.data_config["input_size"][-1]
+
+    def _parts_by_side(self) -> dict[int, int]:
+        """Return how many parts of steps the net learns from, by the side in pixels of their images."""
+        parts: dict[int, int] = {}
+        for side, epochs in self.config.resolution or ((self._own_side(), self.config.epochs),):
+            parts[side] = parts.get(side, 0) + epochs * len(self.batches) * self.config.accumulate
+        return parts
 
     def _train_steps(self, epoch: int) -> None:
         """Train the steps of an epoch that are left, with checkpoints in between."""
@@ -354,8 +382,7 @@ class _Run:
 
     def _epochs_left(self, done: float, epoch: int) -> float:
         """Return the epochs after ``done``, in epochs that take as long as ``epoch``."""
-        full = self.inputs.data_config["input_size"][-1]
-        return epochs_left(self.config, full, done, self.config.side_in(epoch))
+        return epochs_left(self.config, self._own_side(), done, self.config.side_in(epoch))
 
     def _top1_after(self, epoch: int) -> float | None:
         every = self.config.eval_every

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import AbstractContextManager, nullcontext
-from copy import deepcopy
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
-TIMED_STEPS = 3
+from ..optimization.compiling import seconds_per_step
 
 SECONDS_TO_WARM_UP = 5.0
 """A first step may take this much longer than the next ones."""
@@ -36,27 +33,17 @@ def fastest_precision(model: nn.Module, images: torch.Tensor) -> tuple[str, dict
     Returns:
         The name of the faster one, and the seconds of a step in each.
     """
-    seconds = {"float32": _seconds_per_step(deepcopy(model), images, "float32")}
+    seconds = {"float32": _seconds_in("float32", model, images)}
     too_slow = 2 * seconds["float32"] + SECONDS_TO_WARM_UP
-    seconds["bfloat16"] = _seconds_per_step(deepcopy(model), images, "bfloat16", too_slow)
+    seconds["bfloat16"] = _seconds_in("bfloat16", model, images, too_slow)
     return min(seconds, key=lambda precision: seconds[precision]), seconds
 
 
-def _seconds_per_step(
-    model: nn.Module, images: torch.Tensor, precision: str, too_slow: float = float("inf")
+def _seconds_in(
+    precision: str, model: nn.Module, images: torch.Tensor, too_slow: float = float("inf")
 ) -> float:
-    targets = torch.zeros(len(images), dtype=torch.long, device=images.device)
-    fastest = float("inf")
-    for _ in range(TIMED_STEPS):
-        start = time.perf_counter()
-        try:
-            with autocast(images.device, precision):
-                loss = F.cross_entropy(model(images), targets)
-        except RuntimeError:  # this torch has no such autocast for the device
-            return float("inf")
-        loss.backward()
-        loss.item()  # waits for the device
-        fastest = min(fastest, time.perf_counter() - start)
-        if fastest > too_slow:
-            break
-    return fastest
+    try:
+        with autocast(images.device, precision):
+            return seconds_per_step(model, images, too_slow=too_slow)
+    except RuntimeError:  # this torch has no such autocast for the device
+        return float("inf")

@@ -15,16 +15,18 @@ class Record:
     """The part of a checkpoint beside the options and the tensors.
 
     ``git_commit`` is the library's when the run began, ``init_sha256`` the hash of the weights that the run
-    started from ("" for random ones). ``rows`` are those of ``metrics.csv``; ``environments`` has an entry
-    for the start and for each change of machine or settings. ``best`` has epoch, top1 and state of the best
-    epoch so far. ``step`` counts the steps done in the current epoch, ``loss`` (a scalar on the run's device)
-    is the sum of their losses, ``seconds`` the time that they took.
+    started from ("" for random ones). ``compiled_sides`` are the sides in pixels of the images at which a
+    compiled step was the faster one (None: not timed). ``rows`` are those of ``metrics.csv``;
+    ``environments`` has an entry for the start and for each change of machine or settings. ``best`` has
+    epoch, top1 and state of the best epoch so far. ``step`` counts the steps done in the current epoch,
+    ``loss`` (a scalar on the run's device) is the sum of their losses, ``seconds`` the time that they took.
     """
 
     git_commit: str
     init_sha256: str
     loss: Tensor
     precision: str = ""
+    compiled_sides: tuple[int, ...] | None = None
     rows: list[dict[str, Any]] = field(default_factory=list)
     environments: list[dict[str, Any]] = field(default_factory=list)
     best: dict[str, Any] | None = None
@@ -61,5 +63,7 @@ class Record:
 
         Of several processes all get the first one's loss: a checkpoint has no other.
         """
-        state = {item.name: checkpoint[item.name] for item in dataclasses.fields(cls) if item.name != "rows"}
+        state = {
+            item.name: checkpoint[item.name] for item in dataclasses.fields(cls) if item.name in checkpoint
+        }
         return cls(**state | {"rows": checkpoint["metrics"], "loss": checkpoint["loss"].to(device)})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
 
@@ -21,7 +22,8 @@ class TrainingStep:
 
     Args:
         state: net and optimizer.
-        forward: the net as it is called in training, compiled and distributed.
+        forward_at: called with the side of images in pixels (None: their own), returns the net as it is
+            called with them, compiled and distributed.
         teacher: the net to distill, or None.
         class_weights: ``(classes,)``, by which the loss of each image is multiplied, or None.
         config: parts of a step, label smoothing, clipping, distillation, seed.
@@ -33,7 +35,7 @@ class TrainingStep:
     def __init__(
         self,
         state: TrainingState,
-        forward: Any,
+        forward_at: Callable[[int | None], Any],
         teacher: Teacher | None,
         class_weights: Tensor | None,
         config: TrainConfig,
@@ -41,7 +43,7 @@ class TrainingStep:
         rank: int,
         device: torch.device,
     ) -> None:
-        self.state, self.forward, self.teacher, self.config = state, forward, teacher, config
+        self.state, self.forward_at, self.teacher, self.config = state, forward_at, teacher, config
         self.class_weights = class_weights
         self.precision, self.rank, self.device = precision, rank, device
 
@@ -65,15 +67,15 @@ class TrainingStep:
         seed = (self.config.seed * 1_000_003 + number) * 1_000_003 + self.rank
         torch.manual_seed(seed % 2**63)
         self.state.set_learning_rate(learning_rate)
-        optimizer = self.state.optimizer
+        optimizer, forward = self.state.optimizer, self.forward_at(side)
         optimizer.zero_grad(set_to_none=True)
         mean = torch.zeros((), device=self.device)
         parts = [batch.tensor_split(self.config.accumulate) for batch in (images, labels)]
         for count, (part, part_labels) in enumerate(zip(*parts), 1):
             is_last = count == self.config.accumulate
-            with nullcontext() if is_last else without_averaging(self.forward):
+            with nullcontext() if is_last else without_averaging(forward):
                 with autocast(self.device, self.precision):
-                    logits = self.forward(resized(part, side))
+                    logits = forward(resized(part, side))
                 loss = self._loss(logits.float(), part_labels, part) * (len(part) / len(images))
                 loss.backward()
             mean += loss.detach()

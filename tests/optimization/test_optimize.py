@@ -13,6 +13,7 @@ from torch import nn
 from sparsenet_models import SparseNet, create_model, optimize
 from sparsenet_models.models.feature_net import FeatureNet
 from sparsenet_models.optimization import chains
+from sparsenet_models.optimization.compiling import seconds_per_step
 from sparsenet_models.optimization.inference import FoldedModule, FoldedStage, folded
 
 OTHER_NETS = {
@@ -280,14 +281,35 @@ def test_in_train_mode_weights_are_in_channels_last_layout_and_steps_are_the_sam
 
 
 @pytest.mark.slow
-def test_in_train_mode_the_net_is_compiled_and_keeps_its_state_dict():
+def test_in_train_mode_a_step_is_timed_both_ways_and_is_that_of_the_net():
     net = build("sparsenet")
     optimized = optimize(copy.deepcopy(net))
-    assert optimized._compiled_call_impl is not None
     assert list(optimized.state_dict()) == list(net.state_dict())
     answers = gradients(optimized, images().requires_grad_())
     for answer, expected in zip(answers, gradients(net, images().requires_grad_()), strict=True):
         assert torch.allclose(answer, expected, rtol=1e-3, atol=1e-3 * expected.abs().max().item())
+    for buffer, expected in zip(optimized.buffers(), net.buffers(), strict=True):
+        assert torch.allclose(buffer.float(), expected.float(), rtol=1e-4, atol=1e-6)
+    ((shape, *_),) = optimized._compiled_call_impl.compiled_for
+    assert shape == images().shape
+
+
+@pytest.mark.slow
+def test_timing_leaves_the_random_numbers_of_dropout_as_they_are():
+    net = create_model("sparsenet_bc_40_k12", proj_drop_rate=0.2)
+    before = torch.get_rng_state()
+    assert seconds_per_step(net, images(count=2), compiled=True) > 0
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_in_eval_mode_and_without_gradients_a_net_optimized_for_training_is_not_compiled():
+    net = optimize(build("sparsenet"))
+    with torch.no_grad():
+        net(images())
+    net.eval()
+    net(images())
+    assert net._compiled_call_impl.compiled_for == {}
+    assert net(x=images()).shape == (len(images()), 10)
 
 
 @pytest.mark.slow

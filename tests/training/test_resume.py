@@ -120,7 +120,7 @@ CHECKPOINT_KEYS = set(
     "init_sha256".split()
 )
 """Those of the checkpoints of the first runs, which must resume."""
-NEW_CHECKPOINT_KEYS = {"images"}
+NEW_CHECKPOINT_KEYS = {"images", "compiled_sides"}
 
 
 @pytest.mark.parametrize("options_name", ["run.json", "config.json"])

@@ -7,6 +7,7 @@ import hashlib
 import itertools
 import json
 import math
+import re
 import shutil
 import sys
 import time
@@ -32,15 +33,17 @@ from sparsenet_models import (
 from sparsenet_models.analysis.metrics import UNKNOWN_SCORING
 from sparsenet_models.common.files import atomic_write
 from sparsenet_models.models.registry import temporary_registry
+from sparsenet_models.optimization.compiling import allow_shapes
 from sparsenet_models.pretrained.weight_file import (
     read_metadata,
     read_state_dict,
     read_weight_description,
     save_weights,
 )
-from sparsenet_models.training import loop, precision
+from sparsenet_models.training import compiling, loop, precision
 from sparsenet_models.training.averaging import averaged
-from sparsenet_models.training.build import check_batch_norm, compiled
+from sparsenet_models.training.build import check_batch_norm
+from sparsenet_models.training.compiling import sides_to_compile
 from sparsenet_models.training.config import TrainConfig
 from sparsenet_models.training.distill import distillation_loss
 from sparsenet_models.training.loop import TrainingStopped, train
@@ -385,11 +388,47 @@ def test_one_image_of_which_batch_norm_sees_one_pixel_is_refused_by_the_names_of
         check_batch_norm(net, 1, [8, 4], 3)
 
 
+def test_a_short_run_is_not_compiled(capsys):
+    images = torch.zeros(2, 3, 8, 8)
+    assert sides_to_compile(torch.nn.Conv2d(3, 1, 3), images, {8: 100}, "float32") == ()
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.slow
+def test_for_a_long_run_a_step_at_each_side_is_timed_with_and_without_compiling(capsys):
+    images = torch.zeros(2, 3, 16, 16)
+    sides = sides_to_compile(torch.nn.Conv2d(3, 1, 3), images, {8: 10**9, 16: 10**9, 12: 1}, "float32")
+    told = capsys.readouterr().out.splitlines()
+    found = [
+        re.match(r"torch.compile at (\d+) pixels: (yes|no) \(a step takes", line).groups() for line in told
+    ]
+    assert [side for side, _ in found] == ["8", "16"]
+    assert sides == tuple(int(side) for side, answer in found if answer == "yes")
+
+
+@pytest.mark.slow
+def test_a_resumed_run_is_compiled_at_the_sides_chosen_when_it_began(
+    colour_folder, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(compiling, "LEAST_SECONDS", 0.0)
+    options = config(colour_folder, tmp_path / "run", compile=True)
+    train(options)
+    told = capsys.readouterr().out
+    sides = load_checkpoint_state(tmp_path / "run")["compiled_sides"]
+    assert f"torch.compile at 8 pixels: {'yes' if sides == (8,) else 'no'}" in told
+    (tmp_path / "run" / "model.safetensors").unlink()
+    train(options, resume=True)
+    told = capsys.readouterr().out
+    assert "torch.compile at" not in told
+    assert "environment has changed" not in told
+
+
 @pytest.mark.slow
 def test_a_net_is_compiled_for_every_side_of_a_long_resolution():
     from torch._dynamo.utils import counters
 
-    net = compiled(torch.nn.Conv2d(1, 1, 3), 20)
+    allow_shapes(20)
+    net = torch.compile(torch.nn.Conv2d(1, 1, 3), dynamic=False)
     counters.clear()
     for side in range(8, 28):
         net(torch.zeros(1, 1, side, side))
@@ -403,7 +442,8 @@ def one_step(
     config = TrainConfig(TINY, "d", "o", **options)
     state = TrainingState(create_model(TINY, num_classes=2), config)
     device = torch.device("cpu")
-    step = TrainingStep(state, state.model.train(), None, weights, config, "float32", 0, device)
+    state.model.train()
+    step = TrainingStep(state, lambda _: state.model, None, weights, config, "float32", 0, device)
     return state, step(images, labels, None, config.lr, 0).item()
 
 
