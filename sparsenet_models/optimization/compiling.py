@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from copy import deepcopy
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -40,25 +41,26 @@ def allow_shapes(shapes: int) -> None:
 
 
 def seconds_per_step(
-    model: nn.Module, images: Tensor, *, compiled: bool = False, too_slow: float = float("inf")
+    model: nn.Module,
+    images: Tensor,
+    forward: Callable[[Tensor], Any] | None = None,
+    too_slow: float = float("inf"),
 ) -> float:
-    """Return the seconds of the fastest of a few forward and backward passes.
+    """Return the seconds of the fastest of a few forward and backward passes, which leave no trace.
 
     Args:
-        model: a net in train mode, of which a copy is trained.
+        model: a net in train mode, which stays as it is.
         images: a batch ``(N, C, H, W)`` on its device.
-        compiled: whether torch.compile compiles the copy.
+        forward: calls the net in another way, such as the compiled net; default ``model`` itself.
         too_slow: no more passes after one that takes longer, in seconds.
     """
-    model, images = deepcopy(model), images.detach()
-    if compiled:
-        model.compile(dynamic=False)
+    forward = model if forward is None else forward
+    images = images.detach()
     fastest = float("inf")
-    # Dropout outside draws what it would have drawn.
-    with torch.random.fork_rng([images.device] if images.device.type == "cuda" else []):
+    with _unchanged(model), torch.random.fork_rng([images.device] if images.device.type == "cuda" else []):
         for _ in range(TIMED_STEPS):
             start = time.perf_counter()
-            outputs = [output for output in tree_leaves(model(images)) if isinstance(output, Tensor)]
+            outputs = [output for output in tree_leaves(forward(images)) if isinstance(output, Tensor)]
             loss = torch.stack([output.float().mean() for output in outputs]).sum()
             loss.backward()
             loss.item()  # waits for the device
@@ -68,10 +70,27 @@ def seconds_per_step(
     return fastest
 
 
+@contextmanager
+def _unchanged(model: nn.Module) -> Iterator[None]:
+    """Give ``model`` back its gradients, and its buffers their values, at the end of the block."""
+    buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
+    gradients = [(parameter, parameter.grad) for parameter in model.parameters()]
+    for parameter, _ in gradients:
+        parameter.grad = None
+    try:
+        yield
+    finally:
+        for parameter, gradient in gradients:
+            parameter.grad = gradient
+        with torch.no_grad():
+            for buffer, value in buffers:
+                buffer.copy_(value)
+
+
 class CompiledWherePays:
     """The call of a net: in training compiled for the shapes of batches whose steps are faster so.
 
-    A few steps on copies of the net are timed at the first batch of each shape. In eval mode, and where no
+    A few steps are timed at the first batch of each shape. In eval mode, and where no
     gradients are asked for, the net is called as it is.
 
     Args:
@@ -99,6 +118,6 @@ class CompiledWherePays:
         autocast = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device)
         kind = (images.shape, images.dtype, images.device, autocast)
         if kind not in self.compiled_for and len(self.compiled_for) < self.most_shapes:
-            plain = seconds_per_step(self.model, images)
-            self.compiled_for[kind] = seconds_per_step(self.model, images, compiled=True) < plain
+            plain = seconds_per_step(self.model, images, self.model._call_impl)
+            self.compiled_for[kind] = seconds_per_step(self.model, images, self.compiled) < plain
         return self.compiled_for.get(kind, False)

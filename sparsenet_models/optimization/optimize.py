@@ -32,8 +32,8 @@ def optimize(model: Model, *, dtype: torch.dtype | None = None, compile: bool = 
     a warning), the net runs as before. Forward hooks on parts of layers do not run.
 
     **Train mode**: weights are in channels-last layout, and with ``compile`` the net is compiled by
-    torch.compile for those shapes of batches, of up to 64, whose steps are faster with it. A few steps on
-    copies of the net tell, so the first step of each shape takes a minute or more.
+    torch.compile for those shapes of batches, of up to 64, whose steps are faster with it. A few steps of
+    both kinds are timed, so the first one of each shape takes a minute or more.
 
     Examples:
         >>> model = optimize(create_model("sparsenet_bc_100_k24", pretrained=True).eval())

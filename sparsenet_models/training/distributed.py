@@ -20,6 +20,11 @@ from .launchers import place_in
 LONGEST_WAIT = timedelta(minutes=5)
 """A process that waits longer for the others fails, and torchrun restarts all. torch has 30 minutes."""
 
+CLOSED_BY_PARTNER = "by peer"
+"""From gloo's words: connection closed, or reset, by peer."""
+
+PARTNER_ENDED = "another process of this run has ended; its own message says why"
+
 
 @dataclass(frozen=True)
 class Processes:
@@ -66,9 +71,9 @@ def joined_processes(device: str) -> Iterator[tuple[Processes, torch.device]]:
         yield processes, chosen
         dist.barrier()  # a process that leaves early would break the connections of the others
     except RuntimeError as error:
-        if "by peer" not in str(error):  # gloo's words: closed, or reset, by peer
+        if CLOSED_BY_PARTNER not in str(error):
             raise
-        raise OSError("another process of this run has ended; its own message says why") from error
+        raise OSError(PARTNER_ENDED) from error
     finally:
         dist.destroy_process_group()
 
@@ -81,6 +86,8 @@ def _meet(processes: Processes, backend: str) -> None:
         store = dist.PrefixStore(f"restart_{restarts()}", store)
         dist.init_process_group(backend, store=store, rank=rank, world_size=count, timeout=LONGEST_WAIT)
     except (RuntimeError, ValueError) as error:
+        if CLOSED_BY_PARTNER in str(error):
+            raise OSError(PARTNER_ENDED) from error
         where = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
         reason = str(error).strip().partition("\n")[0]
         raise OSError(

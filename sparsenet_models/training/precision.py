@@ -27,7 +27,7 @@ def fastest_precision(model: nn.Module, images: torch.Tensor) -> tuple[str, dict
     again after a first step that is so slow.
 
     Args:
-        model: the net; copies of it are trained.
+        model: the net, which stays as it is.
         images: a batch ``(N, C, H, W)`` on the net's device.
 
     Returns:

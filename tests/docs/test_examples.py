@@ -95,7 +95,7 @@ def test_the_transfer_example_writes_a_row_for_each_net_and_trains_no_run_twice(
     command = [sys.executable, str(EXAMPLES / "transfer.py"), "--data", str(photographs), *nets, *options]
     command += ["--out", str(tmp_path / "out")]
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
-    subprocess.run(command, env=environment, capture_output=True, check=True)
+    subprocess.run(command, env=environment, check=True)
     table = tmp_path / "out" / "table.md"
     first = table.read_text()
     assert first.startswith(
@@ -106,7 +106,7 @@ def test_the_transfer_example_writes_a_row_for_each_net_and_trains_no_run_twice(
     assert float(rows[2][2]) < 20  # the colours are easy
     weights = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("model.safetensors")}
     assert len(weights) == 8
-    subprocess.run(command, env=environment, capture_output=True, check=True)
+    subprocess.run(command, env=environment, check=True)
     assert table.read_text() == first
     assert {path: path.stat().st_mtime_ns for path in weights} == weights
 

@@ -294,12 +294,17 @@ def test_in_train_mode_a_step_is_timed_both_ways_and_is_that_of_the_net():
     assert shape == images().shape
 
 
-@pytest.mark.slow
-def test_timing_leaves_the_random_numbers_of_dropout_as_they_are():
+def test_timing_a_step_leaves_net_gradients_and_random_numbers_as_they_are():
     net = create_model("sparsenet_bc_40_k12", proj_drop_rate=0.2)
-    before = torch.get_rng_state()
-    assert seconds_per_step(net, images(count=2), compiled=True) > 0
-    assert torch.equal(torch.get_rng_state(), before)
+    net(images(count=2)).sum().backward()
+    before = copy.deepcopy(net.state_dict())
+    gradients = [parameter.grad.clone() for parameter in net.parameters()]
+    drawn = torch.get_rng_state()
+    assert seconds_per_step(net, images(count=2)) > 0
+    assert torch.equal(torch.get_rng_state(), drawn)
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+    for parameter, gradient in zip(net.parameters(), gradients, strict=True):
+        assert torch.equal(parameter.grad, gradient)
 
 
 def test_in_eval_mode_and_without_gradients_a_net_optimized_for_training_is_not_compiled():
