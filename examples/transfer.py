@@ -84,10 +84,14 @@ def run(
         write_images(data / "train", chosen)
         write_images(data / "test", test)
         train(config, resume=True)
+    images = len(chosen) // config.batch_size * config.batch_size
     with (out / name / "metrics.csv").open(newline="", encoding="utf-8") as file:
-        seconds = sum(float(epoch["seconds"]) for epoch in csv.DictReader(file))
-    steps = len(chosen) // config.batch_size * config.epochs
-    return 100 - float(read_metadata(weights)["top1"]), seconds / 60, steps * config.batch_size / seconds
+        seconds = [images / float(epoch["images_per_second"]) for epoch in csv.DictReader(file)]
+    return (
+        100 - float(read_metadata(weights)["top1"]),
+        sum(seconds) / 60,
+        images * len(seconds) / sum(seconds),
+    )
 
 
 def write_images(folder: Path, part: AnyImageSet) -> None:
