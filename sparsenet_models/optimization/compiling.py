@@ -6,7 +6,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -40,29 +40,32 @@ def allow_shapes(shapes: int) -> None:
     setattr(torch._dynamo.config, limit, max(least, getattr(torch._dynamo.config, limit)))
 
 
-def seconds_per_step(
+def time_step(
     model: nn.Module,
     images: Tensor,
     forward: Callable[[Tensor], Any] | None = None,
     too_slow: float = float("inf"),
 ) -> float:
-    """Return the seconds of the fastest of a few forward and backward passes, which leave no trace.
+    """Return the seconds of the fastest of a few forward and backward passes.
+
+    Gradients, buffers and random numbers are afterwards as before; forward hooks run.
 
     Args:
-        model: a net in train mode, which stays as it is.
+        model: a net in train mode with parameters that learn.
         images: a batch ``(N, C, H, W)`` on its device.
         forward: calls the net in another way, such as the compiled net; default ``model`` itself.
         too_slow: no more passes after one that takes longer, in seconds.
     """
     forward = model if forward is None else forward
-    images = images.detach()
+    images = images.detach().requires_grad_(images.requires_grad)
+    learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
     fastest = float("inf")
-    with _unchanged(model), torch.random.fork_rng([images.device] if images.device.type == "cuda" else []):
+    with _same_buffers(model), torch.random.fork_rng([images.device] if images.is_cuda else []):
         for _ in range(TIMED_STEPS):
             start = time.perf_counter()
             outputs = [output for output in tree_leaves(forward(images)) if isinstance(output, Tensor)]
             loss = torch.stack([output.float().mean() for output in outputs]).sum()
-            loss.backward()
+            torch.autograd.grad(loss, learning, allow_unused=True)
             loss.item()  # waits for the device
             fastest = min(fastest, time.perf_counter() - start)
             if fastest > too_slow:
@@ -71,18 +74,16 @@ def seconds_per_step(
 
 
 @contextmanager
-def _unchanged(model: nn.Module) -> Iterator[None]:
-    """Give ``model`` back its gradients, and its buffers their values, at the end of the block."""
+def _same_buffers(model: nn.Module) -> Iterator[None]:
+    """Give the buffers of ``model`` their values back at the end of the block."""
     buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
-    gradients = [(parameter, parameter.grad) for parameter in model.parameters()]
-    for parameter, _ in gradients:
-        parameter.grad = None
-    try:
-        yield
-    finally:
-        for parameter, gradient in gradients:
-            parameter.grad = gradient
-        with torch.no_grad():
+    with ExitStack() as stack:
+        # A forward pass whose backward pass is still to come may have saved them.
+        for buffer, _ in buffers:
+            stack.enter_context(torch.autograd._unsafe_preserve_version_counter(buffer))
+        try:
+            yield
+        finally:
             for buffer, value in buffers:
                 buffer.copy_(value)
 
@@ -90,34 +91,45 @@ def _unchanged(model: nn.Module) -> Iterator[None]:
 class CompiledWherePays:
     """The call of a net: in training compiled for the shapes of batches whose steps are faster so.
 
-    A few steps are timed at the first batch of each shape. In eval mode, and where no
-    gradients are asked for, the net is called as it is.
+    A few steps are timed at the first batch of each shape. Calls in eval mode, without gradients, in tracers,
+    or with other arguments than one tensor of images run as they are. It does not work inside
+    ``torch.utils.checkpoint``; ``set_grad_checkpointing`` does.
 
     Args:
         model: the net, whose ``_compiled_call_impl`` (which ``nn.Module.compile`` sets) becomes this.
         most_shapes: batches of further shapes are not compiled.
 
     Attributes:
-        compiled_for: by shape, type, device and autocast of the batches, whether the net is compiled.
+        is_faster: by shape, type, device and autocast of the batches, whether a compiled step is faster.
     """
 
     def __init__(self, model: nn.Module, most_shapes: int) -> None:
         allow_shapes(most_shapes)
         self.model, self.most_shapes = model, most_shapes
         self.compiled = torch.compile(model._call_impl, dynamic=False)
-        self.compiled_for: dict[Any, bool] = {}
+        self.is_faster: dict[Any, bool] = {}
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        plain = self.model._call_impl
-        if kwargs or len(args) != 1 or not (self.model.training and torch.is_grad_enabled()):
-            return plain(*args, **kwargs)
-        return self.compiled(*args) if self._pays(args[0]) else plain(*args)
+        may_compile = not kwargs and len(args) == 1 and self._learns_from(args[0])
+        if may_compile and self._pays(args[0]):
+            return self.compiled(*args)
+        return self.model._call_impl(*args, **kwargs)
+
+    def _learns_from(self, images: Any) -> bool:
+        return (
+            isinstance(images, Tensor)
+            and not images.is_meta
+            and self.model.training
+            and torch.is_grad_enabled()
+            and any(parameter.requires_grad for parameter in self.model.parameters())
+            and not (torch.compiler.is_compiling() or torch.jit.is_tracing())
+        )
 
     def _pays(self, images: Tensor) -> bool:
         device = images.device.type
         autocast = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device)
-        kind = (images.shape, images.dtype, images.device, autocast)
-        if kind not in self.compiled_for and len(self.compiled_for) < self.most_shapes:
-            plain = seconds_per_step(self.model, images, self.model._call_impl)
-            self.compiled_for[kind] = seconds_per_step(self.model, images, self.compiled) < plain
-        return self.compiled_for.get(kind, False)
+        kind = (images.shape, images.dtype, images.device, images.requires_grad, autocast)
+        if kind not in self.is_faster and len(self.is_faster) < self.most_shapes:
+            plain = time_step(self.model, images, self.model._call_impl)
+            self.is_faster[kind] = time_step(self.model, images, self.compiled) < plain
+        return self.is_faster.get(kind, False)

@@ -26,11 +26,16 @@ def environment(
         "threads": torch.get_num_threads(),
         "processes": processes.count,
         "precision": precision,
-        "compile": list(compiled_sides) or False,
+        "compiled_sides": list(compiled_sides),
         "workers": config.workers,
     }
 
 
 def changes(before: dict[str, Any], now: dict[str, Any]) -> str:
-    """Return the differences, such as "threads 2 -> 1, torch 2.11 -> 2.15"; "" where there are none."""
-    return ", ".join(f"{key} {before.get(key)} -> {now[key]}" for key in now if before.get(key) != now[key])
+    """Return the differences, such as "threads 2 -> 1, torch 2.11 -> 2.15"; "" where there are none.
+
+    What an older library did not record is left out.
+    """
+    return ", ".join(
+        f"{key} {before[key]} -> {now[key]}" for key in now if before.get(key, now[key]) != now[key]
+    )

@@ -19,7 +19,7 @@ from ..common.files import atomic_write, local_path
 from ..data.evaluate import Score
 from ..models.names import split_model_name_tag
 from ..models.pretrained_cfg import WEIGHTS, PretrainedCfg
-from ..optimization.compiling import allow_shapes
+from ..optimization.compiling import allow_shapes, why_not_compile
 from ..pretrained.weight_file import git_commit, save_weights, weight_bytes, weight_description
 from .agreement import Agreement
 from .batches import TrainingBatches
@@ -140,7 +140,7 @@ class _Run:
         if config.distill:
             teacher = Teacher(config.distill, self.inputs.class_names, **normalisation, device=device)
         self.record.precision = from_first(self._chosen_precision(), processes)
-        self.compiled_sides = from_first(self._compiled_sides(), processes)
+        self.compiled_sides = self._compiled_sides()
         if checkpoint is not None:
             self.state.load_state_dict(checkpoint)
             within = f", step {self.record.step} of the next" if self.record.step else ""
@@ -250,11 +250,15 @@ class _Run:
         """Return the sides in pixels of the images for which the net is compiled."""
         if not self.config.compile:
             return ()
+        reason = from_first(why_not_compile(self.device), self.processes)
+        if reason:
+            say(f"{reason}: running without torch.compile")
+            return ()
         if self.record.compiled_sides is None:
             images, _ = next(self.batches.epoch(1))
             images = images[: self._images_at_a_time()]
             self.record.compiled_sides = sides_to_compile(
-                self.state.model, images, self._parts_by_side(), self.record.precision
+                self.state.model, images, self._parts_by_side(), self.record.precision, self.processes
             )
         return self.record.compiled_sides
 

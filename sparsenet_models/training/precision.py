@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import nn
 
-from ..optimization.compiling import seconds_per_step
+from ..optimization.compiling import time_step
 
 SECONDS_TO_WARM_UP = 5.0
 """A first step may take this much longer than the next ones."""
@@ -33,17 +33,11 @@ def fastest_precision(model: nn.Module, images: torch.Tensor) -> tuple[str, dict
     Returns:
         The name of the faster one, and the seconds of a step in each.
     """
-    seconds = {"float32": _seconds_in("float32", model, images)}
+    seconds = {"float32": time_step(model, images)}
     too_slow = 2 * seconds["float32"] + SECONDS_TO_WARM_UP
-    seconds["bfloat16"] = _seconds_in("bfloat16", model, images, too_slow)
-    return min(seconds, key=lambda precision: seconds[precision]), seconds
-
-
-def _seconds_in(
-    precision: str, model: nn.Module, images: torch.Tensor, too_slow: float = float("inf")
-) -> float:
     try:
-        with autocast(images.device, precision):
-            return seconds_per_step(model, images, too_slow=too_slow)
+        with autocast(images.device, "bfloat16"):
+            seconds["bfloat16"] = time_step(model, images, too_slow=too_slow)
     except RuntimeError:  # this torch has no such autocast for the device
-        return float("inf")
+        seconds["bfloat16"] = float("inf")
+    return min(seconds, key=lambda precision: seconds[precision]), seconds

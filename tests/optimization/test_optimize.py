@@ -13,7 +13,7 @@ from torch import nn
 from sparsenet_models import SparseNet, create_model, optimize
 from sparsenet_models.models.feature_net import FeatureNet
 from sparsenet_models.optimization import chains
-from sparsenet_models.optimization.compiling import seconds_per_step
+from sparsenet_models.optimization.compiling import time_step
 from sparsenet_models.optimization.inference import FoldedModule, FoldedStage, folded
 
 OTHER_NETS = {
@@ -290,7 +290,7 @@ def test_in_train_mode_a_step_is_timed_both_ways_and_is_that_of_the_net():
         assert torch.allclose(answer, expected, rtol=1e-3, atol=1e-3 * expected.abs().max().item())
     for buffer, expected in zip(optimized.buffers(), net.buffers(), strict=True):
         assert torch.allclose(buffer.float(), expected.float(), rtol=1e-4, atol=1e-6)
-    ((shape, *_),) = optimized._compiled_call_impl.compiled_for
+    ((shape, *_),) = optimized._compiled_call_impl.is_faster
     assert shape == images().shape
 
 
@@ -300,21 +300,48 @@ def test_timing_a_step_leaves_net_gradients_and_random_numbers_as_they_are():
     before = copy.deepcopy(net.state_dict())
     gradients = [parameter.grad.clone() for parameter in net.parameters()]
     drawn = torch.get_rng_state()
-    assert seconds_per_step(net, images(count=2)) > 0
+    assert time_step(net, images(count=2)) > 0
     assert torch.equal(torch.get_rng_state(), drawn)
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
     for parameter, gradient in zip(net.parameters(), gradients, strict=True):
         assert torch.equal(parameter.grad, gradient)
 
 
-def test_in_eval_mode_and_without_gradients_a_net_optimized_for_training_is_not_compiled():
+def test_timing_a_step_spares_a_backward_pass_that_is_still_to_come():
+    net = build("sparsenet")
+    logits = net(images())
+    time_step(net, images((16, 16)))
+    logits.sum().backward()
+
+
+def test_timing_a_step_runs_no_optimizer_in_the_backward_pass():
+    net = build("sparsenet")
+    weight = net.stem.conv.weight
+    before = weight.detach().clone()
+    weight.register_post_accumulate_grad_hook(lambda parameter: parameter.data.add_(1))
+    time_step(net, images())
+    assert torch.equal(weight, before)
+
+
+class OfDict(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = build("sparsenet")
+
+    def forward(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        return self.net(batch["image"])
+
+
+def test_what_cannot_be_compiled_and_timed_runs_as_it_is():
     net = optimize(build("sparsenet"))
+    assert net(x=images()).shape == (len(images()), 10)
     with torch.no_grad():
         net(images())
-    net.eval()
-    net(images())
-    assert net._compiled_call_impl.compiled_for == {}
-    assert net(x=images()).shape == (len(images()), 10)
+    torch.export.export(net, (images(),), strict=False)
+    net.eval()(images())
+    net.train().requires_grad_(False)(images().requires_grad_())
+    assert net._compiled_call_impl.is_faster == {}
+    assert optimize(OfDict())({"image": images()}).shape == (len(images()), 10)
 
 
 @pytest.mark.slow

@@ -46,6 +46,7 @@ from sparsenet_models.training.build import check_batch_norm
 from sparsenet_models.training.compiling import sides_to_compile
 from sparsenet_models.training.config import TrainConfig
 from sparsenet_models.training.distill import distillation_loss
+from sparsenet_models.training.distributed import Processes
 from sparsenet_models.training.loop import TrainingStopped, train
 from sparsenet_models.training.precision import fastest_precision
 from sparsenet_models.training.record import Record
@@ -390,14 +391,16 @@ def test_one_image_of_which_batch_norm_sees_one_pixel_is_refused_by_the_names_of
 
 def test_a_short_run_is_not_compiled(capsys):
     images = torch.zeros(2, 3, 8, 8)
-    assert sides_to_compile(torch.nn.Conv2d(3, 1, 3), images, {8: 100}, "float32") == ()
+    assert sides_to_compile(torch.nn.Conv2d(3, 1, 3), images, {8: 100}, "float32", Processes()) == ()
     assert capsys.readouterr().out == ""
 
 
 @pytest.mark.slow
 def test_for_a_long_run_a_step_at_each_side_is_timed_with_and_without_compiling(capsys):
     images = torch.zeros(2, 3, 16, 16)
-    sides = sides_to_compile(torch.nn.Conv2d(3, 1, 3), images, {8: 10**9, 16: 10**9, 12: 1}, "float32")
+    sides = sides_to_compile(
+        torch.nn.Conv2d(3, 1, 3), images, {8: 10**9, 16: 10**9, 12: 1}, "float32", Processes()
+    )
     told = capsys.readouterr().out.splitlines()
     found = [
         re.match(r"torch.compile at (\d+) pixels: (yes|no) \(a step takes", line).groups() for line in told
