@@ -401,10 +401,8 @@ def test_for_a_long_run_a_step_at_each_side_is_timed_with_and_without_compiling(
     sides = sides_to_compile(
         torch.nn.Conv2d(3, 1, 3), images, {8: 10**9, 16: 10**9, 12: 1}, "float32", Processes()
     )
-    told = capsys.readouterr().out.splitlines()
-    found = [
-        re.match(r"torch.compile at (\d+) pixels: (yes|no) \(a step takes", line).groups() for line in told
-    ]
+    told = capsys.readouterr().out
+    found = re.findall(r"torch.compile at (\d+) pixels: (yes|no) \(a step takes", told)
     assert [side for side, _ in found] == ["8", "16"]
     assert sides == tuple(int(side) for side, answer in found if answer == "yes")
 
