@@ -86,9 +86,9 @@ def _meet(processes: Processes, backend: str) -> None:
         store = dist.PrefixStore(f"restart_{restarts()}", store)
         dist.init_process_group(backend, store=store, rank=rank, world_size=count, timeout=LONGEST_WAIT)
     except (RuntimeError, ValueError) as error:
-        where = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
         if CLOSED_BY_PARTNER in str(error):
-            raise OSError(f"{PARTNER_ENDED} (while the processes met at {where})") from error
+            raise OSError(PARTNER_ENDED) from error
+        where = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
         reason = str(error).strip().partition("\n")[0]
         raise OSError(
             f"the {count} processes do not meet at MASTER_ADDR:MASTER_PORT, {where}: {reason}"

@@ -238,9 +238,7 @@ class _Run:
             return self.config.precision
         if self.record.precision:
             return self.record.precision
-        images, _ = next(self.batches.epoch(1))
-        images = images[: self._images_at_a_time()]
-        chosen, seconds = fastest_precision(self.state.model, resized(images, None))
+        chosen, seconds = fastest_precision(self.state.model, resized(self._part_of_a_step(), None))
         timed = ", ".join(f"{name} {value:.2f} s" for name, value in seconds.items())
         part = "a step" if self.config.accumulate == 1 else "a part of a step"
         say(f"precision: {chosen} ({part} without torch.compile: {timed})")
@@ -255,10 +253,12 @@ class _Run:
             say(f"{reason}: running without torch.compile")
             return ()
         if self.record.compiled_sides is None:
-            images, _ = next(self.batches.epoch(1))
-            images = images[: self._images_at_a_time()]
             self.record.compiled_sides = sides_to_compile(
-                self.state.model, images, self._parts_by_side(), self.record.precision, self.processes
+                self.state.model,
+                self._part_of_a_step(),
+                self._parts_by_side(),
+                self.record.precision,
+                self.processes,
             )
         return self.record.compiled_sides
 
@@ -300,6 +300,11 @@ class _Run:
                 f"{self.config.accumulate}"
             )
         return own // self.config.accumulate
+
+    def _part_of_a_step(self) -> Tensor:
+        """Return so many images of the first batch, ``(B, C, H, W)``, normalised, to time steps on."""
+        images, _ = next(self.batches.epoch(1))
+        return images[: self._images_at_a_time()]
 
     def _class_weights(self) -> Tensor | None:
         if not self.config.class_weights:

@@ -63,7 +63,6 @@ class Record:
 
         Of several processes all get the first one's loss: a checkpoint has no other.
         """
-        names = [item.name for item in dataclasses.fields(cls) if item.name not in ("rows", "compiled_sides")]
-        state = {name: checkpoint[name] for name in names}
-        state["compiled_sides"] = checkpoint.get("compiled_sides")  # older libraries have none
+        known = {"compiled_sides": None} | checkpoint  # older libraries wrote none
+        state = {item.name: known[item.name] for item in dataclasses.fields(cls) if item.name != "rows"}
         return cls(**state | {"rows": checkpoint["metrics"], "loss": checkpoint["loss"].to(device)})
