@@ -7,7 +7,6 @@ depend on earlier steps.
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 TRIVIAL_GROUP = 8
@@ -24,14 +23,22 @@ def padded_crop(images: Tensor, flipped: Tensor, shifts: Tensor) -> Tensor:
     """
     height, width = images.shape[2:]
     padding = padding_of(height, width)
-    # Channels last: one gather then gives the memory layout that convolutions use.
-    padded = F.pad(images, (padding,) * 4, mode="reflect").permute(0, 2, 3, 1)
     rows = shifts[0][:, None] + torch.arange(height)
     columns = torch.arange(width).expand(len(images), -1)
     columns = torch.where(flipped[:, None], columns.flip(1), columns) + shifts[1][:, None]
+    # F.pad reflects no bytes on a GPU, so the pixels are looked up where they are mirrored to.
+    rows, columns = _reflected(rows - padding, height), _reflected(columns - padding, width)
     rows, columns = rows.to(images.device), columns.to(images.device)
     index = torch.arange(len(images), device=images.device)
-    return padded[index[:, None, None], rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+    # Channels last: one gather then gives the memory layout that convolutions use.
+    pixels = images.permute(0, 2, 3, 1)
+    return pixels[index[:, None, None], rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+
+
+def _reflected(positions: Tensor, size: int) -> Tensor:
+    """Mirror positions outside of ``[0, size)`` at the first and the last pixel."""
+    last = size - 1
+    return last - (last - positions.abs()).abs()
 
 
 def padding_of(height: int, width: int) -> int:

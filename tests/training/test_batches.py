@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -131,6 +132,17 @@ def test_a_shift_by_the_padding_gives_the_image_itself_or_its_mirror_image(count
     shifts = torch.full((2, count), min(height, width) // 8)
     expected = torch.where(flipped.view(-1, 1, 1, 1), images.flip(-1), images)
     assert torch.equal(padded_crop(images, flipped, shifts), expected)
+
+
+@given(st.integers(8, 20), st.integers(8, 20), st.data())
+@settings(max_examples=30)
+def test_a_crop_is_that_of_the_image_as_torch_pads_it_by_reflection(height, width, data):
+    image = torch.randint(256, (1, 3, height, width), dtype=torch.uint8)
+    padding = min(height, width) // 8
+    top, left = data.draw(st.tuples(st.integers(0, 2 * padding), st.integers(0, 2 * padding)))
+    padded = F.pad(image.float(), (padding,) * 4, mode="reflect").to(torch.uint8)
+    expected = padded[..., top : top + height, left : left + width]
+    assert torch.equal(padded_crop(image, torch.tensor([False]), torch.tensor([[top], [left]])), expected)
 
 
 @given(st.integers(4, 20), st.integers(4, 20), st.integers(0, 24), st.data())
