@@ -60,7 +60,7 @@ def time_step(
     images = images.detach().requires_grad_(images.requires_grad)
     learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
     fastest = float("inf")
-    with _same_buffers(model), torch.random.fork_rng([images.device] if images.is_cuda else []):
+    with same_buffers(model), torch.random.fork_rng([images.device] if images.is_cuda else []):
         for _ in range(TIMED_STEPS):
             start = time.perf_counter()
             outputs = [output for output in tree_leaves(forward(images)) if isinstance(output, Tensor)]
@@ -74,7 +74,7 @@ def time_step(
 
 
 @contextmanager
-def _same_buffers(model: nn.Module) -> Iterator[None]:
+def same_buffers(model: nn.Module) -> Iterator[None]:
     """Give the buffers of ``model`` their values back at the end of the block."""
     buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
     with ExitStack() as stack:

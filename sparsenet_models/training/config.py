@@ -18,7 +18,7 @@ CLASS_WEIGHTS = ("", "balanced")
 SCHEDULES = ("linear", "cosine", "step")
 LOADERS = ("auto", "memory", "stream")
 
-MAY_CHANGE_ON_RESUME = ("data", "out", "device", "precision", "compile", "workers")
+MAY_CHANGE_ON_RESUME = ("data", "out", "device", "precision", "compile", "cuda_graphs", "workers")
 """Options of a resumed run that may differ; none changes net or method; ``data`` must be alike inside."""
 
 TYPES: tuple[tuple[type, Any, str], ...] = (
@@ -105,6 +105,7 @@ class TrainConfig:
     device: str = option("auto", "auto, cpu, cuda or mps.")
     precision: str = option("auto", "float32, bfloat16 (autocast) or auto: the faster of the two.")
     compile: bool = option(True, "Use torch.compile at the sizes of images at which it is faster.")
+    cuda_graphs: bool = option(False, "Capture steps as CUDA graphs, for a GPU that waits for Python.")
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):

@@ -30,6 +30,7 @@ from .distill import Teacher
 from .distributed import Processes, from_first, joined_processes, restarts, summed, wrapped
 from .environment import changes, environment
 from .estimate import FIRST_STEPS, epochs_left, seconds_per_step
+from .graphs import captured, check_graphs
 from .inputs import open_inputs, scores_on_held_out
 from .interrupt import StopRequest, stop_on_signal
 from .precision import fastest_precision
@@ -136,6 +137,8 @@ class _Run:
             model, self._images_at_a_time(), self._parts_by_side(), self.inputs.data_config["input_size"][0]
         )
         self.scorer = Scorer(self.inputs, self.batches, processes, device)
+        if config.cuda_graphs:
+            check_graphs(config, model, processes, device)
         teacher = None
         if config.distill:
             teacher = Teacher(config.distill, self.inputs.class_names, **normalisation, device=device)
@@ -246,7 +249,7 @@ class _Run:
 
     def _compiled_sides(self) -> tuple[int, ...]:
         """Return the sides in pixels of the images for which the net is compiled."""
-        if not self.config.compile:
+        if not self.config.compile or self.config.cuda_graphs:
             return ()
         reason = from_first(why_not_compile(self.device), self.processes)
         if reason:
@@ -279,6 +282,9 @@ class _Run:
         model = self.state.model
         some_unused = getattr(model, "skips_layers", False)  # a user's own net may not have it
         plain = wrapped(model, self.processes, some_unused)
+        if self.config.cuda_graphs:
+            shape = (self.batches.batch_size, self.inputs.data_config["input_size"][0])
+            return captured(model, shape, self._own_side(), self.record.precision)
         sides = self.compiled_sides
         if not sides:
             return lambda side: plain
