@@ -27,6 +27,7 @@ def environment(
         "processes": processes.count,
         "precision": precision,
         "compiled_sides": list(compiled_sides),
+        "cuda_graphs": config.cuda_graphs,
         "workers": config.workers,
     }
 

@@ -15,7 +15,7 @@ from sparsenet_models.cli.info import LINE_CHARS, _lines
 from sparsenet_models.models.pretrained_cfg import pretrained_cfg_of
 from sparsenet_models.pretrained.weight_file import save_weights, weight_description
 
-NAME = "sparsenet_bc_100_k24.cifar10"
+NAME = "sparsenet_bc_40_k12.cifar100"
 
 
 def values(shown: str) -> dict[str, str]:
@@ -42,7 +42,7 @@ def test_info_gives_each_figure_with_its_unit():
     assert rows["time"] == f"{cfg.train_seconds / 60:.0f} min"
     assert rows["top-1"] == f"{cfg.top1:.2f}% (error {100 - cfg.top1:.2f}%)"
     assert rows["loss"] == f"{cfg.loss:.4f} nats"
-    assert rows["epochs"] == "18 + 2"
+    assert rows["epochs"] == "39 + 8"
 
 
 @pytest.mark.slow
