@@ -36,7 +36,7 @@ def test_info_gives_each_figure_with_its_unit():
     rows = values(run("info", NAME).stdout)
     assert rows["name"] == NAME
     assert rows["input"] == "3 x 32 x 32 pixels"
-    assert rows["parameters"] == "1,437,826"
+    assert rows["parameters"] == "127,576"
     assert rows["multiply-adds"] == f"{cfg.macs / 1e6:.1f}M for one image of that size"
     assert rows["size"] == f"{Path(cfg.file).stat().st_size / 1e6:.2f} MB"
     assert rows["time"] == f"{cfg.train_seconds / 60:.0f} min"
