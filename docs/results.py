@@ -35,6 +35,11 @@ GOALS = (
     ("sparsenet_bc_100_k16_32_64", "cifar100", None, 19.7, 18.5),
 )
 
+RUN_COLUMNS = (
+    *("net", "data", "error", "with flips", "parameters", "multiply-adds"),
+    *("epochs", "minutes", "machine", "log"),
+)
+
 CARDS_HEAD = (
     "`python docs/results.py` writes this page. What it includes is in the folder "
     f"[sparsenet_models/weights]({REPOSITORY}/tree/main/sparsenet_models/weights), a file for each weight."
@@ -86,11 +91,10 @@ def page(runs: list[dict[str, Any]]) -> str:
         "All runs are listed, also those whose weights are not used. `sparsenet list --pretrained` lists "
         "the bundled weights, as does `sparsenet_models/weights/results.csv`, which the wheel has too; "
         "[runs](runs/README.md) describes the runs. Epochs a + b: a run of b "
-        "epochs that began with weights trained for a epochs; the minutes are those of the b epochs.",
-        table(
-            ("net", "data", "error", "parameters", "multiply-adds", "epochs", "minutes", "machine", "log"),
-            [finished(run) for run in runs],
-        ),
+        "epochs that began with weights trained for a epochs; the minutes are those of the b epochs. With "
+        "flips: the error of the bundled weights where the logits of each image and of its mirror image are "
+        "averaged (`sparsenet validate --tta`).",
+        table(RUN_COLUMNS, [finished(run) for run in runs]),
         spread(runs),
         "## Goals",
         'The errors that this project wants to reach, on 2 CPU cores and with a GPU. The column "ours" has '
@@ -132,6 +136,7 @@ def finished(run: dict[str, Any]) -> tuple[str, ...]:
         f"{run['net']}.{run['tag']}",
         run["data"],
         f"{error(run):.2f}",
+        percent(100 - run["top1_with_flips"] if "top1_with_flips" in run else None),
         f"{run['num_params']:,}",
         f"{run['macs']:,}",
         str(cfg.epochs_text),

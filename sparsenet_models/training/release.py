@@ -64,7 +64,7 @@ def main(
     metadata = read_metadata(run / WEIGHTS)
     name = _name_to_release(metadata, tag, overwrite=replace or not bundle)
     target = (WEIGHTS_DIR if bundle else run) / f"{name}.safetensors"
-    score, data_config, in_half = _store(run / WEIGHTS, metadata, name, data, target)
+    score, with_flips, data_config, in_half = _store(run / WEIGHTS, metadata, name, data, target)
     fields = {
         "file": target.name,
         "sha256": sha256_of(target),
@@ -90,7 +90,8 @@ def main(
         card = _card(name, fields, score, full_top1, in_half, before)
         (WEIGHTS_DIR / f"{name}.json").write_text(_json(fields), encoding="utf-8")
         (WEIGHTS_DIR / f"{name}.md").write_text(card, encoding="utf-8")
-    _record(run, log, Path(data), fields, RUNS_DIR / name / run.name)
+    result = fields | {"top1_with_flips": round(with_flips.top1, 2)}
+    _record(run, log, Path(data), result, RUNS_DIR / name / run.name)
     click.echo(f"{target}: {target.stat().st_size:,} bytes, top-1 {full_top1:.2f}% -> {score.top1:.2f}%")
 
 
@@ -108,34 +109,36 @@ def _name_to_release(metadata: dict[str, str], tag: str | None, overwrite: bool)
 
 def _store(
     source: Path, metadata: dict[str, str], name: str, data: str, target: Path
-) -> tuple[Score, dict[str, Any], bool]:
+) -> tuple[Score, Score, dict[str, Any], bool]:
     """Write the weights of a run to ``target``, in half precision where that costs little accuracy.
 
     Returns:
-        The score of the net as it is stored; the keys of its image configuration that differ from the tag's;
-        and whether it is in half precision.
+        The score of the net as it is stored; the score with the logits of mirror images averaged in; the keys
+        of its image configuration that differ from the tag's; and whether it is in half precision.
     """
     trained_as = f"{metadata['architecture']}.{metadata['tag']}"
     model = create_model(trained_as, checkpoint_path=source)
     data_config = resolve_data_config(model)
     test_set = load_image_set(data, "test", data_config)
 
-    def score_of(net: nn.Module) -> Score:
-        return evaluate(net, test_set, mean=data_config["mean"], std=data_config["std"])
+    def score_of(net: nn.Module, flip: bool = False) -> Score:
+        return evaluate(net, test_set, mean=data_config["mean"], std=data_config["std"], flip=flip)
 
     halved = _halved(model)
     reloaded = create_model(trained_as)
     reloaded.load_state_dict(halved.state_dict())
-    score, stored = score_of(reloaded), halved
+    scored, stored = reloaded, halved
+    score = score_of(scored)
     in_half = abs(score.top1 - float(metadata["top1"])) <= MOST_LOST_TO_HALF
     if not in_half:
-        score, stored = score_of(model), model
+        scored = stored = model
+        score = score_of(scored)
     tag = name.partition(".")[2]
     with atomic_write(target) as (path,):
         save_weights(stored, path, {**metadata, "tag": tag, "top1": f"{score.top1:.2f}"})
     default = resolve_data_config(create_model(trained_as, device="meta"))
     changed = {key: value for key, value in data_config.items() if value != default[key]}
-    return score, changed, in_half
+    return score, score_of(scored, flip=True), changed, in_half
 
 
 def _costs(metadata: dict[str, str]) -> dict[str, Any]:
@@ -148,14 +151,14 @@ def _json(fields: dict[str, Any]) -> str:
     return json.dumps(fields, indent=2) + "\n"
 
 
-def _record(run: Path, log: Path, data: Path, fields: dict[str, Any], evidence: Path) -> None:
+def _record(run: Path, log: Path, data: Path, result: dict[str, Any], evidence: Path) -> None:
     """Copy the files of a run that show how its weights came about, without the folders of the machine."""
     evidence.mkdir(parents=True, exist_ok=True)
     for file in (METRICS, CURVES):
         shutil.copy(run / file, evidence / file)
     for source, file in ((options_file(run), OPTIONS), (log, "log.txt")):
         (evidence / file).write_text(_without_folders(source, run, data), encoding="utf-8")
-    (evidence / "result.json").write_text(_json(fields), encoding="utf-8")
+    (evidence / "result.json").write_text(_json(result), encoding="utf-8")
 
 
 def _without_folders(text: Path, run: Path, data: Path) -> str:
