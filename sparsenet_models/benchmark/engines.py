@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ..common.extras import pip_install
 from ..common.messages import did_you_mean
+from ..optimization.cuda_graphs import captured
 from ..optimization.optimize import optimize
 
 Call = Callable[[Tensor], Tensor]
@@ -63,6 +64,11 @@ def _checkpointing(model: nn.Module, setting: Setting) -> Call:
     return model
 
 
+def _cuda_graphs(model: nn.Module, setting: Setting) -> Call:
+    shape = (setting.batch, 3, setting.side, setting.side)
+    return captured(model.to(memory_format=torch.channels_last), shape, setting.dtype)
+
+
 def _onnxruntime(file: Path, setting: Setting) -> Call:
     import onnxruntime
 
@@ -96,6 +102,7 @@ IN_TORCH: dict[str, Callable[[nn.Module, Setting], Call]] = {
     "compile": _compile,
     "optimize": _optimize,
     "checkpointing": _checkpointing,
+    "cuda_graphs": _cuda_graphs,
 }
 """By name: a function that takes the net, in train or eval mode as the setting says."""
 
@@ -123,6 +130,10 @@ def lack_of(engine: str, setting: Setting) -> str:
     """Return why an engine cannot run any net in this setting, "" where it may."""
     if engine == "checkpointing":
         return "" if setting.train else "is for training"
+    if engine == "cuda_graphs":
+        if not setting.train:
+            return "is for training"
+        return "" if setting.device == "cuda" else "needs an NVIDIA GPU"
     if engine not in FROM_FILE:
         return ""
     if setting.train:

@@ -17,6 +17,7 @@ from ..pretrained.fetch import verified_file
 from ..pretrained.load import load_into
 from ..pretrained.weight_file import read_weight_description
 from .config import TrainConfig
+from .distributed import Processes
 from .inputs import Inputs
 from .progress import say
 
@@ -70,3 +71,21 @@ def check_batch_norm(model: nn.Module, images: int, sides: Iterable[int], channe
                 f"batch_size must be at least 2 for each process and part (accumulate) at size {side}: of "
                 "one image a batch norm of this net sees a single pixel; or give a larger size"
             ) from error
+
+
+def check_graphs(config: TrainConfig, model: nn.Module, processes: Processes, device: torch.device) -> None:
+    """Raise unless the steps of a run are alike, and on one GPU, as CUDA graphs need.
+
+    Raises:
+        ValueError: they are not; the message names the option.
+    """
+    if device.type != "cuda":
+        raise ValueError(f"cuda_graphs needs an NVIDIA GPU, the device is {device.type}: leave it out")
+    if processes.count > 1:
+        raise ValueError(f"cuda_graphs needs one process, there are {processes.count}: leave it out")
+    if config.accumulate > 1:
+        raise ValueError(f"cuda_graphs needs accumulate=1, got {config.accumulate}")
+    if config.drop_path_rate:
+        raise ValueError(f"cuda_graphs needs drop_path_rate=0, got {config.drop_path_rate}")
+    if getattr(model, "skips_layers", False):
+        raise ValueError("cuda_graphs needs a net that skips no layers in training: leave it out")

@@ -105,7 +105,7 @@ class TrainConfig:
     device: str = option("auto", "auto, cpu, cuda or mps.")
     precision: str = option("auto", "float32, bfloat16 (autocast) or auto: the faster of the two.")
     compile: bool = option(True, "Use torch.compile at the sizes of images at which it is faster.")
-    cuda_graphs: bool = option(False, "Capture steps as CUDA graphs, for a GPU that waits for Python.")
+    cuda_graphs: bool = option(False, "CUDA graphs instead of torch.compile, for GPUs that wait for Python.")
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):

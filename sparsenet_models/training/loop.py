@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +21,17 @@ from ..data.evaluate import Score
 from ..models.names import split_model_name_tag
 from ..models.pretrained_cfg import WEIGHTS, PretrainedCfg
 from ..optimization.compiling import allow_shapes, why_not_compile
+from ..optimization.cuda_graphs import captured
 from ..pretrained.weight_file import git_commit, save_weights, weight_bytes, weight_description
 from .agreement import Agreement
 from .batches import TrainingBatches
-from .build import check_batch_norm, new_net, start_from
+from .build import check_batch_norm, check_graphs, new_net, start_from
 from .compiling import sides_to_compile
 from .config import TrainConfig
 from .distill import Teacher
 from .distributed import Processes, from_first, joined_processes, restarts, summed, wrapped
 from .environment import changes, environment
 from .estimate import FIRST_STEPS, epochs_left, seconds_per_step
-from .graphs import captured, check_graphs
 from .inputs import open_inputs, scores_on_held_out
 from .interrupt import StopRequest, stop_on_signal
 from .precision import fastest_precision
@@ -241,6 +242,8 @@ class _Run:
             return self.config.precision
         if self.record.precision:
             return self.record.precision
+        if self.config.cuda_graphs:  # timing steps that Python launches would time Python
+            return "bfloat16" if torch.cuda.get_device_capability(self.device) >= (8, 0) else "float32"
         chosen, seconds = fastest_precision(self.state.model, resized(self._part_of_a_step(), None))
         timed = ", ".join(f"{name} {value:.2f} s" for name, value in seconds.items())
         part = "a step" if self.config.accumulate == 1 else "a part of a step"
@@ -283,8 +286,9 @@ class _Run:
         some_unused = getattr(model, "skips_layers", False)  # a user's own net may not have it
         plain = wrapped(model, self.processes, some_unused)
         if self.config.cuda_graphs:
-            shape = (self.batches.batch_size, self.inputs.data_config["input_size"][0])
-            return captured(model, shape, self._own_side(), self.record.precision)
+            batch, channels = self.batches.batch_size, self.inputs.data_config["input_size"][0]
+            own, precision = self._own_side(), self.record.precision
+            return cache(lambda side: captured(model, (batch, channels, side or own, side or own), precision))
         sides = self.compiled_sides
         if not sides:
             return lambda side: plain

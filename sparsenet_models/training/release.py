@@ -219,7 +219,7 @@ def _card(
 {terms}| sha256 | `{fields["sha256"]}` |
 
 Trained here {_start(recipe, before)}. {averaged} of {epoch};
-{looks}, and then once more, for the figure of the file as it is stored. Reproduce it with
+{looks}, and then for the figures of the stored file, without and with mirror images. Reproduce it with
 
     sparsenet validate {name} --data $SPARSENET_DATA/{fields["data"]}
 

@@ -44,3 +44,9 @@ def test_engines_for_serving_do_not_train_and_are_measured_on_the_cpu(engine):
 def test_checkpointing_is_for_training():
     assert lack_of("checkpointing", Setting(1, 32)) == "is for training"
     assert lack_of("checkpointing", Setting(1, 32, train=True)) == ""
+
+
+def test_cuda_graphs_are_for_training_on_a_gpu():
+    assert lack_of("cuda_graphs", Setting(1, 32, device="cuda")) == "is for training"
+    assert lack_of("cuda_graphs", Setting(1, 32, train=True)) == "needs an NVIDIA GPU"
+    assert lack_of("cuda_graphs", Setting(1, 32, train=True, device="cuda")) == ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from sparsenet_models.pretrained.weight_file import save_weights
 
 PHOTOS = REPOSITORY / "examples" / "photos"
 PHOTO = PHOTOS / "cat_chelsea.jpg"
+RUNS = REPOSITORY / "docs" / "runs"
 MODEL = "sparsenet_bc_40_k12.cifar10"
 USED = f"sparsenet: predicting with {MODEL}: 10 classes, airplane to truck"
 
@@ -301,9 +303,12 @@ def test_validate_reproduces_the_card_of_every_bundled_weight(cifar10_folder, na
     cfg = get_pretrained_cfg(name)
     with safe_open(cfg.file, framework="pt") as file:
         assert file.metadata()["top1"] == f"{cfg.top1:.2f}"
-    measured = run("validate", name, "--data", cifar10_folder.parent / cfg.data).stdout
-    top1 = float(measured.split("top-1")[1].split("%")[0])
-    assert top1 == pytest.approx(cfg.top1, abs=0.05)
+    measured = run("validate", name, "--data", cifar10_folder.parent / cfg.data, "--tta").stdout
+    single, with_flips = (float(number) for number in re.findall(r"^top-1.*?([\d.]+)%", measured, re.M))
+    assert single == pytest.approx(cfg.top1, abs=0.05)
+    results = [json.loads(path.read_text()) for path in (RUNS / name).glob("*/result.json")]
+    (recorded,) = (result["top1_with_flips"] for result in results if result["sha256"] == cfg.sha256)
+    assert with_flips == pytest.approx(recorded, abs=0.05)
 
 
 @pytest.mark.parametrize(

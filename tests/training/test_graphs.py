@@ -1,4 +1,4 @@
-"""Steps as CUDA graphs: where they cannot be captured, and that they learn what plain steps learn."""
+"""Training steps as CUDA graphs: where they are refused, and that they learn what plain steps learn."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ import pytest
 import torch
 from support.trainer import TINY_NET, register_tiny_net
 
+from sparsenet_models import create_model
+from sparsenet_models.training.build import check_graphs
 from sparsenet_models.training.config import TrainConfig
+from sparsenet_models.training.distributed import Processes
 from sparsenet_models.training.loop import train
 
-on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+GPU = torch.device("cuda")
 
 
 @pytest.fixture
@@ -20,7 +23,7 @@ def options(colour_folder, tmp_path, own_models):
     register_tiny_net()
     return dict(
         model=TINY_NET, data=str(colour_folder), out=str(tmp_path / "run"), epochs=2, batch_size=8, lr=0.05,
-        cuda_graphs=True, precision="float32",
+        cuda_graphs=True, compile=False, precision="float32",
     )  # fmt: skip
 
 
@@ -29,25 +32,38 @@ def losses(folder: Path) -> list[float]:
         return [float(row["loss"]) for row in csv.DictReader(file)]
 
 
-def test_graphs_are_refused_without_a_gpu(options):
+def test_graphs_are_refused_without_a_gpu_before_the_folder_is_written(options, tmp_path):
     with pytest.raises(ValueError, match="cuda_graphs needs an NVIDIA GPU, the device is cpu"):
         train(TrainConfig(**options, device="cpu"))
+    assert not (tmp_path / "run" / "run.json").exists()
 
 
-@on_gpu
 @pytest.mark.parametrize(
-    ("changes", "message"),
-    [(dict(accumulate=2), "accumulate=1, got 2"), (dict(drop_path_rate=0.1), "drop_path_rate=0.1")],
+    ("changes", "net", "processes", "message"),
+    [
+        (dict(accumulate=2), "sparsenet_bc_40_k12", 1, "accumulate=1, got 2"),
+        (dict(drop_path_rate=0.1), "sparsenet_bc_40_k12", 1, "drop_path_rate=0, got 0.1"),
+        ({}, "sparsenet_bc_40_k12", 2, "one process, there are 2"),
+        ({}, "fractalnet_c2", 1, "skips no layers"),
+    ],
 )
-def test_graphs_are_refused_where_steps_differ(options, changes, message):
+def test_graphs_are_refused_where_steps_differ_or_are_shared(changes, net, processes, message):
+    arguments = dict(global_drop_path=0.5) if net.startswith("fractal") else {}
+    model = create_model(net, device="meta", **arguments)
+    config = TrainConfig("m", "d", "o", cuda_graphs=True, **changes)
     with pytest.raises(ValueError, match=message):
-        train(TrainConfig(**options | changes, device="cuda"))
+        check_graphs(config, model, Processes(processes), GPU)
 
 
-@on_gpu
-def test_a_run_with_graphs_learns_what_one_without_learns(options, tmp_path):
-    sizes = dict(resolution=((8, 1), (16, 1)), device="cuda")
-    train(TrainConfig(**options | sizes))
-    plain = options | sizes | dict(out=str(tmp_path / "plain"), cuda_graphs=False, compile=False)
-    train(TrainConfig(**plain))
-    assert losses(tmp_path / "run") == pytest.approx(losses(tmp_path / "plain"), rel=1e-3)
+def test_graphs_are_taken_for_one_gpu_and_steps_that_are_alike():
+    model = create_model("sparsenet_bc_40_k12", device="meta")
+    check_graphs(TrainConfig("m", "d", "o", cuda_graphs=True), model, Processes(), GPU)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+@pytest.mark.parametrize(("precision", "tolerance"), [("float32", 1e-3), ("bfloat16", 2e-2)])
+def test_a_run_with_graphs_learns_what_one_without_learns(options, tmp_path, precision, tolerance):
+    common = options | dict(resolution=((8, 1), (16, 1)), device="cuda", precision=precision)
+    train(TrainConfig(**common))
+    train(TrainConfig(**common | dict(out=str(tmp_path / "plain"), cuda_graphs=False)))
+    assert losses(tmp_path / "run") == pytest.approx(losses(tmp_path / "plain"), rel=tolerance)

@@ -1,4 +1,4 @@
-"""The paper's 300 epochs (Zhu et al., ECCV 2018, section 4.1); not run here: it takes a GPU.
+"""The paper's 300 epochs (Zhu et al., ECCV 2018, section 4.1); not run here yet.
 
 The paper's errors with it, CIFAR-10 / CIFAR-100: 40_k24 5.47% / 24.65%, bc_100_k24 - / 22.12 to 22.71%.
 Nesterov SGD with momentum 0.9, batch 64, rate 0.1 divided by 10 after 150 and 225 epochs, weight decay
