@@ -183,7 +183,7 @@ def by_recipe(runs: list[dict[str, Any]]) -> dict[tuple[str, ...], list[float]]:
     """Return the errors of the runs of each net, tag and recipe, one for each seed."""
     groups: dict[tuple[str, ...], list[float]] = {}
     for run in runs:
-        key = (run["net"], run["tag"], json.dumps(without_seed(run["recipe"]), sort_keys=True))
+        key = (run["net"], run["tag"], without_seed(run["recipe"]))
         groups.setdefault(key, []).append(error(run))
     return groups
 
@@ -193,19 +193,17 @@ def our_error(net: str, tag: str, runs: list[dict[str, Any]]) -> float | None:
     recipe = get_pretrained_cfg(f"{net}.{tag}").recipe
     if recipe is None:
         return None
-    return statistics.mean(
-        error(run)
-        for run in runs
-        if (run["net"], run["tag"]) == (net, tag) and without_seed(run["recipe"]) == without_seed(recipe)
-    )
+    return statistics.mean(by_recipe(runs)[net, tag, without_seed(recipe)])
 
 
 def percent(error: float | None) -> str:
     return "" if error is None else f"{error:.2f}"
 
 
-def without_seed(recipe: str) -> dict[str, Any]:
-    return {key: value for key, value in json.loads(recipe).items() if key != "seed"}
+def without_seed(recipe: str) -> str:
+    """Return the JSON of a recipe without its seed, the same for the same options in any order."""
+    options = {key: value for key, value in json.loads(recipe).items() if key != "seed"}
+    return json.dumps(options, sort_keys=True)
 
 
 def missing_weights(runs: list[dict[str, Any]]) -> str:
