@@ -73,19 +73,23 @@ def check_batch_norm(model: nn.Module, images: int, sides: Iterable[int], channe
             ) from error
 
 
-def check_graphs(config: TrainConfig, model: nn.Module, processes: Processes, device: torch.device) -> None:
-    """Raise unless the steps of a run are alike, and on one GPU, as CUDA graphs need.
+def check_place_for_graphs(processes: Processes, device: torch.device) -> None:
+    """Raise unless a run is one process on a GPU, as CUDA graphs need.
 
     Raises:
-        ValueError: they are not; the message names the option.
+        ValueError: it is not; the message names the option.
     """
     if device.type != "cuda":
         raise ValueError(f"cuda_graphs needs an NVIDIA GPU, the device is {device.type}: leave it out")
     if processes.count > 1:
         raise ValueError(f"cuda_graphs needs one process, there are {processes.count}: leave it out")
-    if config.accumulate > 1:
-        raise ValueError(f"cuda_graphs needs accumulate=1, got {config.accumulate}")
-    if config.drop_path_rate:
-        raise ValueError(f"cuda_graphs needs drop_path_rate=0, got {config.drop_path_rate}")
-    if getattr(model, "skips_layers", False):
+
+
+def check_net_for_graphs(model: nn.Module) -> None:
+    """Raise unless every training step of ``model`` computes the same, as CUDA graphs need.
+
+    Raises:
+        ValueError: it does not; the message names the option.
+    """
+    if getattr(model, "skips_layers", False):  # a user's own net may not have it
         raise ValueError("cuda_graphs needs a net that skips no layers in training: leave it out")

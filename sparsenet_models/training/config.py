@@ -151,6 +151,10 @@ class TrainConfig:
                 "keep_best needs a score of the epochs: eval_every must be at least 1 and at most "
                 f"epochs={self.epochs}, got {self.eval_every}"
             )
+        if self.cuda_graphs and self.accumulate > 1:
+            raise ValueError(f"cuda_graphs needs accumulate=1, got {self.accumulate}")
+        if self.cuda_graphs and self.drop_path_rate:
+            raise ValueError(f"cuda_graphs needs drop_path_rate=0, got {self.drop_path_rate}")
         if self.cutmix + self.mixup > 1:
             raise ValueError(
                 f"cutmix and mixup are shares of the batches, at most 1 together, got {self.cutmix} and "

@@ -25,7 +25,13 @@ from ..optimization.cuda_graphs import captured
 from ..pretrained.weight_file import git_commit, save_weights, weight_bytes, weight_description
 from .agreement import Agreement
 from .batches import TrainingBatches
-from .build import check_batch_norm, check_graphs, new_net, start_from
+from .build import (
+    check_batch_norm,
+    check_net_for_graphs,
+    check_place_for_graphs,
+    new_net,
+    start_from,
+)
 from .compiling import sides_to_compile
 from .config import TrainConfig
 from .distill import Teacher
@@ -119,10 +125,14 @@ class _Run:
         self.config, self.processes, self.device, self.stop = config, processes, device, stop
         self.folder = local_path(config.out)
         self.agreement = Agreement(processes, device)
+        if config.cuda_graphs:
+            check_place_for_graphs(processes, device)
         self.inputs = open_inputs(config)
         if checkpoint is not None:
             check_same_images(checkpoint, config, self.inputs.fingerprint)
         model = new_net(config, self.inputs)
+        if config.cuda_graphs:
+            check_net_for_graphs(model)
         if checkpoint is None:
             self.record = self._new_record(model)
         else:
@@ -138,8 +148,6 @@ class _Run:
             model, self._images_at_a_time(), self._parts_by_side(), self.inputs.data_config["input_size"][0]
         )
         self.scorer = Scorer(self.inputs, self.batches, processes, device)
-        if config.cuda_graphs:
-            check_graphs(config, model, processes, device)
         teacher = None
         if config.distill:
             teacher = Teacher(config.distill, self.inputs.class_names, **normalisation, device=device)

@@ -13,6 +13,7 @@ import json
 import re
 import shutil
 from copy import deepcopy
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,19 @@ MOST_LOST_TO_HALF = 0.05
 """Points of top-1; weights that lose more in half precision stay in single precision."""
 
 RUNS_DIR = WEIGHTS_DIR.parent.parent / "docs" / "runs"
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What was measured on a net as its file holds it."""
+
+    score: Score
+    with_flips: Score
+    """The score with the logits of mirror images averaged in."""
+
+    in_half: bool
+    data_config: dict[str, Any]
+    """The keys of its image configuration that differ from the tag's."""
 
 
 @click.command()
@@ -64,7 +78,8 @@ def main(
     metadata = read_metadata(run / WEIGHTS)
     name = _name_to_release(metadata, tag, overwrite=replace or not bundle)
     target = (WEIGHTS_DIR if bundle else run) / f"{name}.safetensors"
-    score, with_flips, data_config, in_half = _store(run / WEIGHTS, metadata, name, data, target)
+    stored = _store(run / WEIGHTS, metadata, name, data, target)
+    score = stored.score
     fields = {
         "file": target.name,
         "sha256": sha256_of(target),
@@ -83,14 +98,14 @@ def main(
         "library_version": metadata["library_version"],
         "git_commit": metadata["git_commit"],
         "license": metadata["license"],
-        **data_config,
+        **stored.data_config,
     }
     full_top1 = float(metadata["top1"])
     if bundle:
-        card = _card(name, fields, score, full_top1, in_half, before)
+        card = _card(name, fields, score, full_top1, stored.in_half, before)
         (WEIGHTS_DIR / f"{name}.json").write_text(_json(fields), encoding="utf-8")
         (WEIGHTS_DIR / f"{name}.md").write_text(card, encoding="utf-8")
-    result = fields | {"top1_with_flips": round(with_flips.top1, 2)}
+    result = fields | {"top1_with_flips": round(stored.with_flips.top1, 2)}
     _record(run, log, Path(data), result, RUNS_DIR / name / run.name)
     click.echo(f"{target}: {target.stat().st_size:,} bytes, top-1 {full_top1:.2f}% -> {score.top1:.2f}%")
 
@@ -107,15 +122,8 @@ def _name_to_release(metadata: dict[str, str], tag: str | None, overwrite: bool)
     return name
 
 
-def _store(
-    source: Path, metadata: dict[str, str], name: str, data: str, target: Path
-) -> tuple[Score, Score, dict[str, Any], bool]:
-    """Write the weights of a run to ``target``, in half precision where that costs little accuracy.
-
-    Returns:
-        The score of the net as it is stored; the score with the logits of mirror images averaged in; the keys
-        of its image configuration that differ from the tag's; and whether it is in half precision.
-    """
+def _store(source: Path, metadata: dict[str, str], name: str, data: str, target: Path) -> Stored:
+    """Write the weights of a run to ``target``, in half precision where that costs little accuracy."""
     trained_as = f"{metadata['architecture']}.{metadata['tag']}"
     model = create_model(trained_as, checkpoint_path=source)
     data_config = resolve_data_config(model)
@@ -127,18 +135,18 @@ def _store(
     halved = _halved(model)
     reloaded = create_model(trained_as)
     reloaded.load_state_dict(halved.state_dict())
-    scored, stored = reloaded, halved
+    scored, written = reloaded, halved
     score = score_of(scored)
     in_half = abs(score.top1 - float(metadata["top1"])) <= MOST_LOST_TO_HALF
     if not in_half:
-        scored = stored = model
+        scored = written = model
         score = score_of(scored)
     tag = name.partition(".")[2]
     with atomic_write(target) as (path,):
-        save_weights(stored, path, {**metadata, "tag": tag, "top1": f"{score.top1:.2f}"})
+        save_weights(written, path, {**metadata, "tag": tag, "top1": f"{score.top1:.2f}"})
     default = resolve_data_config(create_model(trained_as, device="meta"))
     changed = {key: value for key, value in data_config.items() if value != default[key]}
-    return score, score_of(scored, flip=True), changed, in_half
+    return Stored(score, score_of(scored, flip=True), in_half, changed)
 
 
 def _costs(metadata: dict[str, str]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import torch
 from support.trainer import TINY_NET, register_tiny_net
 
 from sparsenet_models import create_model
-from sparsenet_models.training.build import check_graphs
+from sparsenet_models.training.build import check_net_for_graphs, check_place_for_graphs
 from sparsenet_models.training.config import TrainConfig
 from sparsenet_models.training.distributed import Processes
 from sparsenet_models.training.loop import train
@@ -32,32 +32,32 @@ def losses(folder: Path) -> list[float]:
         return [float(row["loss"]) for row in csv.DictReader(file)]
 
 
-def test_graphs_are_refused_without_a_gpu_before_the_folder_is_written(options, tmp_path):
+def test_graphs_are_refused_without_a_gpu_before_an_image_is_read(options, tmp_path):
+    options["data"] = str(tmp_path / "no-such-folder")
     with pytest.raises(ValueError, match="cuda_graphs needs an NVIDIA GPU, the device is cpu"):
         train(TrainConfig(**options, device="cpu"))
     assert not (tmp_path / "run" / "run.json").exists()
 
 
 @pytest.mark.parametrize(
-    ("changes", "net", "processes", "message"),
-    [
-        (dict(accumulate=2), "sparsenet_bc_40_k12", 1, "accumulate=1, got 2"),
-        (dict(drop_path_rate=0.1), "sparsenet_bc_40_k12", 1, "drop_path_rate=0, got 0.1"),
-        ({}, "sparsenet_bc_40_k12", 2, "one process, there are 2"),
-        ({}, "fractalnet_c2", 1, "skips no layers"),
-    ],
+    ("changes", "message"),
+    [(dict(accumulate=2), "accumulate=1, got 2"), (dict(drop_path_rate=0.1), "drop_path_rate=0, got 0.1")],
 )
-def test_graphs_are_refused_where_steps_differ_or_are_shared(changes, net, processes, message):
-    arguments = dict(global_drop_path=0.5) if net.startswith("fractal") else {}
-    model = create_model(net, device="meta", **arguments)
-    config = TrainConfig("m", "d", "o", cuda_graphs=True, **changes)
-    with pytest.raises(ValueError, match=message):
-        check_graphs(config, model, Processes(processes), GPU)
+def test_graphs_are_refused_where_steps_differ(changes, message):
+    with pytest.raises(ValueError, match=f"cuda_graphs needs {message}"):
+        TrainConfig("m", "d", "o", cuda_graphs=True, **changes)
 
 
-def test_graphs_are_taken_for_one_gpu_and_steps_that_are_alike():
-    model = create_model("sparsenet_bc_40_k12", device="meta")
-    check_graphs(TrainConfig("m", "d", "o", cuda_graphs=True), model, Processes(), GPU)
+def test_graphs_are_refused_in_several_processes():
+    check_place_for_graphs(Processes(1), GPU)
+    with pytest.raises(ValueError, match="cuda_graphs needs one process, there are 2"):
+        check_place_for_graphs(Processes(2), GPU)
+
+
+def test_graphs_are_refused_for_a_net_that_skips_layers():
+    check_net_for_graphs(create_model("sparsenet_bc_40_k12", device="meta"))
+    with pytest.raises(ValueError, match="cuda_graphs needs a net that skips no layers"):
+        check_net_for_graphs(create_model("fractalnet_c2", device="meta", global_drop_path=0.5))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
