@@ -8,6 +8,6 @@ OPTIONS = dict(
     batch_size=128,
     lr=0.3,
     warmup=0.1,
-    weight_decay=1e-4,
+    weight_decay=5e-4,
     label_smoothing=0.1,
 )
