@@ -3,8 +3,8 @@
 It comes from `sparsenet_models/weights/results.csv`, the sizes of the weight files, and `docs/speed.csv`. On
 a quiet machine, this writes the latter:
 
-    sparsenet benchmark sparsenet_bc_40_k12 sparsenet_bc_100_k24 densenet_bc_40_k12 resnet_20 \
-        sparse_resnet_20 --engines optimize --batch 1,64 --csv docs/speed.csv
+    sparsenet benchmark sparsenet_bc_40_k12 sparsenet_bc_100_k12 sparsenet_bc_100_k24 densenet_bc_40_k12 \
+        resnet_20 sparse_resnet_20 --engines optimize --batch 1,64 --rounds 15 --csv docs/speed.csv
 """
 
 from __future__ import annotations
