@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ..aggregation import AggregationRule, StageGraph
 from ..common.arguments import integer
 from ..layers.blocks import PreActivationLayer, Transition, set_drop_path
-from ..layers.norms import ActLayer, NormLayer, get_act_layer, get_norm_layer
+from ..layers.norms import ActLayer, NormLayer, get_act_layer, get_norm_layer, start_near_linear
 from ..layers.stage import MERGES, Stage
 from ..layers.stem import STEMS
 from .classifier_net import AFTER_EVERY_LAYER, ClassifierNet
@@ -127,6 +127,9 @@ class AggregationNet(ClassifierNet):
         self.norm = norm_layer(channels)
         self.act = act_layer()
         self.add_head(channels, num_classes, global_pool, drop_rate)
+        if not all(graph.reads_everything for graph in graphs):
+            # Where a layer reads few outputs, most paths run through many layers.
+            start_near_linear(self)
         if output_stride is not None:
             dilate(self, output_stride)
 

@@ -379,6 +379,28 @@ def test_convolutions_start_with_hes_deviation_on_fan_out(arguments):
         assert convolution.bias is None
 
 
+def change_of_the_features(name, change):
+    """Return how much the final features of an untrained net change, relative to their deviation."""
+    torch.manual_seed(0)
+    model = create_model(name).train()
+    x, noise = images(2, 8, 3, 64, 64)
+    with torch.no_grad():
+        before, after = model.forward_features(x), model.forward_features(x + change * noise)
+    return ((after - before).norm() / (before - before.mean((0, 2, 3), keepdim=True)).norm()).item()
+
+
+@pytest.mark.parametrize("name", ["sparsenet121", "sparsenet264", "sparsenet_bc_100_k12", "sparsenet_40_k24"])
+def test_a_new_sparse_net_answers_similar_images_with_similar_features(name):
+    assert change_of_the_features(name, change=0.01) < 0.1
+
+
+def test_norm_biases_start_at_one_where_links_are_left_out_and_at_zero_in_a_dense_net():
+    for kind, expected in (("sparse", 1.0), ("dense", 0.0)):
+        biases = [module.bias for module in build(kind).modules() if isinstance(module, nn.BatchNorm2d)]
+        assert biases
+        assert all((bias == expected).all() for bias in biases)
+
+
 def test_drop_rate_drops_pooled_features_in_training_alone():
     model = build("sparse", drop_rate=0.5, growth_rate=24)
     x = images(16, 3, 8, 8)

@@ -6,7 +6,7 @@ sparsenet train sparsenet121 --recipe tiny-imagenet --data tiny-imagenet
 OPTIONS = dict(
     resolution=((32, 12), (48, 12), (64, 6)),
     batch_size=128,
-    lr=0.3,
+    lr=0.2,
     warmup=0.1,
     weight_decay=5e-4,
     label_smoothing=0.1,
