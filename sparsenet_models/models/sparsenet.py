@@ -7,7 +7,8 @@ copied here, and the parameter counts equal those of its nets.
 The stem has k channels, as in the official code. The paper's counts (0.76M, 1.46M, 5.65M, 7.22M) need a
 stem of 2k channels, which ``stem_channels`` gives. The counts of the ImageNet nets equal those of
 pytorchcv's nets; the paper prints 4.51M, 6.23M, 7.22M and 14.91M for 121, 169, 201 and 201-48, which no
-public code reaches. The ``sum`` merge is this library's own. Code and weights: Apache-2.0.
+public code reaches. The ``sum`` merge is this library's own, and so are the norms' biases of a new net, 1
+instead of 0 (``layers.norms.start_near_linear``). Code and weights: Apache-2.0.
 """
 
 from __future__ import annotations
