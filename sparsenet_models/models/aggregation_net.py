@@ -7,9 +7,9 @@ The layout is that of the official code of Zhu et al., ECCV 2018 (arXiv 1801.058
 from __future__ import annotations
 
 import numbers
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from torch import Tensor, nn
 
@@ -127,7 +127,7 @@ class AggregationNet(ClassifierNet):
         self.norm = norm_layer(channels)
         self.act = act_layer()
         self.add_head(channels, num_classes, global_pool, drop_rate)
-        if not all(graph.reads_everything for graph in graphs):
+        if any(_leaves_out_links(stage) for stage in cast("Iterable[Stage]", self.stages)):
             # Where a layer reads few outputs, most paths run through many layers.
             start_near_linear(self)
         if output_stride is not None:
@@ -226,6 +226,11 @@ def _growth_rates(growth_rate: int | Sequence[int], num_stages: int) -> tuple[in
             f"growth_rate must be one number or one per stage ({num_stages}), got {growth_rate!r}"
         )
     return tuple(integer("growth_rate", rate, minimum=1) for rate in rates)
+
+
+def _leaves_out_links(stage: Stage) -> bool:
+    """Return whether a layer, or the stage's output, reads fewer outputs than there are before it."""
+    return any(len(read) < layer for layer, read in enumerate(stage.sources, 1))
 
 
 def _compression(compression: float | None, merge: str, bottleneck: bool) -> float:
