@@ -303,7 +303,10 @@ def test_validate_reproduces_the_card_of_every_bundled_weight(cifar10_folder, na
     cfg = get_pretrained_cfg(name)
     with safe_open(cfg.file, framework="pt") as file:
         assert file.metadata()["top1"] == f"{cfg.top1:.2f}"
-    measured = run("validate", name, "--data", cifar10_folder.parent / cfg.data, "--tta").stdout
+    data = cifar10_folder.parent / cfg.data
+    if not data.exists():
+        pytest.skip(f"SPARSENET_DATA has no folder {cfg.data}")
+    measured = run("validate", name, "--data", data, "--tta").stdout
     single, with_flips = (float(number) for number in re.findall(r"^top-1.*?([\d.]+)%", measured, re.M))
     assert single == pytest.approx(cfg.top1, abs=0.05)
     results = [json.loads(path.read_text()) for path in (RUNS / name).glob("*/result.json")]
