@@ -52,8 +52,8 @@ def table() -> str:
         )
     run = speed[0]
     caption = (
-        f"Milliseconds for an image of 32x32: medians of {run['rounds']} rounds, `optimize`, {run['dtype']}, on "
-        f"{run['cores']} cores of an {run['processor']} with {run['capability']}, torch "
+        f"Milliseconds for an image of 32x32: medians of {run['rounds']} rounds, `optimize`, "
+        f"{run['dtype']}, on {run['cores']} cores of an {run['processor']} with {run['capability']}, torch "
         f"{run['torch'].partition('+')[0]}. MiB: the weight file."
     )
     return "\n".join([*(f"| {' | '.join(row)} |" for row in rows), "", caption])
