@@ -23,7 +23,6 @@ from torch import nn
 from ..common.extras import pip_install
 from ..factory import create_model
 from ..models.listing import list_models
-from ..models.names import split_model_name_tag
 from ..models.pretrained_cfg import PretrainedCfg, pretrained_cfg_of
 from ..models.registry import get_pretrained_cfg
 from ..pretrained.fetch import verified_file
@@ -145,13 +144,14 @@ def _complete_state(name: str, state: dict[str, Any], model: nn.Module) -> dict[
 
 
 def _timm_cfgs(name: str) -> dict[str, Any]:
-    """Return timm's configurations of a net, by ``architecture.tag``; a star marks the default tag."""
-    default = get_pretrained_cfg(name).tag
-    tagged = [full for full in list_models(name, include_tags=True) if split_model_name_tag(full)[1]]
-    return {
-        f"{full}*" if split_model_name_tag(full)[1] == default else full: _timm_cfg(get_pretrained_cfg(full))
-        for full in tagged
-    }
+    """Return timm's configurations of a net, by ``architecture.tag``; a star marks the default tag.
+
+    That comes last, as timm would prefer a later tag with weights to it.
+    """
+    default = f"{name}.{get_pretrained_cfg(name).tag}"
+    others = [full for full in list_models(name, include_tags=True) if full not in (name, default)]
+    cfgs = {full: _timm_cfg(get_pretrained_cfg(full)) for full in others}
+    return cfgs | {f"{default}*": _timm_cfg(get_pretrained_cfg(default))}
 
 
 def _timm_cfg(cfg: PretrainedCfg) -> Any:
