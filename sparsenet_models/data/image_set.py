@@ -28,7 +28,8 @@ class ImageSet:
     """``images`` ``(N, C, H, W)`` uint8, ``labels`` ``(N,)`` int64, class names, and a name for messages.
 
     ``paths`` are the files of the images, empty where they come from no files of their own; for the rows of a
-    table ``encoded_at`` returns the encoded image of an index.
+    table ``encoded_at`` returns the encoded image of an index. ``soft_labels`` are ``(N, classes)``
+    probabilities to train on beside the labels, or None.
     """
 
     images: Tensor
@@ -37,6 +38,7 @@ class ImageSet:
     name: str
     paths: tuple[str, ...] = ()
     encoded_at: Callable[[int], bytes] | None = None
+    soft_labels: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -59,6 +61,7 @@ class ImageSet:
             labels=self.labels[indices],
             paths=_at(indices, self.paths),
             encoded_at=self.encoded_at and partial(_at_position, self.encoded_at, indices.tolist()),
+            soft_labels=None if self.soft_labels is None else self.soft_labels[indices],
         )
 
     def batches(self, batch_indices: Iterable[Tensor]) -> Iterator[Tensor]:
@@ -72,8 +75,8 @@ class StreamedImageSet(Dataset[Tensor]):
     """An image set that need not fit in memory: a DataLoader reads its images.
 
     ``open_image_at`` returns the PIL image of an index; ``crop`` crops it to ``size`` (channels, height
-    and width in pixels); ``workers`` is the number of processes that read, 0 for this process; ``paths`` and
-    ``encoded_at`` are those of ``ImageSet``.
+    and width in pixels); ``workers`` is the number of processes that read, 0 for this process; ``paths``,
+    ``encoded_at`` and ``soft_labels`` are those of ``ImageSet``.
     """
 
     open_image_at: Callable[[int], Image.Image]
@@ -85,6 +88,7 @@ class StreamedImageSet(Dataset[Tensor]):
     workers: int
     paths: tuple[str, ...] = ()
     encoded_at: Callable[[int], bytes] | None = None
+    soft_labels: Tensor | None = None
     _idle: list[DataLoader[Tensor]] = field(default_factory=list, init=False, compare=False, repr=False)
 
     def __len__(self) -> int:
@@ -107,6 +111,7 @@ class StreamedImageSet(Dataset[Tensor]):
             labels=self.labels[indices],
             paths=_at(indices, self.paths),
             encoded_at=self.encoded_at and partial(_at_position, self.encoded_at, indices.tolist()),
+            soft_labels=None if self.soft_labels is None else self.soft_labels[indices],
         )
 
     def batches(self, batch_indices: Iterable[Tensor]) -> Iterator[Tensor]:
@@ -139,7 +144,8 @@ class StreamedImageSet(Dataset[Tensor]):
 
     def _new_loader(self) -> DataLoader[Tensor]:
         return DataLoader(
-            dataclasses.replace(self),  # without the loaders, which cannot be sent to a worker
+            # Without the loaders, which cannot be sent to a worker, and what a worker does not read.
+            dataclasses.replace(self, soft_labels=None),
             batch_sampler=_Batches(),
             num_workers=self.workers,
             persistent_workers=self.workers > 0,
@@ -158,7 +164,9 @@ class StreamedImageSet(Dataset[Tensor]):
             if on_image is not None:
                 on_image(1)
         images = pixels.permute(0, 3, 1, 2)
-        return ImageSet(images, self.labels, self.class_names, self.name, self.paths, self.encoded_at)
+        return ImageSet(
+            images, self.labels, self.class_names, self.name, self.paths, self.encoded_at, self.soft_labels
+        )
 
 
 AnyImageSet = ImageSet | StreamedImageSet

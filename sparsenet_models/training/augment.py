@@ -90,14 +90,14 @@ def mixed(
 
     Args:
         images: ``(B, C, H, W)``.
-        labels: ``(B,)`` int64.
+        labels: ``(B,)`` int64, or ``(B, classes)``.
         classes: their number.
         cutmix: probability of CutMix.
         mixup: probability of MixUp; both together are at most 1.
         seed: of the random choices.
 
     Returns:
-        The images, and labels ``(B,)``, or ``(B, classes)`` where the batch is mixed.
+        The images, and the labels as they were, or ``(B, classes)`` where the batch is mixed.
     """
     from torchvision.transforms import v2
 

@@ -17,6 +17,7 @@ from ..data.image_set import AnyImageSet
 from .augment import cut_out, mixed, padded_crop, padding_of, trivially_augmented
 from .config import TrainConfig
 from .distributed import Processes
+from .soft_labels import softened
 
 
 class TrainingBatches:
@@ -63,15 +64,19 @@ class TrainingBatches:
     def epoch(self, epoch: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the batches of ``epoch`` (from 1), from step ``start`` on.
 
-        Labels are ``(B,)`` int64, or ``(B, classes)`` where the batch was mixed.
+        Labels are ``(B,)`` int64, or ``(B, classes)`` where they are soft or the batch was mixed.
         """
         order = torch.randperm(len(self.image_set), generator=self._generator(epoch))
         flipped = self.flipped_first ^ (epoch % 2 == 0)
         steps = order[: len(self) * self.batch_size].split(self.batch_size)[start:]
         chosen = [step[self.part] for step in steps]
         for step, (indices, images) in enumerate(zip(chosen, self.image_set.batches(chosen)), start):
-            labels = self.image_set.labels[indices].to(self.device)
+            labels = self._labels(indices).to(self.device)
             yield self._augmented(images.to(self.device), labels, flipped[indices], epoch, step)
+
+    def _labels(self, indices: Tensor) -> Tensor:
+        labels, soft = self.image_set.labels[indices], self.image_set.soft_labels
+        return labels if soft is None else softened(labels, soft[indices], self.config.distill_weight)
 
     def _augmented(
         self, images: Tensor, labels: Tensor, flipped: Tensor, epoch: int, step: int

@@ -89,7 +89,8 @@ class TrainConfig:
     distill: str = option(
         "", "Teacher, NAME.TAG: its logits are learned beside the labels.", group="Distillation"
     )
-    distill_weight: float = option(0.5, "Share of the teacher in the loss.")
+    soft_labels: str = option("", "File of a teacher's answers, computed once (save_soft_labels).")
+    distill_weight: float = option(0.5, "Share of the teacher, or of the soft labels, in the loss.")
     distill_temperature: float = option(4.0, "Temperature by which the logits of both nets are divided.")
     ema_decay: float = option(
         0.0, "Decay of the averaged weights; 0: no averaging.", group="Averaging of weights"
@@ -146,6 +147,11 @@ class TrainConfig:
                 raise ValueError(f"resolution needs sides from 8 and epochs from 1, got {side}:{epochs}")
         if self.pretrained and self.init_from:
             raise ValueError(f"give one of pretrained and init_from, not both (init_from={self.init_from!r})")
+        if self.distill and self.soft_labels:
+            raise ValueError(
+                f"give one of distill and soft_labels, not both (distill={self.distill!r}, "
+                f"soft_labels={self.soft_labels!r})"
+            )
         if self.keep_best and not 1 <= self.eval_every <= self.epochs:
             raise ValueError(
                 "keep_best needs a score of the epochs: eval_every must be at least 1 and at most "

@@ -60,6 +60,7 @@ def difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
         or _difference_of_splits(before["counts"], now["counts"])
         or _difference_of_counts(before, now)
         or _difference_of_files(before, now)
+        or ("the soft labels" if before.get("soft_labels") != now.get("soft_labels") else "")
     )
 
 

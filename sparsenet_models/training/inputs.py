@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from ..common.files import local_path, sha256_of
 from ..data.datasets import has_split, load_image_set
 from ..data.image_set import AnyImageSet, StreamedImageSet
 from ..data.transforms import resolve_data_config
@@ -17,6 +18,7 @@ from .copies import say_copies
 from .fingerprint import fingerprint
 from .hold_out import hold_out
 from .progress import say
+from .soft_labels import with_soft_labels
 
 HELD_OUT_SHARE = 0.2
 """Share of the training images to score on where there are no others."""
@@ -144,6 +146,8 @@ def _image_sets(
         return whole[split]
 
     train_set = load("train")
+    if config.soft_labels:
+        train_set = with_soft_labels(train_set, local_path(config.soft_labels))
     share = config.validation
     has_test = has_split(config.data, "test")
     split = "validation" if config.keep_best and has_split(config.data, "validation") else "test"
@@ -167,7 +171,10 @@ def _image_sets(
     if isinstance(train_set, StreamedImageSet):
         say(f"streaming {len(train_set):,} images with {config.workers} workers")
     watched_images = "held-out images" if share else f"{split} images"
-    return train_set, watched_set, test_set, watched_images, fingerprint(config.data, whole)
+    images = fingerprint(config.data, whole)
+    if config.soft_labels:
+        images["soft_labels"] = sha256_of(local_path(config.soft_labels))
+    return train_set, watched_set, test_set, watched_images, images
 
 
 def _check_every_class_has_images(train_set: AnyImageSet) -> None:

@@ -33,5 +33,5 @@ def test_the_groups_of_the_help_are_those_of_the_fields():
     shown = sections(run("train", "--help").stdout)
     titles = [field.metadata.get("group") for field in dataclasses.fields(TrainConfig)]
     assert list(shown) == ["Options", *filter(None, titles)]
-    assert shown["Distillation"] == ["distill", "distill-weight", "distill-temperature"]
+    assert shown["Distillation"] == ["distill", "soft-labels", "distill-weight", "distill-temperature"]
     assert {"lr", "epochs", "warmup"} <= set(shown["Schedule"])

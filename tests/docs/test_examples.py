@@ -12,6 +12,8 @@ import subprocess
 import sys
 
 import pytest
+import torch
+from support.command import run
 from support.repository import REPOSITORY
 
 from sparsenet_models import get_pretrained_cfg
@@ -109,6 +111,24 @@ def test_the_transfer_example_writes_a_row_for_each_net_and_trains_no_run_twice(
     subprocess.run(command, env=environment, check=True)
     assert table.read_text() == first
     assert {path: path.stat().st_mtime_ns for path in weights} == weights
+
+
+@pytest.mark.slow
+def test_soft_labels_of_a_net_from_timm_are_right_and_a_net_learns_them(colour_folder, tmp_path):
+    timm = pytest.importorskip("timm")
+    torch.manual_seed(0)
+    torch.save(timm.create_model("test_efficientnet").state_dict(), tmp_path / "teacher.pth")
+    command = [sys.executable, str(EXAMPLES / "soft_labels.py"), str(colour_folder), "--side", "32"]
+    command += ["--teacher", "test_efficientnet", "--checkpoint", str(tmp_path / "teacher.pth")]
+    command += ["--out", str(tmp_path / "soft.safetensors")]
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    shown = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+    assert float(re.search(r"is right for ([\d.]+)% of the training images", shown).group(1)) > 90
+    learning = ["train", "resnet_20", "--data", str(colour_folder), "--out", str(tmp_path / "run")]
+    learning += ["--soft-labels", str(tmp_path / "soft.safetensors"), "--distill-weight", "1"]
+    learning += ["--resolution", "8:6", "--batch-size", "32", "--lr", "0.1"]
+    shown = run(*learning, "--no-compile", "--precision", "float32").stdout
+    assert float(re.search(r"top-1 ([\d.]+)% \(error", shown).group(1)) > 90
 
 
 @pytest.mark.slow
