@@ -5,7 +5,9 @@ r"""Soft labels of a training set by a net from timm, to train one of ours on th
         --soft-labels soft.safetensors --out runs/taught
 
 The teacher's features stay as they are; a linear head on them learns the classes of the set. Each image is
-answered by a head that has not seen its label, so that the answers are as unsure as on new images.
+answered by a head that has not seen its label, so that the answers are unsure where the features are. The
+heads see every training image, those too that a run with --validation holds out. This needs timm and rich:
+pip install ".[timm,training]"
 """
 
 from __future__ import annotations
@@ -38,6 +40,8 @@ STEPS, BATCH, LR, WEIGHT_DECAY = 3000, 256, 1e-3, 0.1
 @click.option("--out", required=True, type=click.Path(dir_okay=False, path_type=Path))
 def main(data: str, teacher: str, checkpoint: str | None, side: int, folds: int, out: Path) -> None:
     """Write soft labels of the training images of DATA, a folder or the name of a set."""
+    if not out.absolute().parent.is_dir():
+        raise click.ClickException(f"--out is in a folder that does not exist: {out.parent}")
     overlay = {"file": checkpoint} if checkpoint else None
     backbone = timm.create_model(teacher, pretrained=True, pretrained_cfg_overlay=overlay, num_classes=0)
     backbone.eval()

@@ -89,7 +89,7 @@ class TrainConfig:
     distill: str = option(
         "", "Teacher, NAME.TAG: its logits are learned beside the labels.", group="Distillation"
     )
-    soft_labels: str = option("", "File of a teacher's answers, computed once (save_soft_labels).")
+    soft_labels: str = option("", "File of class probabilities of the training images (docs/training.md).")
     distill_weight: float = option(0.5, "Share of the teacher, or of the soft labels, in the loss.")
     distill_temperature: float = option(4.0, "Temperature by which the logits of both nets are divided.")
     ema_decay: float = option(

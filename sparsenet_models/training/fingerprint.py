@@ -46,10 +46,10 @@ def fingerprint(source: str, image_sets: Mapping[str, AnyImageSet]) -> dict[str,
             by_class: list[list[str]] = [[] for _ in image_set.class_names]
             for path, label in zip(image_set.paths, image_set.labels.tolist()):
                 by_class[label].append(path)
-            hashes[split] = [_hash_of(paths) for paths in by_class]
+            hashes[split] = [hash_of_files(paths) for paths in by_class]
     if not hashes:
         folder = data_source(source)
-        hashes["all"] = [_hash_of(_files_in(folder))] if isinstance(folder, Path) else [folder]
+        hashes["all"] = [hash_of_files(_files_in(folder))] if isinstance(folder, Path) else [folder]
     return {"classes": list(names), "counts": counts, "hashes": hashes}
 
 
@@ -60,7 +60,6 @@ def difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
         or _difference_of_splits(before["counts"], now["counts"])
         or _difference_of_counts(before, now)
         or _difference_of_files(before, now)
-        or ("the soft labels" if before.get("soft_labels") != now.get("soft_labels") else "")
     )
 
 
@@ -121,7 +120,7 @@ def _files_in(folder: Path) -> list[str]:
     )
 
 
-def _hash_of(paths: Iterable[str]) -> str:
+def hash_of_files(paths: Iterable[str]) -> str:
     """Return a hash of the sizes and both ends of files, in their order, as 32 hexadecimal digits."""
     hasher = blake2b(digest_size=16)
     for path in paths:

@@ -146,8 +146,9 @@ def _image_sets(
         return whole[split]
 
     train_set = load("train")
-    if config.soft_labels:
-        train_set = with_soft_labels(train_set, local_path(config.soft_labels))
+    soft_labels = local_path(config.soft_labels) if config.soft_labels else None
+    if soft_labels:
+        train_set = with_soft_labels(train_set, soft_labels)
     share = config.validation
     has_test = has_split(config.data, "test")
     split = "validation" if config.keep_best and has_split(config.data, "validation") else "test"
@@ -172,8 +173,8 @@ def _image_sets(
         say(f"streaming {len(train_set):,} images with {config.workers} workers")
     watched_images = "held-out images" if share else f"{split} images"
     images = fingerprint(config.data, whole)
-    if config.soft_labels:
-        images["soft_labels"] = sha256_of(local_path(config.soft_labels))
+    if soft_labels:
+        images["soft_labels_sha256"] = sha256_of(soft_labels)
     return train_set, watched_set, test_set, watched_images, images
 
 

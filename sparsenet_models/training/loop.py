@@ -471,6 +471,8 @@ class _Run:
         recipe = {key: options[key] for key in options if key not in ("model", "data", "out")}
         if self.record.init_sha256:
             recipe["init_sha256"] = self.record.init_sha256
+        if self.config.soft_labels:
+            recipe["soft_labels_sha256"] = self.inputs.fingerprint["soft_labels_sha256"]
         architecture, tag = split_model_name_tag(self.inputs.model_name)
         cfg = PretrainedCfg(
             architecture=architecture,

@@ -246,7 +246,15 @@ def _start(recipe: dict[str, Any], before: str) -> str:
     else:
         source = "random initialisation"
     held_out = f" but {recipe['validation']:.0%} of each class" if recipe.get("validation") else ""
-    return f"from {source} on all training images{held_out}"
+    taught = "".join(
+        f", with {what} as the teacher"
+        for what in (
+            recipe.get("distill"),
+            recipe.get("soft_labels") and f"the soft labels of sha256 `{recipe['soft_labels_sha256']}`",
+        )
+        if what
+    )
+    return f"from {source} on all training images{held_out}{taught}"
 
 
 def _command(name: str, data: str, recipe: dict[str, Any]) -> str:
@@ -259,7 +267,7 @@ def _command(name: str, data: str, recipe: dict[str, Any]) -> str:
             value = ",".join(f"{side}:{epochs}" for side, epochs in value)
         if isinstance(value, bool):
             words.append(option if value else f"--no-{option[2:]}")
-        elif value != "" and key != "init_sha256":
+        elif value != "" and not key.endswith("_sha256"):
             words += [option, str(value)]
     return " ".join(words)
 

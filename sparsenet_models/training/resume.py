@@ -66,7 +66,7 @@ def _check_same_options(begun_with: Mapping[str, Any], config: TrainConfig, fold
 
 
 def check_same_images(checkpoint: Mapping[str, Any], config: TrainConfig, now: Mapping[str, Any]) -> None:
-    """Raise a ValueError that says how the images differ from those that the run began with.
+    """Raise a ValueError that says how images or soft labels differ from those that the run began with.
 
     Args:
         checkpoint: of the run; an older one has no fingerprint, so that its folder must still be the same.
@@ -87,6 +87,11 @@ def check_same_images(checkpoint: Mapping[str, Any], config: TrainConfig, now: M
         raise ValueError(
             f"{config.data} has other images than those that the run in {config.out} began with: "
             f"{different}; give the same images, or start a new run from its weights with --init-from"
+        )
+    if before.get("soft_labels_sha256") != now.get("soft_labels_sha256"):
+        raise ValueError(
+            f"soft_labels {config.soft_labels} has other contents than when the run in {config.out} began; "
+            "give the same file, or start a new run from its weights with --init-from"
         )
 
 

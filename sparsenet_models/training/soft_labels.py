@@ -8,12 +8,15 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from ..common.files import atomic_write
 from ..data.image_set import AnyImageSet, image_title
 from ..pretrained.weight_file import read_metadata, read_state_dict
+from .fingerprint import hash_of_files
+
+DTYPES = {"soft_labels": torch.float16, "labels": torch.int64}
 
 TOLERANCE = 0.01
 """By which probabilities in half precision may miss a sum of 1."""
@@ -33,25 +36,29 @@ def save_soft_labels(path: Path, image_set: AnyImageSet, probabilities: Tensor) 
     """
     _check_probabilities(probabilities, image_set, "probabilities")
     tensors = {"soft_labels": probabilities.half().contiguous(), "labels": image_set.labels}
+    content = save(tensors, metadata={"images": _description(image_set)})
     with atomic_write(path) as (temporary,):
-        save_file(tensors, temporary, metadata={"class_names": json.dumps(image_set.class_names)})
+        temporary.write_bytes(content)
 
 
 def with_soft_labels(image_set: AnyImageSet, path: Path) -> AnyImageSet:
     """Return a training set with the soft labels that ``save_soft_labels`` wrote for it.
 
     Raises:
-        ValueError: the file has none, or those of other images.
+        ValueError: the file has none, or those of other images or classes.
         OSError: the file is missing or cannot be read.
     """
-    tensors, metadata = read_state_dict(path), read_metadata(path)
-    if tensors.keys() != {"soft_labels", "labels"}:
-        raise ValueError(f"soft_labels needs a file by save_soft_labels, {path} is none")
+    if not path.is_file():
+        raise FileNotFoundError(f"soft_labels must be a file, there is none at {path}")
+    tensors, written_for = read_state_dict(path), read_metadata(path).get("images")
+    if {name: tensor.dtype for name, tensor in tensors.items()} != DTYPES or written_for is None:
+        raise ValueError(f"soft_labels must be a file by save_soft_labels, {path} is another")
     _check_probabilities(tensors["soft_labels"], image_set, f"soft_labels of {path}")
-    if metadata.get("class_names") != json.dumps(image_set.class_names):
-        raise ValueError(f"soft_labels {path} has other classes than {image_set.name}, or another order")
-    if not torch.equal(tensors["labels"], image_set.labels):
-        raise ValueError(f"soft_labels {path} is for other images than {image_set.name}, or another order")
+    if written_for != _description(image_set) or not torch.equal(tensors["labels"], image_set.labels):
+        raise ValueError(
+            f"soft_labels {path} was written for other images or classes than those of {image_set.name}, or "
+            "for another order of them"
+        )
     return dataclasses.replace(image_set, soft_labels=tensors["soft_labels"])
 
 
@@ -65,6 +72,12 @@ def softened(labels: Tensor, soft_labels: Tensor, weight: float) -> Tensor:
     """
     hard = F.one_hot(labels, soft_labels.shape[1]).float()
     return torch.lerp(hard, soft_labels.float(), weight)
+
+
+def _description(image_set: AnyImageSet) -> str:
+    """Return the classes and a hash of the files of a set, "" where the images come from no files."""
+    files = hash_of_files(image_set.paths) if image_set.paths else ""
+    return json.dumps({"classes": image_set.class_names, "files": files})
 
 
 def _check_probabilities(probabilities: Tensor, image_set: AnyImageSet, name: str) -> None:

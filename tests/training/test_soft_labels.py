@@ -102,7 +102,7 @@ def test_a_resumed_run_wants_the_soft_labels_it_began_with(colour_folder, tmp_pa
     (tmp_path / "run" / "model.safetensors").unlink()
     save_soft_labels(file, image_set, one_hot(1 - image_set.labels, 2))
     assert open_inputs(options).fingerprint != before
-    with pytest.raises(ValueError, match=r"other images than those .* began with: the soft labels; give"):
+    with pytest.raises(ValueError, match=r"soft_labels .* has other contents than when the run in .* began"):
         train(options, resume=True)
 
 
@@ -112,26 +112,36 @@ def test_soft_labels_of_another_set_are_refused(colour_folder, tmp_path):
     fewer = image_set.part(torch.arange(len(image_set) - 1))
     with pytest.raises(ValueError, match=r"soft_labels of .*soft.safetensors must have the shape \(\d+, 2\)"):
         with_soft_labels(fewer, file)
-    with pytest.raises(ValueError, match="is for other images than"):
-        with_soft_labels(image_set.part(torch.arange(len(image_set)).flip(0)), file)
+    swapped = torch.arange(len(image_set))
+    swapped[:2] = torch.tensor([1, 0])  # of one class
+    with pytest.raises(ValueError, match="was written for other images or classes than those of"):
+        with_soft_labels(image_set.part(swapped), file)
     renamed = tmp_path / "renamed"
     shutil.copytree(colour_folder, renamed)
     for split in renamed.iterdir():
         (split / "red").rename(split / "scarlet")
-    with pytest.raises(ValueError, match="has other classes than"):
+    with pytest.raises(ValueError, match="was written for other images or classes than those of"):
         train(config(renamed, tmp_path / "run", soft_labels=str(file)))
     assert not (tmp_path / "run").exists()
 
 
-def test_a_file_of_other_tensors_is_refused_and_one_that_is_missing_is_named(colour_folder, tmp_path):
-    weights = tmp_path / "weights.safetensors"
-    save_file({"fc.weight": torch.zeros(1)}, weights)
-    with pytest.raises(
-        ValueError, match=r"soft_labels needs a file by save_soft_labels, .*weights.safetensors"
-    ):
-        with_soft_labels(colours(colour_folder), weights)
-    with pytest.raises(OSError, match="none"):
-        with_soft_labels(colours(colour_folder), tmp_path / "none.safetensors")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_a_file_of_other_tensors_is_refused(colour_folder, tmp_path, dtype):
+    image_set, file = colours(colour_folder), tmp_path / "other.safetensors"
+    soft = one_hot(image_set.labels, 2).to(dtype)
+    tensors = {"soft_labels": soft, "labels": image_set.labels}
+    for other in ({"fc.weight": soft}, tensors):  # the latter without what they were written for
+        save_file(other, file)
+        with pytest.raises(ValueError, match=r"must be a file by save_soft_labels, .* is another"):
+            with_soft_labels(image_set, file)
+
+
+def test_a_path_without_a_file_is_named(colour_folder, tmp_path):
+    image_set = colours(colour_folder)
+    with pytest.raises(FileNotFoundError, match=r"soft_labels must be a file, there is none at .*none"):
+        with_soft_labels(image_set, tmp_path / "none")
+    with pytest.raises(FileNotFoundError, match="no_such_folder"):
+        save_soft_labels(tmp_path / "no_such_folder" / "soft", image_set, one_hot(image_set.labels, 2))
 
 
 @pytest.mark.parametrize("value", [0.4, -0.5, float("nan")])
