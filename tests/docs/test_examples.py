@@ -135,7 +135,7 @@ def test_soft_labels_of_a_net_from_timm_are_right_and_a_net_learns_them(colour_f
     assert mislabelled[:, 0].mean() < 0.5  # a head that had seen their labels would have learned them
     learning = ["train", "resnet_20", "--data", str(data), "--out", str(tmp_path / "run")]
     learning += ["--soft-labels", str(tmp_path / "soft.safetensors"), "--distill-weight", "1"]
-    learning += ["--resolution", "8:6", "--batch-size", "32", "--lr", "0.1"]
+    learning += ["--size", "16", "--epochs", "8", "--batch-size", "32", "--lr", "0.1"]
     shown = run(*learning, "--no-compile", "--precision", "float32").stdout
     assert float(re.search(r"top-1 ([\d.]+)% \(error", shown).group(1)) > 90
 

@@ -69,7 +69,7 @@ def test_a_net_learns_the_soft_labels_and_not_the_labels_at_a_weight_of_one(colo
     """The answers of the file are the wrong ones, so a net that has learned them is wrong on the test set."""
     image_set = colours(colour_folder)
     save_soft_labels(tmp_path / "soft.safetensors", image_set, one_hot(1 - image_set.labels, 2))
-    options = dict(epochs=6, resolution=((8, 6),), distill_weight=1.0, loader=loader, workers=1)
+    options = dict(epochs=8, size=16, resolution=(), distill_weight=1.0, loader=loader, workers=1)
     run = config(colour_folder, tmp_path / "run", soft_labels=str(tmp_path / "soft.safetensors"), **options)
     weights = train(run)
     assert float(read_metadata(weights)["top1"]) <= 10
