@@ -246,14 +246,9 @@ def _start(recipe: dict[str, Any], before: str) -> str:
     else:
         source = "random initialisation"
     held_out = f" but {recipe['validation']:.0%} of each class" if recipe.get("validation") else ""
-    taught = "".join(
-        f", with {what} as the teacher"
-        for what in (
-            recipe.get("distill"),
-            recipe.get("soft_labels") and f"the soft labels of sha256 `{recipe['soft_labels_sha256']}`",
-        )
-        if what
-    )
+    taught = f", with {recipe['distill']} as the teacher" if recipe.get("distill") else ""
+    if recipe.get("soft_labels"):
+        taught = f", with soft labels, sha256 `{recipe['soft_labels_sha256']}`"
     return f"from {source} on all training images{held_out}{taught}"
 
 

@@ -11,7 +11,9 @@ import torch
 from click.testing import CliRunner
 from PIL import Image
 
-from sparsenet_models import create_model, list_pretrained
+from sparsenet_models import create_model, list_pretrained, resolve_data_config
+from sparsenet_models.common.files import sha256_of
+from sparsenet_models.data import load_image_set
 from sparsenet_models.data.tiny_imagenet_classes import TINY_IMAGENET_CLASSES
 from sparsenet_models.models.registry import register_cards
 from sparsenet_models.pretrained.weight_file import read_metadata, read_state_dict
@@ -19,6 +21,7 @@ from sparsenet_models.training import release
 from sparsenet_models.training.config import TrainConfig
 from sparsenet_models.training.loop import train
 from sparsenet_models.training.recipes import recipe_options
+from sparsenet_models.training.soft_labels import save_soft_labels
 
 NAME = "sparsenet_bc_40_k12"
 
@@ -68,6 +71,23 @@ def test_a_run_becomes_a_weight_a_card_and_its_evidence(run_folder, ten_class_fo
     assert {path.name for path in evidence.iterdir()} == {
         "run.json", "curves.png", "log.txt", "metrics.csv", "result.json"
     }  # fmt: skip
+
+
+def test_the_card_names_the_soft_labels_that_a_run_learned_from(ten_class_folder, places, tmp_path):
+    image_set = load_image_set(ten_class_folder, "train", resolve_data_config(create_model(NAME)))
+    save_soft_labels(tmp_path / "soft", image_set, torch.full((len(image_set), 10), 0.1))
+    run, soft_labels = tmp_path / "seed0", str(tmp_path / "soft")
+    options = dict(epochs=1, batch_size=32, resolution=((8, 1),), precision="float32", compile=False)
+    train(
+        TrainConfig(NAME, str(ten_class_folder), str(run), soft_labels=soft_labels, device="cpu", **options)
+    )
+    run.with_suffix(".log").touch()
+    told = released(run, ten_class_folder)
+    assert told.exit_code == 0, told.output
+    card = (places[0] / f"{NAME}.cifar10.md").read_text()
+    assert f"images, with soft labels, sha256 `{sha256_of(tmp_path / 'soft')}`." in card
+    assert f"--soft-labels {soft_labels} " in card
+    assert "sha256 " not in card.partition("and the training with")[2]
 
 
 def test_a_run_with_its_options_in_config_json_is_released(run_folder, ten_class_folder, places, tmp_path):
