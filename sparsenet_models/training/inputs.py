@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
+
+from torch import Tensor
 
 from ..common.files import local_path, sha256_of
 from ..data.datasets import has_split, load_image_set
@@ -69,10 +71,12 @@ def open_inputs(config: TrainConfig) -> Inputs:
         raise ValueError(
             f"{config.data} has one class, {unread.class_names[0]!r}; a classifier needs at least two"
         )
+    if config.soft_labels:  # a wrong file is refused before the images are read
+        unread = with_soft_labels(unread, local_path(config.soft_labels))
     model_name = name_with_tag(config, unread)
     if not config.pretrained:
         data_config = image_configuration(config, model_name)
-    return Inputs(model_name, data_config, *_image_sets(config, data_config))
+    return Inputs(model_name, data_config, *_image_sets(config, data_config, unread.soft_labels))
 
 
 def image_configuration(config: TrainConfig, model_name: str) -> dict[str, Any]:
@@ -128,9 +132,9 @@ def scores_on_held_out(config: TrainConfig) -> bool:
 
 
 def _image_sets(
-    config: TrainConfig, data_config: dict[str, Any]
+    config: TrainConfig, data_config: dict[str, Any], soft_labels: Tensor | None
 ) -> tuple[AnyImageSet, AnyImageSet, AnyImageSet, str, dict[str, Any]]:
-    """Return the images of a run, and the last two fields of ``Inputs``.
+    """Return the images of a run, with the soft labels to learn, and the last two fields of ``Inputs``.
 
     An epoch (``keep_best``) is chosen on ``val/`` or, where there is none, on a part of the training images,
     never on ``test/``.
@@ -145,10 +149,7 @@ def _image_sets(
         whole[split] = load_image_set(config.data, split, data_config, config.loader, config.workers)
         return whole[split]
 
-    train_set = load("train")
-    soft_labels = local_path(config.soft_labels) if config.soft_labels else None
-    if soft_labels:
-        train_set = with_soft_labels(train_set, soft_labels)
+    train_set: AnyImageSet = replace(load("train"), soft_labels=soft_labels)
     share = config.validation
     has_test = has_split(config.data, "test")
     split = "validation" if config.keep_best and has_split(config.data, "validation") else "test"
@@ -173,8 +174,8 @@ def _image_sets(
         say(f"streaming {len(train_set):,} images with {config.workers} workers")
     watched_images = "held-out images" if share else f"{split} images"
     images = fingerprint(config.data, whole)
-    if soft_labels:
-        images["soft_labels_sha256"] = sha256_of(soft_labels)
+    if config.soft_labels:
+        images["soft_labels_sha256"] = sha256_of(local_path(config.soft_labels))
     return train_set, watched_set, test_set, watched_images, images
 
 
