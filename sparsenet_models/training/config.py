@@ -13,7 +13,7 @@ from ..common.devices import DEVICES
 from ..common.messages import did_you_mean
 
 TRAINING_PRECISIONS = ("auto", "float32", "bfloat16")
-OPTIMIZERS = ("sgd", "adamw")
+OPTIMIZERS = ("sgd", "adamw", "muon")
 CLASS_WEIGHTS = ("", "balanced")
 SCHEDULES = ("linear", "cosine", "step")
 LOADERS = ("auto", "memory", "stream")
@@ -71,10 +71,10 @@ class TrainConfig:
     warmup: float = option(0.1, "Share of the steps in which the learning rate rises.")
     optimizer: str = option(
         "sgd",
-        "sgd (Nesterov), or adamw, which needs a far lower lr, such as 0.001.",
+        "sgd (Nesterov), adamw, or muon with AdamW for all but convolutions; these need an lr near 0.001.",
         group="Optimizer and loss",
     )
-    momentum: float = option(0.9, "Momentum of Nesterov SGD; AdamW's first beta.")
+    momentum: float = option(0.9, "Momentum of Nesterov SGD and Muon; AdamW's first beta.")
     weight_decay: float = option(1e-4, "Weight decay of convolutions and linear layers, not of biases.")
     clip_grad_norm: float = option(0.0, "Largest L2 norm of a step's gradient; 0: no limit.")
     class_weights: str = option("", "balanced: the loss of rare classes counts more, in inverse ratio.")

@@ -10,6 +10,7 @@ from torch import nn
 from ..models.param_groups import param_groups_layer_decay
 from .averaging import averaged
 from .config import TrainConfig
+from .muon import MuonAdamW
 
 
 class TrainingState:
@@ -20,15 +21,18 @@ class TrainingState:
         config: optimizer, decays and averaging.
 
     Raises:
-        ValueError: ``layer_decay`` for a net of another library.
+        ValueError: ``layer_decay`` for a net of another library, or Muon for one without convolutions or with
+            an older torch.
     """
 
     def __init__(self, model: nn.Module, config: TrainConfig) -> None:
         self.model = model
         groups = param_groups_layer_decay(model, config.weight_decay, config.layer_decay)
-        self.optimizer: torch.optim.Optimizer
+        self.optimizer: torch.optim.Optimizer | MuonAdamW
         if config.optimizer == "adamw":
             self.optimizer = torch.optim.AdamW(groups, lr=config.lr, betas=(config.momentum, 0.999))
+        elif config.optimizer == "muon":
+            self.optimizer = MuonAdamW(groups, lr=config.lr, momentum=config.momentum)
         else:
             self.optimizer = torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, nesterov=True)
         self.average = averaged(model, config)

@@ -61,10 +61,10 @@ def written(folder: Path) -> tuple[dict, bytes]:
     return header, content[end:]
 
 
-def test_a_run_killed_in_mid_epoch_ends_with_the_bytes_of_one_left_alone(colour_folder, tmp_path):
-    killed_and_left_alone(
-        colour_folder, tmp_path, kills=1, epochs_in_all=4, options=AUGMENTED, model=TINY_NET
-    )
+@pytest.mark.parametrize("optimizer", ["sgd", "muon"])
+def test_a_run_killed_in_mid_epoch_ends_with_the_bytes_of_one_left_alone(colour_folder, tmp_path, optimizer):
+    options = f"{AUGMENTED} --optimizer {optimizer}"
+    killed_and_left_alone(colour_folder, tmp_path, kills=1, epochs_in_all=4, options=options, model=TINY_NET)
 
 
 @pytest.mark.slow

@@ -479,8 +479,9 @@ def test_balanced_weights_give_every_class_the_same_part_of_the_loss(counts):
     assert torch.allclose(parts, torch.full((len(counts),), len(labels) / len(counts)))
 
 
-def test_a_run_with_adamw_mixup_clipping_and_class_weights_learns_and_resumes(colour_folder, tmp_path):
-    options = dict(optimizer="adamw", lr=0.01, mixup=0.3, clip_grad_norm=1.0, class_weights="balanced")
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_a_run_with_mixup_clipping_and_class_weights_learns_and_resumes(colour_folder, tmp_path, optimizer):
+    options = dict(optimizer=optimizer, lr=0.01, mixup=0.3, clip_grad_norm=1.0, class_weights="balanced")
     options |= dict(epochs=6, resolution=((8, 6),))
     weights = train(config(colour_folder, tmp_path / "run", **options))
     assert float(read_metadata(weights)["top1"]) >= 90
