@@ -2,6 +2,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.trainer import needs_muon
 from torch import Tensor, nn
 
 from sparsenet_models import create_model
@@ -24,6 +25,7 @@ def changes(net: nn.Module, layer_decay: float = 1.0) -> dict[str, Tensor]:
     return {name: parameter.detach() - before[name] for name, parameter in net.named_parameters()}
 
 
+@needs_muon
 @settings(deadline=None)  # the first step loads torch's linear algebra
 @given(st.integers(1, 24), st.integers(1, 24), st.sampled_from([1, 3]), st.booleans())
 def test_the_update_of_a_kernel_is_near_an_orthogonal_matrix_of_the_size_of_adamws(width, inputs, side, last):
@@ -38,6 +40,7 @@ def test_the_update_of_a_kernel_is_near_an_orthogonal_matrix_of_the_size_of_adam
     assert singular.max() > 0.6
 
 
+@needs_muon
 @given(st.integers(2, 16), st.integers(1, 16))
 def test_the_memory_format_of_a_net_does_not_change_the_update(width, inputs):
     first = nn.Sequential(nn.Conv2d(inputs, width, 3))
@@ -45,6 +48,7 @@ def test_the_memory_format_of_a_net_does_not_change_the_update(width, inputs):
     assert torch.allclose(changes(first)["0.weight"], changes(second)["0.weight"], atol=2e-4)
 
 
+@needs_muon
 def test_all_but_kernels_take_the_step_of_adamw():
     net = create_model("sparsenet_bc_40_k12")
     moved = changes(net)
@@ -54,6 +58,7 @@ def test_all_but_kernels_take_the_step_of_adamw():
         assert torch.allclose(update.abs(), torch.full_like(update, 0.01), rtol=1e-3)
 
 
+@needs_muon
 def test_every_parameter_moves_and_earlier_parts_by_less_where_layers_decay():
     net = create_model("sparsenet_bc_40_k12")
     moved = changes(net, layer_decay=0.5)
@@ -62,6 +67,7 @@ def test_every_parameter_moves_and_earlier_parts_by_less_where_layers_decay():
     assert per_part[0] < per_part[1] < per_part[2]
 
 
+@needs_muon
 def test_parameters_without_a_gradient_stay_as_they_are():
     net = create_model("sparsenet_bc_40_k12")
     optimizer = MuonAdamW(param_groups_layer_decay(net, 0.1, 1.0), lr=0.01, momentum=0.9)
@@ -71,6 +77,7 @@ def test_parameters_without_a_gradient_stay_as_they_are():
     assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
 
 
+@needs_muon
 def test_clearing_gradients_clears_those_of_kernels_too():
     net = create_model("sparsenet_bc_40_k12")
     optimizer = MuonAdamW(param_groups_layer_decay(net, 0.1, 1.0), lr=0.01, momentum=0.9)
@@ -89,6 +96,7 @@ def test_an_older_torch_is_named(monkeypatch):
         TrainingState(create_model("sparsenet_bc_40_k12"), config())
 
 
+@needs_muon
 def test_a_net_without_convolutions_is_refused():
     with pytest.raises(ValueError, match="needs a net with convolutions"):
         TrainingState(nn.Sequential(nn.Flatten(), nn.Linear(3072, 10)), config())

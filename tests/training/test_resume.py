@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 import torch
 from support.repository import REPOSITORY
-from support.trainer import TINY_NET, Trainer, register_tiny_net
+from support.trainer import MUON, TINY_NET, Trainer, register_tiny_net
 
 from sparsenet_models.training.config import TrainConfig
 from sparsenet_models.training.interrupt import stop_on_signal
@@ -61,7 +61,7 @@ def written(folder: Path) -> tuple[dict, bytes]:
     return header, content[end:]
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "muon"])
+@pytest.mark.parametrize("optimizer", ["sgd", MUON])
 def test_a_run_killed_in_mid_epoch_ends_with_the_bytes_of_one_left_alone(colour_folder, tmp_path, optimizer):
     options = f"{AUGMENTED} --optimizer {optimizer}"
     killed_and_left_alone(colour_folder, tmp_path, kills=1, epochs_in_all=4, options=options, model=TINY_NET)

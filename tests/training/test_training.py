@@ -20,6 +20,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from support.trainer import MUON
 
 from sparsenet_models import (
     PretrainedCfg,
@@ -479,7 +480,7 @@ def test_balanced_weights_give_every_class_the_same_part_of_the_loss(counts):
     assert torch.allclose(parts, torch.full((len(counts),), len(labels) / len(counts)))
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+@pytest.mark.parametrize("optimizer", ["adamw", MUON])
 def test_a_run_with_mixup_clipping_and_class_weights_learns_and_resumes(colour_folder, tmp_path, optimizer):
     options = dict(optimizer=optimizer, lr=0.01, mixup=0.3, clip_grad_norm=1.0, class_weights="balanced")
     options |= dict(epochs=6, resolution=((8, 6),))
