@@ -40,6 +40,7 @@ from .environment import changes, environment
 from .estimate import FIRST_STEPS, epochs_left, seconds_per_step
 from .inputs import open_inputs, scores_on_held_out
 from .interrupt import StopRequest, stop_on_signal
+from .muon import require_muon
 from .precision import fastest_precision
 from .progress import duration, say, tracked
 from .record import Record
@@ -127,6 +128,8 @@ class _Run:
         self.agreement = Agreement(processes, device)
         if config.cuda_graphs:
             check_place_for_graphs(processes, device)
+        if config.optimizer == "muon":
+            require_muon()
         self.inputs = open_inputs(config)
         if checkpoint is not None:
             check_same_images(checkpoint, config, self.inputs.fingerprint)

@@ -8,41 +8,54 @@ import torch
 from torch import Tensor, nn
 
 
-class MuonAdamW:
-    """Muon (Jordan et al., 2024) where a parameter is a convolution's kernel, AdamW where it is not.
+def require_muon() -> None:
+    """Raise unless torch has Muon.
 
-    Muon replaces the update of a matrix by the nearest one with orthogonal rows or columns. A kernel
-    ``(out, in, H, W)`` is the matrix ``(out, in * H * W)``. Its update is scaled to the size of AdamW's
-    (``match_rms_adamw`` of ``torch.optim.Muon``), so both take the same learning rate and weight decay.
+    Raises:
+        ValueError: it is older.
+    """
+    if not hasattr(torch.optim, "Muon"):
+        raise ValueError(
+            f"optimizer='muon' needs torch 2.9 or newer, this is {torch.__version__}: use adamw or sgd"
+        )
+
+
+class MuonAdamW:
+    """Muon (Jordan et al., 2024) for parameters of four dimensions, AdamW for all others.
+
+    Muon takes a kernel ``(out, in, H, W)`` as the matrix ``(out, in * H * W)`` and replaces its update by
+    about the nearest matrix with orthonormal rows or columns, in bfloat16. The update is scaled to the size
+    of AdamW's (``match_rms_adamw`` of ``torch.optim.Muon``), so both take the same rate and weight decay.
+
+    Move the net and set its memory format before: its kernels are changed through views.
 
     Args:
-        groups: of parameters, with their ``weight_decay`` and ``lr_scale``. The kernels are on their device
-            and in their memory format.
+        groups: of parameters, with their ``weight_decay`` and ``lr_scale``.
         lr: the learning rate.
         momentum: of Muon; AdamW's first beta.
 
     Raises:
-        ValueError: this torch has no Muon, or there is no kernel.
+        ValueError: no parameter has four dimensions, or the memory of one is in neither of the two layouts.
     """
 
     def __init__(self, groups: list[dict[str, Any]], lr: float, momentum: float) -> None:
-        if not hasattr(torch.optim, "Muon"):
-            raise ValueError(f"optimizer='muon' needs torch 2.9 or later, this is {torch.__version__}")
-        self.kernels = [kernel for group in groups for kernel in group["params"] if kernel.ndim == 4]
-        if not self.kernels:
-            raise ValueError("optimizer='muon' needs a net with convolutions to train")
-        views = {kernel: nn.Parameter(matrix(kernel.detach(), kernel)) for kernel in self.kernels}
-        self.matrices = list(views.values())
-        of_matrices = [
-            group | {"params": [views[kernel] for kernel in group["params"] if kernel in views]}
+        kernels = [kernel for group in groups for kernel in group["params"] if kernel.ndim == 4]
+        if not kernels:
+            raise ValueError("optimizer='muon' needs a net with convolutions to train: use adamw or sgd")
+        self.matrices = {kernel: nn.Parameter(as_matrix(kernel.detach(), kernel)) for kernel in kernels}
+        for kernel, matrix in self.matrices.items():
+            if matrix.data_ptr() != kernel.data_ptr():
+                raise ValueError(f"optimizer='muon' cannot view a kernel with strides {kernel.stride()}")
+        of_kernels = [
+            group | {"params": [self.matrices[kernel] for kernel in group["params"] if kernel.ndim == 4]}
             for group in groups
         ]
         of_rest = [
-            group | {"params": [rest for rest in group["params"] if rest not in views]} for group in groups
+            group | {"params": [rest for rest in group["params"] if rest.ndim != 4]} for group in groups
         ]
         self.parts: dict[str, torch.optim.Optimizer] = {
             "muon": torch.optim.Muon(
-                [group for group in of_matrices if group["params"]],
+                [group for group in of_kernels if group["params"]],
                 lr=lr,
                 momentum=momentum,
                 adjust_lr_fn="match_rms_adamw",
@@ -58,15 +71,19 @@ class MuonAdamW:
         return [group for part in self.parts.values() for group in part.param_groups]
 
     def zero_grad(self, set_to_none: bool = True) -> None:
-        """Clear the gradients of all parameters."""
-        for kernel in self.kernels:
-            kernel.grad = None
-        self.parts["adamw"].zero_grad(set_to_none)
+        """Clear the gradients of all parameters, or fill them with 0."""
+        for kernel in self.matrices:
+            if set_to_none:
+                kernel.grad = None
+            elif kernel.grad is not None:
+                kernel.grad.zero_()
+        for part in self.parts.values():
+            part.zero_grad(set_to_none)
 
     def step(self) -> None:
         """Update every parameter that has a gradient."""
-        for kernel, view in zip(self.kernels, self.matrices):
-            view.grad = None if kernel.grad is None else matrix(kernel.grad, kernel)
+        for kernel, matrix in self.matrices.items():
+            matrix.grad = None if kernel.grad is None else as_matrix(kernel.grad, kernel)
         for part in self.parts.values():
             part.step()
 
@@ -80,11 +97,8 @@ class MuonAdamW:
             part.load_state_dict(state[name])
 
 
-def matrix(tensor: Tensor, kernel: Tensor) -> Tensor:
-    """Return ``tensor``, of the shape of ``kernel``, as ``(out, in * H * W)`` in the order of its memory.
-
-    Of the kernel itself it is a view, which an optimizer can change.
-    """
+def as_matrix(tensor: Tensor, kernel: Tensor) -> Tensor:
+    """Return ``tensor``, of the shape of ``kernel``, as ``(out, in * H * W)`` in the order of its memory."""
     if kernel.is_contiguous(memory_format=torch.channels_last):
         tensor = tensor.movedim(1, -1)
     return tensor.reshape(len(tensor), -1)

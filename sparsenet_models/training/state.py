@@ -17,12 +17,11 @@ class TrainingState:
     """A net in training.
 
     Args:
-        model: the net, on its device.
+        model: the net, on its device and in its memory format.
         config: optimizer, decays and averaging.
 
     Raises:
-        ValueError: ``layer_decay`` for a net of another library, or Muon for one without convolutions or with
-            an older torch.
+        ValueError: ``layer_decay`` for a net of another library, or Muon for one without convolutions.
     """
 
     def __init__(self, model: nn.Module, config: TrainConfig) -> None:

@@ -12,17 +12,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
-import torch
-
 from sparsenet_models import PretrainedCfg, SparseNet, register_model
 
 from . import elsewhere as elsewhere  # its import says what the server has imported
 
 TINY_NET = "tiny_net"
-
-needs_muon = pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="Muon needs torch 2.9 or newer")
-MUON = pytest.param("muon", marks=needs_muon)
 
 
 def register_tiny_net() -> None:

@@ -16,8 +16,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from support.muon import MUON
 from support.repository import REPOSITORY
-from support.trainer import MUON, TINY_NET, Trainer, register_tiny_net
+from support.trainer import TINY_NET, Trainer, register_tiny_net
 
 from sparsenet_models.training.config import TrainConfig
 from sparsenet_models.training.interrupt import stop_on_signal

@@ -20,7 +20,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from support.trainer import MUON
+from support.muon import MUON
 
 from sparsenet_models import (
     PretrainedCfg,
