@@ -34,6 +34,7 @@ GOALS = (
     ("sparsenet_bc_100_k16_32_64", "cifar10", None, 4.0, 3.6),
     ("sparsenet_bc_100_k16_32_64", "cifar100", None, 19.7, 18.5),
     ("sparsenet121", "tiny_imagenet", 55.0, 55.0, 45.0),
+    ("sparsenet121", "tiny_imagenet_kd", 55.0, 55.0, 45.0),
 )
 
 RUN_COLUMNS = (

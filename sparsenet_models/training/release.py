@@ -84,7 +84,7 @@ def main(
         "file": target.name,
         "sha256": sha256_of(target),
         "file_size": target.stat().st_size,
-        **_costs(metadata),
+        **_costs(metadata, stored.data_config.get("input_size")),
         "data": metadata["data"],
         "top1": round(score.top1, 2),
         "top5": round(score.top5, 2),
@@ -149,8 +149,9 @@ def _store(source: Path, metadata: dict[str, str], name: str, data: str, target:
     return Stored(score, score_of(scored, flip=True), in_half, changed)
 
 
-def _costs(metadata: dict[str, str]) -> dict[str, Any]:
-    costs = analyze_model(f"{metadata['architecture']}.{metadata['tag']}").costs
+def _costs(metadata: dict[str, str], input_size: tuple[int, int, int] | None) -> dict[str, Any]:
+    """Return parameters and multiply-adds, for images of ``input_size`` or, with None, of the tag's."""
+    costs = analyze_model(f"{metadata['architecture']}.{metadata['tag']}", input_size).costs
     assert costs is not None, "only rules have no costs"
     return {"num_params": costs.parameters, "macs": costs.macs}
 

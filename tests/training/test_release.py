@@ -11,7 +11,8 @@ import torch
 from click.testing import CliRunner
 from PIL import Image
 
-from sparsenet_models import create_model, list_pretrained, resolve_data_config
+from sparsenet_models import create_model, get_pretrained_cfg, list_pretrained, resolve_data_config
+from sparsenet_models.analysis.nets import analyze_model
 from sparsenet_models.common.files import sha256_of
 from sparsenet_models.data import load_image_set
 from sparsenet_models.data.tiny_imagenet_classes import TINY_IMAGENET_CLASSES
@@ -155,7 +156,7 @@ def test_a_weight_for_tiny_imagenet_has_200_classes_in_words_half_precision_and_
         (data / "train" / number / "images").mkdir(parents=True)
         image.save(data / "train" / number / "images" / "0.JPEG")
         image.save(data / "val" / "images" / f"{number}.JPEG")
-    options = recipe_options("tiny-imagenet") | dict(resolution=((32, 1),), epochs=1, compile=False)
+    options = recipe_options("tiny-imagenet") | dict(size=32, resolution=((32, 1),), epochs=1, compile=False)
     train(TrainConfig("sparsenet121", str(data), str(out), precision="float32", device="cpu", **options))
     out.with_suffix(".log").write_text("weights\n")
     told = released(out, data, "--tag", "tiny_imagenet_kd")
@@ -171,4 +172,6 @@ def test_a_weight_for_tiny_imagenet_has_200_classes_in_words_half_precision_and_
     register_cards(weights)
     model = create_model(name, pretrained=True)
     assert model.pretrained_cfg["label_names"] == TINY_IMAGENET_CLASSES
-    assert model.pretrained_cfg["input_size"] == (3, 64, 64)
+    assert model.pretrained_cfg["input_size"] == (3, 32, 32)
+    costs = analyze_model("sparsenet121.tiny_imagenet", (3, 32, 32)).costs
+    assert get_pretrained_cfg(name).macs == costs.macs
