@@ -6,8 +6,9 @@ The detector is FCOS (Tian et al., ICCV 2019, arXiv 1904.01355) on a feature pyr
 4, 8 and 16. Scenes are made as they are needed: squares, discs and triangles of 12 to 40 pixels in one
 colour, on blurred noise of 64x64 pixels. A name with a tag starts from that tag's weights.
 
-From random weights, 120 steps take 78 s of processor time (AVX2). The loss falls from 2.68 to 1.45; on new
-scenes 84% of the objects are found, but only 5% of the detections are right: it is far from trained.
+120 steps take 27 s on 2 cores with AMX. From random weights the loss falls from 2.68 to 1.29; on new scenes
+91% of the objects are found, but only 6% of the detections are right: it is far from trained. From the
+weights of sparsenet121.tiny_imagenet_kd the loss falls from 2.66 to 1.09, 96% are found and 13% are right.
 """
 
 from __future__ import annotations

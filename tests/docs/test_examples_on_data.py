@@ -46,6 +46,19 @@ def test_a_pretrained_backbone_segments_better_than_a_random_one(cifar10_folder:
         assert len(drawn.convert("RGB").getcolors(2**24)) > 1000  # photographs, not an empty page
 
 
+def test_a_unet_on_a_pretrained_encoder_segments_better_and_its_maps_have_the_strides_promised(
+    cifar10_folder,
+):
+    pytest.importorskip("segmentation_models_pytorch", reason="pip install segmentation-models-pytorch")
+    shown = shown_by("unet.py")
+    assert shown.count("strides [2, 4, 8, 16, 32]") == 2
+    begun, ended = (figures(pattern, shown) for pattern in (r"loss ([\d.]+)", r"-> ([\d.]+)"))
+    assert all(after < 0.9 * before for before, after in zip(begun, ended, strict=True))
+    random, pretrained = figures(r"mean IoU ([\d.]+)%", shown)
+    assert random > 0
+    assert pretrained - random >= 8
+
+
 def test_finetuning_beats_random_initialisation(cifar10_folder: Path):
     shown = shown_by("finetune.py", "--data", str(cifar10_folder.parent / "cifar100"))
     for column in (r"([\d.]+) \|", r"[\d.]+ \| ([\d.]+) \|"):
