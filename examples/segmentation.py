@@ -26,6 +26,16 @@ BATCH_SIZE = 8
 WIDTH = 32
 
 
+data_option = click.option(
+    "--data",
+    envvar="SPARSENET_DATA",
+    required=True,
+    show_envvar=True,
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder with the Parquet files of CIFAR-10 in cifar10/.",
+)
+
+
 class PyramidHead(nn.Module):
     """Feature maps, finest first, to class scores ``(N, num_classes, H, W)`` on the finest map's grid."""
 
@@ -56,14 +66,7 @@ def mosaics(part: ImageSet, count: int, seed: int) -> tuple[Tensor, Tensor]:
 
 
 @click.command()
-@click.option(
-    "--data",
-    envvar="SPARSENET_DATA",
-    required=True,
-    show_envvar=True,
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Folder with the Parquet files of CIFAR-10 in cifar10/.",
-)
+@data_option
 @click.option("--model", default="sparsenet_bc_40_k12.cifar10", show_default=True)
 @click.option("--steps", default=100, show_default=True, help="Training steps of each head.")
 @click.option("--test-mosaics", default=100, show_default=True)

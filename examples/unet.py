@@ -18,7 +18,7 @@ import click
 import segmentation_models_pytorch as smp
 import torch
 import torch.nn.functional as F
-from segmentation import BATCH_SIZE, mean_iou, mosaics, predict
+from segmentation import BATCH_SIZE, data_option, mean_iou, mosaics, predict
 from torch import nn
 
 from sparsenet_models import create_model, resolve_data_config
@@ -30,14 +30,7 @@ DECODER = (128, 96, 64, 32, 16)
 
 
 @click.command()
-@click.option(
-    "--data",
-    envvar="SPARSENET_DATA",
-    required=True,
-    show_envvar=True,
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Folder with the Parquet files of CIFAR-10 in cifar10/.",
-)
+@data_option
 @click.option(
     "--model", default="sparsenet121.tiny_imagenet_kd", show_default=True, help="NAME.TAG, of five maps."
 )

@@ -71,7 +71,7 @@ class TrainConfig:
     warmup: float = option(0.1, "Share of the steps in which the learning rate rises.")
     optimizer: str = option(
         "sgd",
-        "sgd (Nesterov), adamw or muon (AdamW for all but convolutions); the last two want an lr near 0.001.",
+        "sgd (Nesterov), adamw (lr near 0.001) or muon (0.001 to 0.02; AdamW for all but convolutions).",
         group="Optimizer and loss",
     )
     momentum: float = option(0.9, "Momentum of Nesterov SGD and Muon; AdamW's first beta.")
