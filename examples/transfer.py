@@ -7,8 +7,8 @@ A net with a tag starts from that tag's weights, one without from random ones. E
 fifth of each class is set aside by a fixed seed and scored once, after the last epoch. Each seed draws its
 own images to learn from. The options are those of the recipe finetune, with TrivialAugment and a rate of
 0.02, which were chosen on flowers that are not set aside. No epoch is chosen, as five images leave none to
-choose on: the last one counts. A run that is in the folder already is not trained again, whatever its options
-were.
+choose on: the last one counts. A run that is in the folder OUT already is not trained again, so other
+photographs or options need another folder.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from .models.classifier_net import ClassifierNet
 from .models.feature_net import FeatureNet
 from .models.meta import building_on
 from .models.names import with_tag
-from .models.pretrained_cfg import NO_METRICS, PretrainedCfg
+from .models.pretrained_cfg import NO_COSTS, NO_METRICS, PretrainedCfg
 from .pretrained.fetch import verified_file
 from .pretrained.load import load_into
 from .pretrained.source import find_model
@@ -98,7 +98,7 @@ def create_model(
         has_tag_or_config = any(mark in model_name for mark in ".:")
         cfg = described_by(description, checkpoint_path, cfg, keep_names=has_tag_or_config)
     if model_kwargs:
-        cfg = replace(cfg, **NO_METRICS)
+        cfg = replace(cfg, **NO_METRICS, **NO_COSTS)
     if pretrained_cfg_overlay:
         cfg = cfg.overlaid(pretrained_cfg_overlay)
 

@@ -457,6 +457,12 @@ def test_pretrained_cfg_and_default_cfg_are_dicts_with_timms_keys_and_ours(name)
     assert net.default_cfg == net.pretrained_cfg == get_pretrained_cfg(name).to_dict()
 
 
+@pytest.mark.parametrize("arguments", [{"num_classes": 5}, {"in_chans": 1}, {"growth_rate": 8}])
+def test_costs_that_were_counted_of_another_net_are_left_out(arguments):
+    cfg = create_model(NAME, device="meta", **arguments).pretrained_cfg
+    assert (cfg["num_params"], cfg["macs"]) == (None, None)
+
+
 @few_examples
 @given(in_chans=st.integers(1, 8), tag=st.sampled_from(["cifar10", "cifar100"]))
 def test_mean_and_std_follow_the_channels(in_chans, tag):

@@ -37,6 +37,9 @@ PUBLISHED = (
     PublishedResult(SPARSENET_PAPER, "sparsenet_bc_100_k16_32_64", None, 19.71, dict(stem_channels=32)),
     PublishedResult(SPARSENET_PAPER, "sparsenet_bc_100_k32_64_128", None, 17.71, dict(stem_channels=64)),
     # Huang et al., CVPR 2017 (arXiv 1608.06993), table 2, with augmentation.
+    PublishedResult(DENSENET_PAPER, "densenet_40_k12", 5.24, 24.42),
+    PublishedResult(DENSENET_PAPER, "densenet_100_k12", 4.10, 20.20),
+    PublishedResult(DENSENET_PAPER, "densenet_100_k24", 3.74, 19.25),
     PublishedResult(DENSENET_PAPER, "densenet_bc_100_k12", 4.51, 22.27),
     PublishedResult(DENSENET_PAPER, "densenet_bc_100_k12", 3.62, 17.60, dict(depth=250, growth_rate=24)),
     PublishedResult(DENSENET_PAPER, "densenet_bc_100_k12", 3.46, 17.18, dict(depth=190, growth_rate=40)),

@@ -76,7 +76,7 @@ def _export_int8(net: Any, model: str, out: str, data: str, on_step: Any) -> str
     """Write the int8 file; return how it compares with ``net``, which is called ``model``."""
     import torch
 
-    from ..data.datasets import has_split
+    from ..data.datasets import split_for
     from ..integrations.quantize import CALIBRATION_IMAGES, export_int8
 
     images = images_for(net, model, data, "train")
@@ -85,7 +85,7 @@ def _export_int8(net: Any, model: str, out: str, data: str, on_step: Any) -> str
         [min(CALIBRATION_IMAGES, len(images) // 2)]
     )
     others = images.part(held_out)
-    if has_split(data, "test"):
+    if split_for(data, "test"):
         others = images_for(net, model, data, "test")
         others = others.part(torch.randperm(len(others), generator=random))
     score = export_int8(net, out, images.part(calibration), others, on_step)

@@ -33,7 +33,7 @@ def validate(model: str | None, data: str, tta: bool, batch_size: int, **options
         raise click.UsageError("name a model, or give a weight file with --checkpoint")
     data_source(data)  # before torch is imported
 
-    from ..data.datasets import fits_in_memory, has_split
+    from ..data.datasets import fits_in_memory, split_for
     from ..data.evaluate import evaluate
     from ..data.image_set import StreamedImageSet
     from ..data.transforms import resolve_data_config
@@ -43,7 +43,7 @@ def validate(model: str | None, data: str, tta: bool, batch_size: int, **options
     fold(net)
     model = str(model or options["checkpoint"])
     data_config = resolve_data_config(net)
-    split = "test" if has_split(data, "test") else "train"
+    split = "test" if split_for(data, "test") else "train"
     if split == "train":
         note(f"{data} has neither test/ nor val/: all its images are measured, also those trained on")
     image_set = images_for(net, model, data, split)

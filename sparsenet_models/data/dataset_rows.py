@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,11 +56,15 @@ class DatasetRows:
         return found[0]
 
 
-def read_dataset_rows(path: Path, split_names: Sequence[str]) -> DatasetRows:
-    """Open the first of ``split_names`` in a folder, by its first Image and its first ClassLabel column.
+def dataset_splits(path: Path, split_names: Sequence[str]) -> Mapping[str, Any]:
+    """Return the rows of a folder that ``datasets`` reads, by the names of the splits.
+
+    Args:
+        path: the folder.
+        split_names: what an error calls the folders of classes that it might have instead.
 
     Raises:
-        ValueError: ``datasets`` cannot read the folder, it has no such split or column, or a row no label.
+        ValueError: ``datasets`` cannot read the folder.
         ImportError: ``datasets`` is not installed.
     """
     folders = " or ".join(f"{name}/" for name in split_names)
@@ -73,10 +77,22 @@ def read_dataset_rows(path: Path, split_names: Sequence[str]) -> DatasetRows:
         raise ImportError(f"reading {path} needs the package datasets: {pip_install('training')}") from error
 
     try:
-        splits = datasets.load_dataset(str(path))
+        return dict(datasets.load_dataset(str(path)))
     # It raises its own exceptions and those of its readers: pyarrow's, json's, ...
     except Exception as error:
         raise ValueError(f"{message}: {one_line(str(error).strip().partition(chr(10))[0], 300)}") from error
+
+
+def read_dataset_rows(path: Path, split_names: Sequence[str]) -> DatasetRows:
+    """Open the first of ``split_names`` in a folder, by its first Image and its first ClassLabel column.
+
+    Raises:
+        ValueError: ``datasets`` cannot read the folder, it has no such split or column, or a row no label.
+        ImportError: ``datasets`` is not installed.
+    """
+    splits = dataset_splits(path, split_names)
+    import datasets
+
     names = [name for name in split_names if name in splits]
     if not names:
         raise ValueError(f"{path} has no split named {' or '.join(split_names)}: {list(splits)}")

@@ -15,7 +15,7 @@ from PIL import Image
 
 from ..common.files import local_path
 from .class_folders import ClassFolders, has_pictures, read_class_folders, visible_folders
-from .dataset_rows import read_dataset_rows
+from .dataset_rows import dataset_splits, read_dataset_rows
 from .downloads import downloaded_cifar, downloaded_imagenette, downloaded_tiny_imagenet
 from .image_set import AnyImageSet, StreamedImageSet
 from .pictures import open_image, to_channels
@@ -69,12 +69,28 @@ def fits_in_memory(image_set: AnyImageSet) -> bool:
     return len(image_set) * math.prod(image_set.size) <= IN_MEMORY_BYTES
 
 
-def has_split(source: str | PathLike[str], split: str) -> bool:
-    """Return whether a folder of class folders has a split; of other sources train and test are assumed."""
+def split_for(source: str | PathLike[str], split: str) -> str | None:
+    """Return the name of what ``load_image_set`` opens as ``split``, None where there is nothing.
+
+    Args:
+        source: as for ``load_image_set``.
+        split: "train", "test" or "validation".
+
+    Raises:
+        ValueError: the folder is none that ``load_image_set`` opens.
+        ImportError: reading it needs a package that is not installed.
+    """
     path = local_path(source)
-    if not path.is_dir() or is_tiny_imagenet(path) or _class_folders(path, "train") is None:
-        return split != "validation"
-    return _class_folders(path, split) is not None
+    if not path.is_dir() or is_tiny_imagenet(path):
+        return None if split == "validation" else split
+    folder = _class_folders(path, split)
+    if folder is not None:
+        return folder.name
+    if any(_class_folders(path, other) for other in SPLIT_NAMES):
+        return None
+    _refuse_classes_named_as_splits(path)
+    names = dataset_splits(path, SPLIT_NAMES[split])
+    return next((name for name in SPLIT_NAMES[split] if name in names), None)
 
 
 def _open(

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from http.client import HTTPException
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+
+from filelock import FileLock
 
 from .class_folders import ClassFolders, read_class_folders
 
@@ -26,9 +29,13 @@ def downloaded_cifar(name: str, split: str) -> Any:
     """
     from torchvision.datasets import CIFAR10, CIFAR100
 
-    dataset = CIFAR10 if name == "cifar10" else CIFAR100
+    dataset = partial(CIFAR10 if name == "cifar10" else CIFAR100, str(_folder()), train=split == "train")
     with _told(name):
-        return dataset(str(_folder()), train=split == "train", download=True)
+        try:
+            return dataset()
+        except RuntimeError:  # not there, or not whole
+            with _alone():
+                return dataset(download=True)
 
 
 def downloaded_imagenette(split: str) -> ClassFolders:
@@ -73,17 +80,22 @@ def _folder() -> Path:
 def _downloaded(name: str, folder_name: str, download: Callable[[str], object]) -> Path:
     """Return the folder that ``download`` makes in the folder it is given, and only once it is whole."""
     target = _folder() / folder_name
-    if not target.is_dir():
-        with _told(name):
-            _folder().mkdir(parents=True, exist_ok=True)
+    if target.is_dir():
+        return target
+    with _told(name), _alone():
+        if not target.is_dir():  # another process may have been faster
             with TemporaryDirectory(dir=_folder()) as unfinished:
                 download(unfinished)
-                try:
-                    (Path(unfinished) / folder_name).rename(target)
-                except OSError:
-                    if not target.is_dir():  # else another process was faster
-                        raise
+                (Path(unfinished) / folder_name).rename(target)
     return target
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Wait until no other process downloads; the processes of one run all ask for the same set."""
+    _folder().mkdir(parents=True, exist_ok=True)
+    with FileLock(_folder() / ".lock"):
+        yield
 
 
 @contextmanager

@@ -29,7 +29,8 @@ def convert_checkpoint(
         stem_channels: width of the stem, if it differs from the architecture's default.
 
     Raises:
-        ValueError: the file has no weights, or they do not fit; the message names a net that they fit.
+        ValueError: the file has no weights, or they do not fit, where the message names a net that they fit;
+            or the net takes no ``stem_channels``.
         OSError: the source cannot be read, or the target exists already or cannot be written.
     """
     source, target = local_path(source), local_path(target)
@@ -39,13 +40,18 @@ def convert_checkpoint(
         raise FileExistsError(f"{target} is there already and is not overwritten")
     state = read_weights(source)
     classes, stem = state.get("head.fc.weight"), state.get("stem.conv.weight")
-    model = create_model(
-        model_name,
-        num_classes=0 if classes is None else _size(classes, 0),
-        in_chans=None if stem is None else _size(stem, 1),
-        stem_channels=stem_channels,
-        checkpoint_path=source,
-    )
+    try:
+        model = create_model(
+            model_name,
+            num_classes=0 if classes is None else _size(classes, 0),
+            in_chans=None if stem is None else _size(stem, 1),
+            stem_channels=stem_channels,
+            checkpoint_path=source,
+        )
+    except TypeError as error:
+        if stem_channels is None:
+            raise
+        raise ValueError(f"stem_channels={stem_channels}: {error}") from error
     if target.suffix != ".safetensors":
         save_pretrained(model, target)
         return model

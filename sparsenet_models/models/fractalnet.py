@@ -181,6 +181,7 @@ class ColumnNet(BlockNet):
         self.blocks, self.pools = nn.ModuleList(blocks), nn.ModuleList(net.pools)
         # A head with the same weights, so that reset_classifier of one net leaves the other's head unchanged.
         self.head = ClassifierHead(net.num_features, 0, net.global_pool, net.head.drop.p)
+        self.head.train(net.head.training)
         self.head.num_classes, self.head.fc = net.num_classes, net.head.fc
         if net.pretrained_cfg:
             kept = {key: value for key, value in net.pretrained_cfg.items() if key in COLUMN_KEYS}

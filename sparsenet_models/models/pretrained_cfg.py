@@ -23,7 +23,10 @@ DATA_CONFIG_KEYS = ("input_size", "interpolation", "mean", "std", "crop_pct", "c
 NO_METRICS: dict[str, Any] = dict.fromkeys(("top1", "top5", "loss"))
 """Replaces the metrics where the net or its images differ from those that were measured."""
 
-TRAINING_KEYS = ("data", "recipe", "epochs", "seed", "library_version", "git_commit")
+NO_COSTS: dict[str, Any] = dict.fromkeys(("num_params", "macs"))
+"""Replaces the costs where the net differs from the one that was counted."""
+
+TRAINING_KEYS = ("data", "recipe", "epochs", "epochs_before", "seed", "library_version", "git_commit")
 """The fields about the training that travel with weights: in the metadata of a file, and in config.json."""
 
 NO_TRAINING: dict[str, Any] = {
@@ -161,12 +164,14 @@ class PretrainedCfg:
         classes = getattr(model, "num_classes", self.num_classes)
         if not self.has_data_config:
             return {"architecture": self.architecture, "num_classes": classes}
+        channels = getattr(model, "in_chans", self.input_size[0])
         changes: dict[str, Any] = {"num_classes": classes}
         if classes != self.num_classes:
             changes |= NO_METRICS
+        if (classes, channels) != (self.num_classes, self.input_size[0]):
+            changes |= NO_COSTS
         if self.label_names is not None and classes != len(self.label_names):
             changes["label_names"] = None
-        channels = getattr(model, "in_chans", self.input_size[0])
         if channels != self.input_size[0]:
             changes["input_size"] = (channels, *self.input_size[1:])
             changes["mean"] = _per_channel(self.mean, channels)

@@ -21,13 +21,11 @@ def fold(model: nn.Module, dtype: torch.dtype | None = None) -> bool:
 
     Args:
         model: changed in place; its modules, parameters and buffers stay.
-        dtype: in which the layers compute, default that of the parameters, in which the head computes.
+        dtype: in which the layers compute, None for that of their parameters, in which the head computes.
 
     Returns:
         Whether it has such layers; a net of another library has none.
     """
-    own_dtype = next(model.parameters()).dtype
-    dtype = dtype or own_dtype
     in_stages: set[nn.Module] = set()
     for module in model.modules():
         if isinstance(module, Stage):
@@ -35,7 +33,8 @@ def fold(model: nn.Module, dtype: torch.dtype | None = None) -> bool:
             module._run = FoldedStage(module, dtype)  # type: ignore[method-assign]
         elif isinstance(module, Chain) and module not in in_stages:
             module.forward = FoldedModule(module, dtype)
-        elif isinstance(module, ClassifierHead) and dtype != own_dtype:
+        elif isinstance(module, ClassifierHead) and dtype is not None:
+            own_dtype = next(model.parameters()).dtype
             module.forward = HeadIn(module, own_dtype)  # type: ignore[method-assign]
     return bool(_replaced(model))
 
@@ -72,7 +71,7 @@ def folded(model: nn.Module) -> Iterator[None]:
 class FoldedStage:
     """The layers of a stage with folded norms, in place of ``Stage._run``."""
 
-    def __init__(self, stage: Stage, dtype: torch.dtype) -> None:
+    def __init__(self, stage: Stage, dtype: torch.dtype | None) -> None:
         self.stage = stage
         self.layers: dict[nn.Module, FoldedLayer] = {
             layer: FoldedLayer(layer, dtype) for layer in stage.layers if isinstance(layer, Chain)
@@ -88,7 +87,7 @@ class FoldedStage:
 class FoldedModule:
     """A stem, transition or convolution layer with folded norms, in place of its ``forward``."""
 
-    def __init__(self, module: nn.Module, dtype: torch.dtype) -> None:
+    def __init__(self, module: nn.Module, dtype: torch.dtype | None) -> None:
         self.module = module
         self.layer = FoldedLayer(module, dtype)
 
@@ -111,10 +110,10 @@ class FoldedLayer:
 
     Args:
         module: a ``Chain``.
-        dtype: in which it computes.
+        dtype: in which it computes, None for that of its parameters.
     """
 
-    def __init__(self, module: nn.Module, dtype: torch.dtype) -> None:
+    def __init__(self, module: nn.Module, dtype: torch.dtype | None) -> None:
         self.module, self.dtype = module, dtype
         self.contents: _Contents | None = None
         self.forward: Folded | None = None
@@ -143,8 +142,9 @@ class FoldedLayer:
 
     def __call__(self, parts: list[Tensor]) -> Any:
         if self.forward is None:
+            dtype = self.dtype or next(self.module.parameters()).dtype
             with torch.inference_mode(False), torch.no_grad():
-                self.forward = folded_forward(self.module, self.dtype)
+                self.forward = folded_forward(self.module, dtype)
         return self.forward(parts)
 
     def __getstate__(self) -> dict[str, Any]:

@@ -22,7 +22,8 @@ INFERENCE_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 def optimize(model: Model, *, dtype: torch.dtype | None = None, compile: bool = True) -> Model:
     """Make a net fast on this machine, in place, for the mode that it is in; return it.
 
-    Its modules, parameters, buffers, state dict and methods stay as they are.
+    Its modules, parameters, buffers, state dict and methods stay as they are. Another call in the same mode
+    replaces what the one before did.
 
     **Eval mode**: batch norms are folded into the convolutions around them, layers that read several outputs
     join them in the pass that normalises them, and tensors are in channels-last layout. Nothing is compiled.
@@ -44,7 +45,8 @@ def optimize(model: Model, *, dtype: torch.dtype | None = None, compile: bool = 
         model: a net of this library, or a module that contains one.
         dtype: in eval mode, the floating-point type in which the layers compute; default that of the
             parameters, which do not change. Feature maps then come in ``dtype``, logits in that of the
-            parameters. bfloat16 is fast where the processor has instructions for it, and slow elsewhere.
+            parameters; where that changes later, call ``optimize`` again. bfloat16 is fast where the
+            processor has instructions for it, and slow elsewhere.
         compile: in train mode, use torch.compile where it pays; where it does not work, a warning says so.
 
     Raises:
@@ -56,6 +58,8 @@ def optimize(model: Model, *, dtype: torch.dtype | None = None, compile: bool = 
         raise TypeError(f"dtype must be a torch.dtype such as torch.bfloat16, got {dtype!r}")
     if dtype is not None and dtype not in INFERENCE_DTYPES:
         raise ValueError(f"dtype must be one of {INFERENCE_DTYPES}, got {dtype}")
+    if dtype is not None and model.training:
+        raise ValueError(f"dtype={dtype} is for eval mode; in train mode call the net inside torch.autocast")
     unfold(model)
     if not model.training:
         if not fold(model, dtype):
@@ -64,8 +68,8 @@ def optimize(model: Model, *, dtype: torch.dtype | None = None, compile: bool = 
                 f"{type(model).__name__}"
             )
         return model
-    if dtype is not None:
-        raise ValueError(f"dtype={dtype} is for eval mode; in train mode call the net inside torch.autocast")
+    if isinstance(model._compiled_call_impl, CompiledWherePays):
+        model._compiled_call_impl = None
     model.to(memory_format=torch.channels_last)
     if compile:
         reason = why_not_compile(next(model.parameters()).device)

@@ -212,6 +212,7 @@ CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "top1": _percent,
     "recipe": _text,
     "epochs": _count,
+    "epochs_before": _count,
     "seed": _integer,
     "library_version": _text,
     "git_commit": _text,

@@ -66,7 +66,7 @@ def _not_cached(
 
 
 def _why_unreachable(error: LocalEntryNotFoundError) -> str:
-    if constants.is_offline_mode():
+    if constants.HF_HUB_OFFLINE:
         return "HF_HUB_OFFLINE is set"
     cause = error.__cause__
     if isinstance(cause, FileMetadataError):

@@ -13,7 +13,7 @@ from torch.optim.swa_utils import AveragedModel
 from ..common.files import local_path
 from ..common.messages import printable
 from ..layers.activations import give_each_place_its_own
-from ..models.pretrained_cfg import pretrained_cfg_of
+from ..models.pretrained_cfg import DATA_CONFIG_KEYS, pretrained_cfg_of
 from .misfits import is_float, misfits, nearest_net
 from .weight_file import described_by, read_weight_description, read_weights_and_layout
 
@@ -28,8 +28,9 @@ def load_checkpoint(model: nn.Module, path: str | PathLike[str]) -> None:
     dicts, averaged weights come first.
 
     Every name and shape must match. The head alone may differ: where the file has another number of classes
-    than ``model``, the model keeps its own head, and a warning is logged. Otherwise ``model.pretrained_cfg``
-    gets the classes and the image configuration that the file's metadata name.
+    than ``model``, the model keeps its own head, and a warning is logged. A model without a head takes all
+    else. ``model.pretrained_cfg`` gets the classes and the image configuration that the file's metadata name,
+    unless there was a warning.
 
     Args:
         model: the net; it stays on its device and in its dtype.
@@ -42,11 +43,14 @@ def load_checkpoint(model: nn.Module, path: str | PathLike[str]) -> None:
     """
     path, model = local_path(path), unwrap_model(model)
     _, description = read_weight_description(path)
-    if load_into(model, path, new_head=True, headless=False, new_stem=False):
+    keeps_head = load_into(model, path, new_head=True, headless=False, new_stem=False)
+    if keeps_head and getattr(model, "num_classes", None) != 0:
         name = printable(str(path))
         _logger.warning("%s is for another number of classes: the model keeps its own head, untrained", name)
         return
     cfg = pretrained_cfg_of(model)
+    if keeps_head:
+        description = {key: description[key] for key in description.keys() & DATA_CONFIG_KEYS}
     if description and cfg.architecture:
         cfg = described_by(description, path, cfg, keep_names=True)
         model.pretrained_cfg = cfg.dict_for(model)  # type: ignore[assignment]

@@ -108,7 +108,7 @@ def _checked_description(metadata: Mapping[str, str]) -> dict[str, Any]:
         fields["tag"] = metadata.get("tag", "")
     for key in (*TRAINING_KEYS, "license"):
         if text := metadata.get(key):
-            fields[key] = int(text) if key in ("epochs", "seed") else text
+            fields[key] = int(text) if key in ("epochs", "epochs_before", "seed") else text
     # Files by older versions do not say on which images they were scored.
     if metadata.get("scored_on") == TEST_IMAGES and metadata.get("top1"):
         fields["top1"] = float(metadata["top1"])

@@ -42,9 +42,7 @@ def start_from(source: str, model: nn.Module, class_names: tuple[str, ...]) -> s
         ValueError: the weights do not fit the net, or there are none.
         OSError: the file cannot be read.
     """
-    path = local_path(source)
-    if not path.exists() and is_model(source):
-        path = verified_file(get_pretrained_cfg(source))
+    path = verified_file(get_pretrained_cfg(source)) if is_model(source) else local_path(source)
     head_left_out = load_into(model, path, new_head=True, headless=True, new_stem=True)
     names = read_weight_description(path)[1].get("label_names")
     if not head_left_out and names is not None and tuple(names) != class_names:
@@ -62,15 +60,21 @@ def check_batch_norm(model: nn.Module, images: int, sides: Iterable[int], channe
     """
     if images > 1:
         return
+    device = next(model.parameters()).device
     for side in sides:
         copy = deepcopy(model).train()
         try:
-            copy(torch.zeros(1, channels, side, side))
+            copy(torch.zeros(1, channels, side, side, device=device))
         except ValueError as error:
             raise ValueError(
                 f"batch_size must be at least 2 for each process and part (accumulate) at size {side}: of "
                 "one image a batch norm of this net sees a single pixel; or give a larger size"
             ) from error
+
+
+def skips_layers(model: nn.Module) -> bool:
+    """Return whether a training step may leave out layers of ``model``."""
+    return bool(getattr(model, "skips_layers", False))  # a user's own net may not have it
 
 
 def check_place_for_graphs(processes: Processes, device: torch.device) -> None:
@@ -91,5 +95,5 @@ def check_net_for_graphs(model: nn.Module) -> None:
     Raises:
         ValueError: it does not; the message names the option.
     """
-    if getattr(model, "skips_layers", False):  # a user's own net may not have it
+    if skips_layers(model):
         raise ValueError("cuda_graphs needs a net that skips no layers in training: leave it out")

@@ -18,7 +18,10 @@ CLASS_WEIGHTS = ("", "balanced")
 SCHEDULES = ("linear", "cosine", "step")
 LOADERS = ("auto", "memory", "stream")
 
-MAY_CHANGE_ON_RESUME = ("data", "out", "device", "precision", "compile", "cuda_graphs", "workers")
+MAY_CHANGE_ON_RESUME = (
+    *("data", "out", "device", "precision", "compile", "cuda_graphs", "loader", "workers"),
+    "checkpoint_minutes",
+)
 """Options of a resumed run that may differ; none changes net or method; ``data`` must be alike inside."""
 
 TYPES: tuple[tuple[type, Any, str], ...] = (
@@ -217,7 +220,7 @@ class TrainConfig:
 
     def augments_in(self, epoch: int) -> bool:
         """Return whether cutout, TrivialAugment, CutMix and MixUp are on in ``epoch`` (from 1)."""
-        return epoch <= self.augment_until * self.epochs
+        return epoch <= round(self.augment_until * self.epochs, 6)  # 0.29 * 100 is below 29
 
     @classmethod
     def defaults(cls) -> dict[str, Any]:

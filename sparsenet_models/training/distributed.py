@@ -59,12 +59,7 @@ def joined_processes(device: str) -> Iterator[tuple[Processes, torch.device]]:
         yield processes, chosen
         return
     if chosen.type == "cuda":
-        if processes.local_rank >= torch.cuda.device_count():
-            raise ValueError(
-                f"nproc-per-node is more than this machine's {torch.cuda.device_count()} GPUs; "
-                "start a process for each"
-            )
-        chosen = torch.device("cuda", processes.local_rank)
+        chosen = torch.device("cuda", own_gpu(processes.local_rank, gpus))
         torch.cuda.set_device(chosen)
     _meet(processes, "nccl" if chosen.type == "cuda" else "gloo")
     try:
@@ -76,6 +71,25 @@ def joined_processes(device: str) -> Iterator[tuple[Processes, torch.device]]:
         raise OSError(PARTNER_ENDED) from error
     finally:
         dist.destroy_process_group()
+
+
+def own_gpu(local_rank: int, gpus: int) -> int:
+    """Return the index of the GPU for the process of that rank on its machine.
+
+    Args:
+        local_rank: of the process on its machine.
+        gpus: how many this process sees. A launcher such as SLURM may show each process its own one alone.
+
+    Raises:
+        ValueError: there are several GPUs, and fewer than processes.
+    """
+    if gpus == 1:
+        return 0  # where processes share it after all, NCCL says so
+    if local_rank >= gpus:
+        raise ValueError(
+            f"there are more processes on this machine than its {gpus} GPUs: start one for each GPU"
+        )
+    return local_rank
 
 
 def _meet(processes: Processes, backend: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from ..common.files import local_path, sha256_of
-from ..data.datasets import has_split, load_image_set
+from ..data.datasets import load_image_set, split_for
 from ..data.image_set import AnyImageSet, StreamedImageSet
 from ..data.transforms import resolve_data_config
 from ..factory import create_model
@@ -32,8 +32,8 @@ class Inputs:
 
     ``model_name`` is the architecture with the tag whose classes the data have, or the architecture alone.
     ``data_config`` has the keys of ``resolve_data_config``. Epochs are scored on ``watched_set``, the final
-    net on ``test_set``: the same images, unless an epoch is chosen (``keep_best``). ``watched_images`` says
-    what the former are, such as "held-out images"; ``fingerprint`` is that of all
+    net on ``test_set``: the same images, unless an epoch is chosen (``keep_best``) and there are others.
+    ``watched_images`` says what the former are, such as "held-out images"; ``fingerprint`` is that of all
     images, as ``fingerprint.fingerprint`` returns it.
     """
 
@@ -126,11 +126,6 @@ def name_with_tag(config: TrainConfig, image_set: AnyImageSet) -> str:
     return f"{architecture}.{tag}"
 
 
-def scores_on_held_out(config: TrainConfig) -> bool:
-    """Return whether the final net is scored on a part of the training images."""
-    return config.validation > 0 or not has_split(config.data, "test")
-
-
 def _image_sets(
     config: TrainConfig, data_config: dict[str, Any], soft_labels: Tensor | None
 ) -> tuple[AnyImageSet, AnyImageSet, AnyImageSet, str, dict[str, Any]]:
@@ -151,18 +146,19 @@ def _image_sets(
 
     train_set: AnyImageSet = replace(load("train"), soft_labels=soft_labels)
     share = config.validation
-    has_test = has_split(config.data, "test")
-    split = "validation" if config.keep_best and has_split(config.data, "validation") else "test"
-    if not share and (not has_test or (config.keep_best and split == "test")):
+    test, validation = split_for(config.data, "test"), split_for(config.data, "validation")
+    split = "validation" if config.keep_best and validation else "test"
+    if not share and (not test or (config.keep_best and not validation)):
         share = HELD_OUT_SHARE
-        missing = "no val/" if has_test else "neither test/ nor val/"
+        missing = "no val/" if test else "neither test/ nor val/"
         say(f"{config.data} has {missing}: {share:.0%} of each class are held out to score on")
     if share:
         train_set, watched_set = hold_out(train_set, share, config.seed)
     else:
         _check_every_class_has_images(train_set)
         watched_set = load(split)
-    test_set = load("test") if config.keep_best and not config.validation and has_test else watched_set
+    chooses_elsewhere = config.keep_best and not config.validation and test and test != validation
+    test_set = load("test") if chooses_elsewhere else watched_set
     for scored in (watched_set, test_set):
         if train_set.class_names != scored.class_names:
             raise ValueError(

@@ -30,6 +30,7 @@ from .build import (
     check_net_for_graphs,
     check_place_for_graphs,
     new_net,
+    skips_layers,
     start_from,
 )
 from .compiling import sides_to_compile
@@ -38,7 +39,7 @@ from .distill import Teacher
 from .distributed import Processes, from_first, joined_processes, restarts, summed, wrapped
 from .environment import changes, environment
 from .estimate import FIRST_STEPS, epochs_left, seconds_per_step
-from .inputs import open_inputs, scores_on_held_out
+from .inputs import open_inputs
 from .interrupt import StopRequest, stop_on_signal
 from .muon import require_muon
 from .precision import fastest_precision
@@ -78,8 +79,8 @@ def train(config: TrainConfig, resume: bool = False) -> Path:
     Raises:
         ValueError: an option does not fit the data, the net or the run that is resumed.
         OSError: the data cannot be read, or the folder cannot be written.
-        TrainingStopped: the loss is no longer finite, the run was interrupted, the disk is full, or
-            the data were removed.
+        TrainingStopped: the loss is no longer finite, the run was interrupted, the disk or the memory of the
+            GPU is full, or the data were removed.
     """
     resume = resume or restarts() > 0
     folder = local_path(config.out)
@@ -108,6 +109,12 @@ def train(config: TrainConfig, resume: bool = False) -> Path:
             run.keep_steps()
             reason = "interrupted" if stop.made else str(error)  # the signal may have ended data workers too
             raise TrainingStopped(f"{reason}; {last_checkpoint(folder)}") from error
+        except torch.cuda.OutOfMemoryError as error:
+            run.keep_steps()
+            raise TrainingStopped(
+                "a step needs more memory than the GPU has left: free some, or start a new run with "
+                f"--accumulate 2 or a smaller --batch-size; {last_checkpoint(folder)}"
+            ) from error
         except KeyboardInterrupt as error:
             raise TrainingStopped(f"interrupted; {last_checkpoint(folder)}") from error
 
@@ -224,7 +231,7 @@ class _Run:
         else:
             say(f"the best epoch was {best['epoch']}")
             model.load_state_dict(best["state"])
-            score = self._finite(lambda: self.scorer.score(model, self.inputs.test_set))
+            score = self._finite(lambda: self.scorer.test(model))
         weights = self.folder / WEIGHTS
         if self.processes.is_first:
             write_metrics(self.folder, self.record.rows)
@@ -294,8 +301,7 @@ class _Run:
     def _forward_at(self) -> Callable[[int | None], Any]:
         """Return a function from the side of images to the net as a step calls it with them."""
         model = self.state.model
-        some_unused = getattr(model, "skips_layers", False)  # a user's own net may not have it
-        plain = wrapped(model, self.processes, some_unused)
+        plain = wrapped(model, self.processes, skips_layers(model))
         if self.config.cuda_graphs:
             batch, channels = self.batches.batch_size, self.inputs.data_config["input_size"][0]
             own, precision = self._own_side(), self.record.precision
@@ -435,9 +441,11 @@ class _Run:
 
     def _scored_on(self) -> str:
         """Return what kind of images the final net is scored on."""
-        if self.record.best is not None and self.inputs.test_set is self.inputs.watched_set:
-            return "held-out images, on which the epoch was chosen"
-        return "held-out images" if scores_on_held_out(self.config) else "test images"
+        if self.record.best is None:
+            return self.inputs.watched_images
+        if self.inputs.test_set is self.inputs.watched_set:
+            return f"{self.inputs.watched_images}, on which the epoch was chosen"
+        return "test images"
 
     def _save_if_due(self) -> None:
         """Within an epoch: save and stop after a signal, save after ``checkpoint_minutes``."""

@@ -37,6 +37,10 @@ class Scorer:
                     f"most {len(scored)}, or add images"
                 )
         self.inputs, self.batches, self.processes, self.device = inputs, batches, processes, device
+        # Kept, as the data workers of a streamed set stay with it.
+        self.watched_part = self._own_part(inputs.watched_set)
+        is_same = inputs.test_set is inputs.watched_set
+        self.test_part = self.watched_part if is_same else self._own_part(inputs.test_set)
 
     def watched(self, state: TrainingState, precision: str) -> Score:
         """Return the score on the images that epochs are scored on; an averaged net is recalibrated first."""
@@ -47,13 +51,18 @@ class Scorer:
             with autocast(self.device, precision):
                 recalibrate(model, (resized(images, None) for images, _ in last))
         share_buffers(model, self.processes)
-        return self.score(model, self.inputs.watched_set)
+        return self._score(model, self.watched_part)
 
-    def score(self, model: nn.Module, image_set: AnyImageSet) -> Score:
-        """Return the score of ``model`` on all images of ``image_set``."""
-        if self.processes.count > 1:
-            part = torch.arange(self.processes.rank, len(image_set), self.processes.count)
-            image_set = image_set.part(part)
+    def test(self, model: nn.Module) -> Score:
+        """Return the score of ``model`` on the test images."""
+        return self._score(model, self.test_part)
+
+    def _own_part(self, image_set: AnyImageSet) -> AnyImageSet:
+        if self.processes.count == 1:
+            return image_set
+        return image_set.part(torch.arange(self.processes.rank, len(image_set), self.processes.count))
+
+    def _score(self, model: nn.Module, own_part: AnyImageSet) -> Score:
         with folded(model):
-            score = evaluate(model, image_set, **self.inputs.mean_and_std)
+            score = evaluate(model, own_part, **self.inputs.mean_and_std)
         return merged(score, self.processes, self.device)

@@ -117,5 +117,9 @@ def balanced_weights(labels: Tensor, classes: int) -> Tensor:
 def resized(images: Tensor, side: int | None) -> Tensor:
     """Return images ``(B, C, H, W)`` with both sides of ``side`` pixels, in channels-last layout."""
     if side is not None and images.shape[2:] != (side, side):
-        images = F.interpolate(images, (side, side), mode="bilinear", antialias=True)
+        try:
+            images = F.interpolate(images, (side, side), mode="bilinear", antialias=True)
+        except NotImplementedError:  # Apple's GPUs before torch 2.7
+            on_cpu = F.interpolate(images.cpu(), (side, side), mode="bilinear", antialias=True)
+            images = on_cpu.to(images.device)
     return images.contiguous(memory_format=torch.channels_last)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from sparsenet_models.data.datasets import load_image_set
+from sparsenet_models.data.datasets import load_image_set, split_for
 
 CONFIG = dict(input_size=(3, 16, 16), interpolation="bicubic", crop_pct=1.0, crop_mode="center")
 
@@ -19,10 +19,10 @@ def png(shade: int) -> bytes:
     return content.getvalue()
 
 
-def parquet(folder: Path, images: list[bytes | None], labels: list[int | None]) -> Path:
+def parquet(folder: Path, images: list[bytes | None], labels: list[int | None], split: str = "train") -> Path:
     datasets = pytest.importorskip("datasets")
     path = folder / "photos"
-    path.mkdir()
+    path.mkdir(exist_ok=True)
     features = datasets.Features(
         {
             "img": datasets.Image(),
@@ -32,7 +32,7 @@ def parquet(folder: Path, images: list[bytes | None], labels: list[int | None]) 
     )
     encoded = [None if image is None else {"bytes": image, "path": None} for image in images]
     rows = {"img": encoded, "more": [None] * len(images), "label": labels}
-    datasets.Dataset.from_dict(rows, features=features).to_parquet(str(path / "train.parquet"))
+    datasets.Dataset.from_dict(rows, features=features).to_parquet(str(path / f"{split}.parquet"))
     return path
 
 
@@ -49,6 +49,21 @@ def test_rows_are_read_by_their_first_image_and_class_label_columns(tmp_path, lo
     (images,) = image_set.batches([image_set.labels.argsort()])
     assert images[:, 0, 0, 0].tolist()[0] == 20
     assert image_set.class_names == ("cat", "dog")
+
+
+@pytest.mark.parametrize(
+    ("splits", "found"),
+    [
+        (("train",), ("train", None, None)),
+        (("train", "test"), ("train", None, "test")),
+        (("train", "validation"), ("train", "validation", "validation")),
+        (("train", "validation", "test"), ("train", "validation", "test")),
+    ],
+)
+def test_the_splits_of_a_folder_are_those_that_it_has(tmp_path, splits, found):
+    for split in splits:
+        path = parquet(tmp_path, [png(10), png(20)], [1, 0], split)
+    assert tuple(split_for(path, split) for split in ("train", "validation", "test")) == found
 
 
 @pytest.mark.parametrize(

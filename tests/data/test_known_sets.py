@@ -15,10 +15,11 @@ from threading import Thread
 import pytest
 import torch
 from PIL import Image
+from support.elsewhere import Elsewhere
 from torchvision.datasets import Imagenette
 
 from sparsenet_models.data import downloads, load_image_set
-from sparsenet_models.data.datasets import has_split
+from sparsenet_models.data.datasets import split_for
 
 CONFIG = dict(
     input_size=(3, 64, 64),
@@ -67,8 +68,13 @@ def tiny_imagenet(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @contextmanager
-def served(folder: Path) -> Iterator[str]:
+def served(folder: Path, fetched: list[str] | None = None) -> Iterator[str]:
     class Quiet(SimpleHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if fetched is not None:
+                fetched.append(self.path)
+            super().do_GET()
+
         def log_message(self, *_: object) -> None:
             pass
 
@@ -79,6 +85,10 @@ def served(folder: Path) -> Iterator[str]:
     finally:
         server.shutdown()
         server.server_close()
+
+
+def visible(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir() if not path.name.startswith(".")]
 
 
 def md5(file: Path) -> str:
@@ -100,8 +110,8 @@ def test_tiny_imagenet_is_read_in_its_own_layout_with_classes_in_words_by_wordne
 
 
 def test_no_epoch_is_chosen_on_the_test_images_of_tiny_imagenet(tiny_imagenet):
-    assert has_split(tiny_imagenet, "test")
-    assert not has_split(tiny_imagenet, "validation")
+    assert split_for(tiny_imagenet, "test")
+    assert split_for(tiny_imagenet, "validation") is None
 
 
 @pytest.mark.parametrize(
@@ -138,13 +148,33 @@ def test_tiny_imagenet_is_downloaded_once_and_checked(tiny_imagenet, tmp_path, m
         ):
             load_image_set("tiny-imagenet", "test", CONFIG)
         cache = tmp_path / "home" / ".cache" / "sparsenet_models"
-        assert list(cache.iterdir()) == []
+        assert visible(cache) == []
         monkeypatch.setattr(downloads, "TINY_IMAGENET", (place, md5(archive)))
         image_set = load_image_set("tiny-imagenet", "test", CONFIG)
     assert image_set.labels.tolist() == [2, 1, 0, 1]
     assert image_set.name == "tiny-imagenet"
-    assert [path.name for path in cache.iterdir()] == ["tiny-imagenet-200"]
+    assert visible(cache) == ["tiny-imagenet-200"]
     assert len(load_image_set("tiny-imagenet", "train", CONFIG)) == 6  # the server is gone
+
+
+def test_processes_that_need_a_set_at_once_download_it_once(tiny_imagenet, tmp_path):
+    archive = Path(shutil.make_archive(str(tmp_path / "tiny-imagenet-200"), "zip", tiny_imagenet.parent))
+    fetched: list[str] = []
+
+    def requests_of(count: int, home: Path) -> int:
+        fetched.clear()
+        processes = [Elsewhere(code, {"HOME": str(home)}) for _ in range(count)]
+        folders = {process.answer().value() for process in processes}
+        assert folders == {str(home / ".cache" / "sparsenet_models" / "tiny-imagenet-200")}
+        return len(fetched)
+
+    with served(tmp_path, fetched) as address:
+        code = (
+            "from sparsenet_models.data import downloads\n"
+            f"downloads.TINY_IMAGENET = {(f'{address}/{archive.name}', md5(archive))!r}\n"
+            "result = str(downloads.downloaded_tiny_imagenet())"
+        )
+        assert requests_of(3, tmp_path / "three") == requests_of(1, tmp_path / "one") > 0
 
 
 def test_imagenette_is_downloaded_as_torchvision_has_it_with_its_classes_in_words(tmp_path, monkeypatch):

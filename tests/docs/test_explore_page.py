@@ -1,4 +1,4 @@
-"""The page that moves, in a browser: figures of the library, by keyboard, in any width, light and dark."""
+"""The interactive diagram, in a browser: the library's figures, by keyboard, in any width, light and dark."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The scripts of the page that moves, in node: they count what the library counts, and name what is wrong."""
+"""The scripts of the interactive diagram, in node: they count as the library does, and name what is wrong."""
 
 from __future__ import annotations
 

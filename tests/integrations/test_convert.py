@@ -16,6 +16,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 from sparsenet_models import DenseNet, SparseNet, create_model, load_checkpoint
+from sparsenet_models.integrations.convert import convert_checkpoint
 from sparsenet_models.pretrained.foreign_layouts import LAYOUTS, in_our_names, unwrapped
 
 ORIGINAL = dict(norm="bn", last_norm="norm_last")
@@ -232,6 +233,13 @@ def test_a_checkpoint_of_another_net_is_refused_with_the_one_that_it_fits(tmp_pa
 def test_a_checkpoint_that_fits_no_registered_net_names_none(tmp_path):
     save_file(OriginalNet(**SMALL).state_dict(), tmp_path / "theirs")
     assert "would fit" not in refusal(create_model("sparsenet_40_k12"), tmp_path / "theirs")
+
+
+def test_a_width_of_the_stem_for_a_net_that_takes_none_is_refused_by_name(tmp_path):
+    torch.save(create_model("resnet_20").state_dict(), tmp_path / "theirs")
+    with pytest.raises(ValueError, match=r"^stem_channels=16: 'resnet_20' takes no argument 'stem_channels'"):
+        convert_checkpoint(tmp_path / "theirs", tmp_path / "net.safetensors", "resnet_20", stem_channels=16)
+    assert not (tmp_path / "net.safetensors").exists()
 
 
 def test_names_that_become_one_are_refused(tmp_path):

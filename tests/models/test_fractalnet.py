@@ -206,6 +206,13 @@ def test_a_column_is_a_plain_net_of_the_same_weights(index):
     assert all(id(parameter) in shared for parameter in plain.parameters())
 
 
+def test_a_column_of_a_net_in_eval_mode_drops_nothing_out():
+    column = build(drop_rate=0.5).eval().column(1)
+    x = images(2, 3, 16, 16)
+    assert torch.equal(column(x), column(x))
+    assert build(drop_rate=0.5).column(1).head.drop.training
+
+
 def test_taking_a_column_leaves_the_modes_of_frozen_layers_alone():
     net = build()
     net.blocks[0].columns[2][0].norm.eval()

@@ -13,7 +13,7 @@ from torch import nn
 from sparsenet_models import SparseNet, create_model, optimize
 from sparsenet_models.models.feature_net import FeatureNet
 from sparsenet_models.optimization import chains
-from sparsenet_models.optimization.compiling import time_step
+from sparsenet_models.optimization.compiling import CompiledWherePays, time_step
 from sparsenet_models.optimization.inference import FoldedModule, FoldedStage, folded
 
 OTHER_NETS = {
@@ -159,6 +159,15 @@ def test_changed_weights_are_folded_anew(change):
             change(each)
         assert_close(optimized(images()), net(images()))
         assert (optimized(images()) - before).abs().max() > 1e-3
+
+
+@families
+def test_an_optimized_net_moves_to_another_dtype(family):
+    net, optimized = net_and_optimized(family)
+    with torch.no_grad():
+        optimized(images())
+        batch = images().double()
+        assert_close(optimized.double()(batch), net.double()(batch))
 
 
 def gradients(net: nn.Module, batch: torch.Tensor) -> list[torch.Tensor]:
@@ -377,6 +386,19 @@ def test_a_wrong_dtype_is_refused(dtype, error, message):
 def test_a_dtype_for_training_is_refused():
     with pytest.raises(ValueError, match=r"in train mode call the net inside torch\.autocast"):
         optimize(build("sparsenet"), dtype=torch.bfloat16)
+
+
+def test_a_refused_call_leaves_the_net_optimized():
+    net = optimize(build("sparsenet").eval())
+    with pytest.raises(ValueError, match="in train mode"):
+        optimize(net.train(), dtype=torch.bfloat16)
+    assert runs_folded(net)
+
+
+def test_another_call_in_train_mode_replaces_the_one_before():
+    net = build("sparsenet")
+    net._compiled_call_impl = CompiledWherePays(net, 1)
+    assert optimize(net, compile=False)._compiled_call_impl is None
 
 
 def test_a_net_of_another_library_is_refused():

@@ -22,6 +22,7 @@ from sparsenet_models import (
 from sparsenet_models.cli import main
 from sparsenet_models.integrations.convert import convert_checkpoint
 from sparsenet_models.integrations.export import METADATA_FILE, export_metadata, export_model
+from sparsenet_models.models.pretrained_cfg import pretrained_cfg_of
 from sparsenet_models.pretrained.weight_file import (
     read_metadata,
     read_state_dict,
@@ -147,6 +148,12 @@ def test_weights_keep_their_classes_and_their_image_configuration(run, tmp_path,
 def test_weights_keep_the_metrics_that_were_measured_on_test_images(run, tmp_path, door):
     cfg = door(run, tmp_path).pretrained_cfg
     assert (cfg["data"], cfg["top1"], cfg["epochs"], cfg["seed"]) == ("flowers", 87.5, 5, 3)
+
+
+def test_saved_weights_keep_the_epochs_that_they_began_with(tmp_path):
+    save_pretrained(create_model(f"{NAME}.cifar100", pretrained=True), tmp_path / "net")
+    saved = create_model(f"local-dir:{tmp_path / 'net'}", pretrained=True)
+    assert pretrained_cfg_of(saved).epochs_text == "39 + 8"
 
 
 def test_weights_take_over_nothing_that_was_measured_on_those_of_the_tag(run, tmp_path):

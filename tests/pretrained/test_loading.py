@@ -25,6 +25,7 @@ from sparsenet_models import (
     get_pretrained_cfg,
     list_pretrained,
     load_checkpoint,
+    save_pretrained,
     split_model_name_tag,
 )
 from sparsenet_models.pretrained import read_metadata
@@ -173,6 +174,7 @@ def test_metadata_is_optional_and_read_back_as_written(tmp_path):
         "license": "MIT",
         **data_config,
         **training,
+        "epochs_before": 0,
         "num_classes": 2,
         "label_names": ("cat", "dög"),
     }
@@ -190,9 +192,8 @@ def test_metadata_of_a_file_that_is_none_name_the_file(tmp_path):
 
 
 @every_format
-@pytest.mark.parametrize("classes", [0, 7])
-def test_load_checkpoint_keeps_a_head_of_other_classes_and_says_so(tmp_path, caplog, write, classes):
-    source, net = scrambled(small_net(num_classes=10)), small_net(num_classes=classes)
+def test_load_checkpoint_keeps_a_head_of_other_classes_and_says_so(tmp_path, caplog, write):
+    source, net = scrambled(small_net(num_classes=10)), small_net(num_classes=7)
     write(source.state_dict(), tmp_path / "weights")
     before, stored = bytes_of(net), bytes_of(source)
     with caplog.at_level(logging.WARNING):
@@ -204,6 +205,18 @@ def test_load_checkpoint_keeps_a_head_of_other_classes_and_says_so(tmp_path, cap
     assert record.levelno == logging.WARNING
     assert str(tmp_path / "weights") in record.getMessage()
     assert "another number of classes" in record.getMessage()
+
+
+def test_a_net_without_a_head_takes_the_rest_and_the_image_configuration_without_a_warning(tmp_path, caplog):
+    source = create_model(f"{NAME}.cifar10", pretrained=True)
+    save_pretrained(source, tmp_path / "net")
+    net = create_model(f"{NAME}.cifar100", num_classes=0)
+    with caplog.at_level(logging.DEBUG):
+        load_checkpoint(net, tmp_path / "net" / "model.safetensors")
+    assert caplog.records == []
+    assert all(torch.equal(tensor, source.state_dict()[name]) for name, tensor in net.state_dict().items())
+    assert net.pretrained_cfg["mean"] == get_pretrained_cfg(f"{NAME}.cifar10").mean
+    assert (net.pretrained_cfg["num_classes"], net.pretrained_cfg["label_names"]) == (0, None)
 
 
 def test_a_head_that_fits_is_loaded_without_a_warning(tmp_path, caplog):

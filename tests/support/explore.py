@@ -1,4 +1,4 @@
-"""Settings of the page that moves, docs/explore.md, and what the library counts for them."""
+"""Settings of the interactive diagram, docs/explore.md, and what the library counts for them."""
 
 from __future__ import annotations
 

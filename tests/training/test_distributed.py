@@ -24,6 +24,7 @@ from support.repository import REPOSITORY
 from sparsenet_models import SparseNet
 from sparsenet_models.pretrained.weight_file import read_state_dict
 from sparsenet_models.training.agreement import SECONDS_BETWEEN_AGREEMENTS, steps_between
+from sparsenet_models.training.distributed import own_gpu
 from sparsenet_models.training.launchers import place_in
 
 MODEL = "sparsenet_bc_40_k12"
@@ -253,6 +254,13 @@ def test_the_place_of_a_process_is_read_from_the_variables_of_its_launcher(launc
 def test_a_place_that_makes_no_sense_is_refused_by_the_name_of_its_variable(environment, message):
     with pytest.raises(ValueError, match=message):
         place_in(environment)
+
+
+def test_each_process_has_a_gpu_of_its_own_or_the_only_one_that_it_sees():
+    assert [own_gpu(rank, 4) for rank in range(4)] == [0, 1, 2, 3]
+    assert [own_gpu(rank, 1) for rank in range(4)] == [0, 0, 0, 0]
+    with pytest.raises(ValueError, match="more processes on this machine than its 2 GPUs"):
+        own_gpu(2, 2)
 
 
 def test_a_process_is_alone_without_a_launcher_and_where_the_user_says_so():

@@ -15,10 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from sparsenet_models import create_model
+from sparsenet_models import create_model, get_pretrained_cfg
 from sparsenet_models.cli import main
 from sparsenet_models.data.image_set import ImageSet
 from sparsenet_models.pretrained.weight_file import read_state_dict
+from sparsenet_models.training.build import start_from
 from sparsenet_models.training.hold_out import hold_out
 
 MODEL = "sparsenet_bc_40_k12.cifar10"
@@ -62,6 +63,14 @@ def test_without_out_a_run_is_named_after_the_net_and_the_data(flowers, tmp_path
     made = run("train", MODEL, "--recipe", "finetune", "--data", flowers, "--epochs", 1, "--size", 16)
     assert made.exit_code == 0, made.stderr
     assert (tmp_path / "runs" / f"{MODEL}-{flowers.name}" / "model.safetensors").exists()
+
+
+def test_the_weights_of_a_registered_name_come_before_a_file_of_that_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path(MODEL).write_text("no weights")
+    net = create_model(MODEL)
+    start_from(MODEL, net, get_pretrained_cfg(MODEL).label_names)
+    assert torch.equal(net.stem.conv.weight, create_model(MODEL, pretrained=True).stem.conv.weight)
 
 
 def test_predict_prints_the_users_own_classes(flowers, finetuned):

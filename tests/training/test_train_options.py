@@ -46,6 +46,18 @@ def test_steps_divide_the_rate_by_ten_at_a_half_and_three_quarters():
     assert rates == pytest.approx([0.1] * 150 + [0.01] * 75 + [0.001] * 75)
 
 
+@given(st.integers(0, 300), st.integers(1, 300))
+def test_a_share_of_whole_epochs_is_augmented_to_the_last(augmented, epochs):
+    augmented = min(augmented, epochs)
+    options = TrainConfig(**NAMED, epochs=epochs, augment_until=augmented / epochs)
+    assert sum(options.augments_in(epoch) for epoch in range(1, epochs + 1)) == augmented
+
+
+def test_a_share_in_hundredths_is_that_many_of_a_hundred_epochs():
+    options = [TrainConfig(**NAMED, epochs=100, augment_until=share / 100) for share in range(101)]
+    assert [sum(option.augments_in(n) for n in range(1, 101)) for option in options] == list(range(101))
+
+
 @given(st.lists(st.tuples(st.integers(8, 64), st.integers(1, 50)), min_size=1, max_size=5))
 def test_a_resolution_text_tells_the_side_of_every_epoch(parts):
     text = ",".join(f"{side}:{epochs}" for side, epochs in parts)

@@ -21,6 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from support.muon import MUON
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from sparsenet_models import (
     PretrainedCfg,
@@ -59,7 +60,7 @@ from sparsenet_models.training.run_folder import (
     write_pictures,
 )
 from sparsenet_models.training.state import TrainingState
-from sparsenet_models.training.step import TrainingStep, balanced_weights
+from sparsenet_models.training.step import TrainingStep, balanced_weights, resized
 
 MODEL = "sparsenet_bc_40_k12"
 TWIN = "densenet_bc_40_k12"
@@ -386,8 +387,26 @@ def test_one_image_of_which_batch_norm_sees_one_pixel_is_refused_by_the_names_of
     check_batch_norm(net, 1, [8], 3)
     check_batch_norm(net, 2, [4], 3)
     assert torch.equal(net.norm.running_mean, statistics)
-    with pytest.raises(ValueError, match=r"batch_size must be at least 2 .* at size 4: .* size"):
-        check_batch_norm(net, 1, [8, 4], 3)
+    for device in ("cpu", "meta"):
+        with pytest.raises(ValueError, match=r"batch_size must be at least 2 .* at size 4: .* size"):
+            check_batch_norm(net.to(device), 1, [8, 4], 3)
+
+
+def test_images_are_resized_where_the_device_has_no_antialiasing():
+    class WithoutAntialiasing(TorchDispatchMode):
+        refused = 0
+
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            if "upsample_bilinear2d_aa" in str(func) and not self.refused:
+                self.refused += 1
+                raise NotImplementedError("not implemented for the MPS device")
+            return func(*args, **(kwargs or {}))
+
+    images = torch.randn(2, 3, 16, 16)
+    with WithoutAntialiasing() as mode:
+        small = resized(images, 8)
+    assert mode.refused == 1
+    assert torch.equal(small, resized(images, 8))
 
 
 def test_a_short_run_is_not_compiled(capsys):
@@ -573,6 +592,37 @@ def test_the_best_epoch_is_chosen_on_val_and_measured_on_test(colour_folder, tmp
     rows = [float(row["top1"]) for row in metrics(tmp_path / "run")]
     final = float(read_metadata(tmp_path / "run" / "model.safetensors")["top1"])
     assert final == pytest.approx(100 - max(rows))
+
+
+def test_the_score_on_val_that_chose_the_epoch_is_not_called_one_on_test_images(colour_folder, tmp_path):
+    for split, name in (("train", "train"), ("test", "val")):
+        shutil.copytree(colour_folder / split, tmp_path / "data" / name)
+    weights = train(config(tmp_path / "data", tmp_path / "run", keep_best=True))
+    chosen_on = "validation images, on which the epoch was chosen"
+    assert read_metadata(weights)["scored_on"] == chosen_on
+    assert "top1" not in read_weight_description(weights)[1]
+
+
+def test_a_gpu_without_memory_left_is_one_line_and_no_step_is_lost(colour_folder, tmp_path):
+    passes = itertools.count()
+
+    def short_of_memory(**kwargs) -> SparseNet:
+        def fail(module: SparseNet, _: object) -> None:
+            if module.training and next(passes) == 4:
+                raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+
+        net = SparseNet(depth=10, growth_rate=4, bottleneck=True, **kwargs)
+        net.register_forward_pre_hook(fail)
+        return net
+
+    cfg = PretrainedCfg(input_size=(3, 32, 32), crop_pct=1.0, num_classes=10)
+    register_model(pretrained_cfgs={"colours": cfg}, override=True)(short_of_memory)
+    options = replace(config(colour_folder, tmp_path / "run", eval_every=0), model="short_of_memory")
+    with pytest.raises(
+        TrainingStopped, match=r"^a step needs more memory .* after step 1 of epoch 2 is kept"
+    ):
+        train(options)
+    assert train(options, resume=True).exists()
 
 
 def test_without_val_the_best_epoch_is_chosen_on_training_images(colour_folder, tmp_path, capsys):
