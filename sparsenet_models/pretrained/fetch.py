@@ -87,13 +87,16 @@ def fetch(
         from .hub_errors import fetch_error
 
         raise fetch_error(error, repository, filename, revision, cache_dir) from error
+    blob = _blob_of(path)
     try:
-        _verify_cached(path)
+        is_whole = _has_the_hash_of_its_name(blob)
+        if sha256 is not None and not is_whole:
+            verify_sha256(path, sha256)
     except ValueError as error:
-        removed = _remove_cached(path)
+        removed = _remove_cached(path, blob)
         remedy = "it was removed from the cache: try again" if removed else "delete it and try again"
         raise ValueError(f"{filename} of {repository} is refused: {error}; {remedy}") from error
-    if sha256 is not None and sha256 != path.resolve().name:  # a blob named by its sha256 was verified above
+    if sha256 is not None and is_whole and sha256 != blob.name:
         try:
             verify_sha256(path, sha256)
         except ValueError as error:
@@ -105,26 +108,38 @@ def fetch(
     return path
 
 
-def _verify_cached(path: Path) -> None:
-    """Raise unless a cached file has the hash that its blob is named after: sha256, or git's sha1.
+def _blob_of(path: Path) -> Path:
+    """Return what a file of a snapshot is a link to: the blob with the name that the Hub gave it.
 
-    Nothing is checked where the cache has no links (some Windows), or the server gave no such hash.
+    The blob may be a link itself, to content that several repositories share under a hash of another kind.
+    Where the cache has no links (some Windows), it is the file itself.
     """
-    blob = path.resolve()
+    return path.parent / path.readlink() if path.is_symlink() else path
+
+
+def _has_the_hash_of_its_name(blob: Path) -> bool:
+    """Return whether the name of a blob is the hash of its content: sha256, or git's sha1.
+
+    Raises:
+        ValueError: it is the hash of another content.
+    """
     size = blob.stat().st_size
     hashers: dict[str, Callable[[], Any]] = {
         r"[0-9a-f]{64}": hashlib.sha256,
         r"[0-9a-f]{40}": lambda: hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False),
     }
     for pattern, hasher in hashers.items():
-        if re.fullmatch(pattern, blob.name) and (actual := digest(blob, hasher())) != blob.name:
-            raise ValueError(f"its hash is {actual}, the Hub says {blob.name}")
+        if re.fullmatch(pattern, blob.name):
+            if (actual := digest(blob, hasher())) != blob.name:
+                raise ValueError(f"its hash is {actual}, the Hub says {blob.name}")
+            return True
+    return False
 
 
-def _remove_cached(path: Path) -> bool:
-    """Remove a file of the Hub's cache, link and content; return whether both are gone."""
-    blob = path.resolve()
+def _remove_cached(path: Path, blob: Path) -> bool:
+    """Remove a file of the Hub's cache, links and content; return whether all are gone."""
+    places = (path, blob, blob.resolve())
     with contextlib.suppress(OSError):
-        path.unlink()
-        blob.unlink(missing_ok=True)
-    return not path.is_symlink() and not path.exists() and not blob.exists()
+        for place in places:
+            place.unlink(missing_ok=True)
+    return not any(place.is_symlink() or place.exists() for place in places)

@@ -127,14 +127,17 @@ def _of_weight_file(path: Path) -> ModelSource:
 def _within(folder: Path, name: str) -> Path:
     """Return the file ``name`` of ``folder``, unless it is a link out of it.
 
-    The Hub's own cache consists of links, from ``snapshots/<commit>/`` to ``blobs/`` beside it.
+    The Hub's own cache consists of links, from ``snapshots/<commit>/`` to ``blobs/`` beside it, and from
+    there to the ``blobs/`` that all repositories share.
     """
     path = folder / name
     try:
         root, target = folder.resolve(), path.resolve()
     except (RuntimeError, OSError) as error:  # a link to itself
         raise ValueError(f"{path} is refused: {error}") from error
-    roots = [root, root.parent.parent / "blobs"] if root.parent.name == "snapshots" else [root]
+    roots = [root]
+    if root.parent.name == "snapshots":
+        roots += [above / "blobs" for above in (root.parents[1], root.parents[2])]
     if not any(target.is_relative_to(allowed) for allowed in roots):
         raise ValueError(f"{path} is refused: it is a link to {target}, outside of {root}")
     return path

@@ -28,7 +28,7 @@ def checkpoint_to_resume(folder: Path, config: TrainConfig, resume: bool) -> dic
         return None
     checkpoint = load_checkpoint_state(folder)
     if checkpoint is not None:
-        _check_same_options(checkpoint["config"], config, folder)
+        check_same_options(checkpoint["config"], config, folder)
     elif not (folder / WEIGHTS).exists():
         say(f"no checkpoint in {folder}: starting afresh")
     return checkpoint
@@ -45,13 +45,13 @@ def is_finished(folder: Path, config: TrainConfig, checkpoint: Mapping[str, Any]
         return False
     if checkpoint is None:
         checkpoint = {"config": _written_options(folder)}
-        _check_same_options(checkpoint["config"], config, folder)
+        check_same_options(checkpoint["config"], config, folder)
     if not _is_same_place(checkpoint["config"]["data"], config.data):
         check_same_images(checkpoint, config, open_inputs(config).fingerprint)
     return True
 
 
-def _check_same_options(begun_with: Mapping[str, Any], config: TrainConfig, folder: Path) -> None:
+def check_same_options(begun_with: Mapping[str, Any], config: TrainConfig, folder: Path) -> None:
     """Raise a ValueError that names the first option with which the run in ``folder`` cannot go on.
 
     ``data`` may be spelt anew: the images themselves are compared, see ``check_same_images``.

@@ -12,7 +12,7 @@ import pytest
 from support.command import run
 
 from sparsenet_models.analysis import analyze_model
-from sparsenet_models.benchmark.run import Row
+from sparsenet_models.benchmark.run import ALLOWED, Row
 
 NAME = "sparsenet_40_k12"
 FEW = ("--size", 8, "--rounds", 2, "--device", "cpu")
@@ -55,6 +55,14 @@ def test_an_engine_is_compared_with_the_eager_net_before_it_is_timed(forward):
     eager, optimized, _ = forward[0]["rows"]
     assert eager["difference"] == 0
     assert 0 < optimized["difference"] < 1e-4  # another order of sums, so not equal
+
+
+def test_an_engine_with_other_answers_is_not_timed(monkeypatch):
+    monkeypatch.setitem(ALLOWED[False], "float32", -1.0)
+    shown = run("benchmark", NAME, "--engines", "optimize", "--batch", "2", *FEW, "--json")
+    (row,) = json.loads(shown.stdout)["rows"]
+    assert row["note"].startswith("not timed: it differs from eager by")
+    assert row["ms_per_image"] is None
 
 
 def test_a_missing_package_is_said_in_its_row(forward):

@@ -521,21 +521,16 @@ def test_evaluation_is_not_random(side):
 def test_a_small_training_image_is_a_shifted_or_mirrored_whole_without_black_borders():
     pixels = noise(32, 32)
     padded = np.pad(pixels, ((4, 4), (4, 4), (0, 0)), mode="reflect")
-    possible = {
-        crop.tobytes()
-        for top in range(9)
-        for left in range(9)
-        for crop in (padded[top : top + 32, left : left + 32],)
-    }
-    possible |= {np.frombuffer(crop, np.uint8).reshape(32, 32, 3)[:, ::-1].tobytes() for crop in possible}
+    shifted = {padded[top : top + 32, left : left + 32].tobytes() for top in range(9) for left in range(9)}
+    mirrored = {np.frombuffer(crop, np.uint8).reshape(32, 32, 3)[:, ::-1].tobytes() for crop in shifted}
     transform = create_transform((3, 32, 32), is_training=True, **PLAIN)
     torch.manual_seed(0)
     found = set()
     for _ in range(60):
         tensor = transform(Image.fromarray(pixels))
         found.add((tensor * 255).round().byte().permute(1, 2, 0).contiguous().numpy().tobytes())
-    assert found <= possible
-    assert len(found) > 30
+    assert found <= shifted | mirrored
+    assert min(len(found & shifted), len(found & mirrored)) > 10
 
 
 def test_a_large_training_image_is_a_part_of_the_picture_that_varies_in_size():
@@ -543,12 +538,11 @@ def test_a_large_training_image_is_a_part_of_the_picture_that_varies_in_size():
     ramp = np.tile(np.linspace(0, 255, 300).astype(np.uint8)[None, :, None], (300, 1, 3))
     transform = create_transform((3, 224, 224), is_training=True, **PLAIN)
     torch.manual_seed(0)
-    spans = {
-        round(float((tensor[0, 0, -5] - tensor[0, 0, 5]).abs()), 2)
-        for tensor in (transform(Image.fromarray(ramp)) for _ in range(10))
-    }
+    crops = [transform(Image.fromarray(ramp)) for _ in range(20)]
+    spans = {round(float(crop[0, 0, -5] - crop[0, 0, 5]), 2) for crop in crops}
     assert len(spans) > 3
-    assert min(spans) < 0.7
+    assert min(map(abs, spans)) < 0.7
+    assert min(spans) < 0 < max(spans)  # some are mirrored
 
 
 # The image configuration of a net

@@ -419,6 +419,48 @@ def test_a_cached_file_that_was_changed_is_refused_removed_and_fetched_again(
     assert run(load(), environment).value() == digest
 
 
+def share_content(cache: Path) -> Path:
+    """Put the weights where huggingface_hub keeps files of its Xet storage; return their place.
+
+    There the blob of a repository is a link too, to a file that is named by a hash of Xet.
+    """
+    (link,) = cache.rglob(WEIGHTS)
+    blob, content = link.resolve(), cache / "blobs" / "ab" / ("ab" * 32)
+    content.parent.mkdir(parents=True)
+    blob.rename(content)
+    blob.symlink_to(Path("../../blobs/ab") / content.name)
+    return content
+
+
+def test_content_that_repositories_share_loads_and_is_verified(hub, published, environment, digest, tmp_path):
+    run(load(), environment).value()
+    content = share_content(tmp_path / "cache")
+    offline = {**environment, "HF_HUB_OFFLINE": "1"}
+    assert run(load(), offline).value() == digest
+    (snapshot,) = (tmp_path / "cache").glob("models--*/snapshots/*")
+    assert run(load(f"local-dir:{snapshot}"), offline).value() == digest
+    whole = content.read_bytes()
+    content.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    assert "it was removed from the cache: try again" in run(load(), offline).error("ValueError")
+    assert not content.exists()
+    assert run(load(), environment).value() == digest
+
+
+def test_a_damaged_file_of_a_cache_without_links_is_removed_and_fetched_again(
+    hub, published, environment, model_files, digest, tmp_path
+):
+    sha256 = hashlib.sha256(model_files[WEIGHTS]).hexdigest()
+    names = dict(repository=REPOSITORY, revision=published.branches["main"], sha256=sha256)
+    code = REGISTERED.format(**names) + load("hosted_net.lab")
+    assert run(code, environment).value() == digest
+    (link,) = (tmp_path / "cache").rglob(WEIGHTS)
+    content = link.read_bytes()
+    link.unlink()
+    link.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    assert "it was removed from the cache: try again" in run(code, environment).error("ValueError")
+    assert run(code, environment).value() == digest
+
+
 def test_eight_processes_at_once_fetch_once(hub, published, environment, digest):
     hub.fails("slow", path=WEIGHTS)
     processes = [Elsewhere(load(), environment) for _ in range(8)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
 import os
 import resource
@@ -19,9 +20,19 @@ from . import elsewhere as elsewhere  # its import says what the server has impo
 TINY_NET = "tiny_net"
 
 
-def register_tiny_net() -> None:
+def register_tiny_net(kill_at: int = 0) -> None:
+    """Register ``TINY_NET``; with ``kill_at`` it kills its process in that pass of training."""
+    passes = itertools.count(1)
+
+    def kill_in_time(net: SparseNet, _: object) -> None:
+        if net.training and next(passes) == kill_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
     def tiny_net(**kwargs) -> SparseNet:
-        return SparseNet(depth=10, growth_rate=4, bottleneck=True, **kwargs)
+        net = SparseNet(depth=10, growth_rate=4, bottleneck=True, **kwargs)
+        if kill_at:
+            net.register_forward_pre_hook(kill_in_time)
+        return net
 
     cfg = PretrainedCfg(input_size=(3, 32, 32), crop_pct=1.0, num_classes=10)
     register_model(pretrained_cfgs={"colours": cfg})(tiny_net)
@@ -34,13 +45,14 @@ class Trainer:
         words: the command line after `sparsenet`.
         folder: where its output goes.
         file_size: the longest file in bytes that it can write; 0 for no limit.
+        kill_at: the pass of training ``TINY_NET`` in which it kills itself; 0 for none.
     """
 
-    def __init__(self, words: list[str], folder: Path, file_size: int = 0) -> None:
+    def __init__(self, words: list[str], folder: Path, file_size: int = 0, kill_at: int = 0) -> None:
         self._stdout, self._stderr = folder / "stdout.txt", folder / "stderr.txt"
         for path in (self._stdout, self._stderr):
             path.write_text("")
-        arguments = (words, str(self._stdout), str(self._stderr), file_size)
+        arguments = (words, str(self._stdout), str(self._stderr), file_size, kill_at)
         self.process = multiprocessing.get_context("forkserver").Process(target=_run, args=arguments)
         self.process.start()
 
@@ -76,7 +88,7 @@ class Trainer:
         return self.process.exitcode
 
 
-def _run(words: list[str], stdout: str, stderr: str, file_size: int) -> None:
+def _run(words: list[str], stdout: str, stderr: str, file_size: int, kill_at: int) -> None:
     import torch
 
     from sparsenet_models.cli import main
@@ -85,7 +97,7 @@ def _run(words: list[str], stdout: str, stderr: str, file_size: int) -> None:
         os.dup2(os.open(path, os.O_WRONLY), descriptor)
     torch.set_num_threads(1)
     sys.modules["sparsenet_models.analysis.plot"] = None  # type: ignore[assignment]  # matplotlib takes seconds
-    register_tiny_net()
+    register_tiny_net(kill_at)
     if file_size:
         resource.setrlimit(resource.RLIMIT_FSIZE, (file_size, file_size))
     code: Any = 0

@@ -42,6 +42,31 @@ def batches_of(
     return TrainingBatches(image_set, config, *zero_mean, torch.device("cpu"), processes)
 
 
+def test_cutout_and_trivial_augment_reach_the_batches_until_their_epoch():
+    image_set = numbered_images(16)
+    image_set = dataclasses.replace(image_set, images=image_set.images + 1)
+
+    def batch(epoch: int, **options) -> torch.Tensor:
+        batches = batches_of(image_set, 16, epochs=2, augment_until=0.5, **options)
+        return next(batches.epoch(epoch))[0]
+
+    for options in (dict(cutout=4), dict(trivial_augment=1.0)):
+        assert not torch.equal(batch(1, **options), batch(1))
+        assert torch.equal(batch(2, **options), batch(2))
+    cut = batch(1, cutout=4)
+    pixels = (cut == 0).all(1).sum((1, 2))
+    assert ((pixels >= 4) & (pixels <= 16)).all()
+    assert torch.equal(cut[cut != 0], batch(1)[cut != 0])
+
+
+@pytest.mark.parametrize(("cutmix", "mixup"), [(0.3, 0.0), (0.0, 0.6), (0.2, 0.3)])
+def test_cutmix_and_mixup_take_their_shares_of_the_batches(cutmix, mixup):
+    images, labels = torch.rand(2, 3, 4, 4), torch.tensor([0, 1])
+    batches = [mixed(images, labels, 2, cutmix, mixup, seed) for seed in range(400)]
+    share = sum(targets.ndim == 2 for _, targets in batches) / len(batches)
+    assert abs(share - (cutmix + mixup)) < 0.1
+
+
 @given(st.integers(1, 50), st.integers(1, 60), st.integers(0, 5))
 def test_an_epoch_shows_no_image_twice_and_leaves_out_less_than_a_batch(count, batch_size, seed):
     batches = batches_of(numbered_images(count), batch_size, seed=seed)

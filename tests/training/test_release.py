@@ -102,6 +102,19 @@ def test_a_run_with_its_options_in_config_json_is_released(run_folder, ten_class
     assert options["environments"][0]["precision"] == "float32"
 
 
+def test_weights_that_lose_accuracy_in_half_precision_are_stored_in_single(
+    run_folder, ten_class_folder, places, monkeypatch
+):
+    monkeypatch.setattr(release, "MOST_LOST_TO_HALF", -1.0)
+    weights, _ = places
+    assert released(run_folder, ten_class_folder).exit_code == 0
+    stored = read_state_dict(weights / f"{NAME}.cifar10.safetensors")
+    trained = read_state_dict(run_folder / "model.safetensors")
+    assert all(torch.equal(tensor, trained[name]) for name, tensor in stored.items())
+    assert {tensor.dtype for tensor in stored.values() if tensor.is_floating_point()} == {torch.float32}
+    assert "| stored in | single precision |" in (weights / f"{NAME}.cifar10.md").read_text()
+
+
 def test_weights_that_are_bundled_are_replaced_on_demand_alone(run_folder, ten_class_folder, places):
     weights, _ = places
     assert released(run_folder, ten_class_folder).exit_code == 0

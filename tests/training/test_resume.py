@@ -24,6 +24,7 @@ from sparsenet_models.training.config import TrainConfig
 from sparsenet_models.training.interrupt import stop_on_signal
 from sparsenet_models.training.loop import TrainingStopped, train
 from sparsenet_models.training.progress import say
+from sparsenet_models.training.resume import check_same_options
 from sparsenet_models.training.run_folder import load_checkpoint_state, save_checkpoint
 from sparsenet_models.training.schedule import learning_rate
 
@@ -64,8 +65,13 @@ def written(folder: Path) -> tuple[dict, bytes]:
 
 @pytest.mark.parametrize("optimizer", ["sgd", MUON])
 def test_a_run_killed_in_mid_epoch_ends_with_the_bytes_of_one_left_alone(colour_folder, tmp_path, optimizer):
-    options = f"{AUGMENTED} --optimizer {optimizer}"
-    killed_and_left_alone(colour_folder, tmp_path, kills=1, epochs_in_all=4, options=options, model=TINY_NET)
+    options = f"{AUGMENTED} --optimizer {optimizer} --resolution 8:4 --checkpoint-minutes 0.0005"
+    straight, killed = tmp_path / "straight", tmp_path / "killed"
+    whole = Trainer(command(colour_folder, straight, options), tmp_path)
+    assert whole.end() == 0, whole.stderr
+    process = Trainer(command(colour_folder, killed, options), tmp_path, kill_at=9)  # of 6 steps an epoch
+    assert process.end() == -signal.SIGKILL
+    assert_goes_on_to_the_same_bytes(colour_folder, killed, straight, options, TINY_NET)
 
 
 @pytest.mark.slow
@@ -81,20 +87,20 @@ def test_a_run_killed_twenty_times_ends_with_the_bytes_of_one_left_alone(ten_cla
 
 
 def killed_and_left_alone(
-    data: Path, folder: Path, *, kills: int, epochs_in_all: int, options: str = EVERYTHING, model: str = MODEL
+    data: Path, folder: Path, *, kills: int, epochs_in_all: int, options: str = EVERYTHING
 ) -> int:
     """Compare the weights of both runs; return how many kills fell inside the write of a checkpoint."""
     options += f" --resolution 8:{epochs_in_all} --checkpoint-minutes 0.0005"
     straight, killed = folder / "straight", folder / "killed"
-    whole = Trainer(command(data, straight, options, model), folder)
+    whole = Trainer(command(data, straight, options, MODEL), folder)
     assert whole.end() == 0, whole.stderr
     chance = random.Random(0)
     in_write = 0
     for number in range(kills):
         for temporary in leftovers(killed):  # of the kill before
             temporary.unlink()
-        process = Trainer([*command(data, killed, options, model), "--resume"], folder)
-        process.wait_for_line(model)
+        process = Trainer([*command(data, killed, options, MODEL), "--resume"], folder)
+        process.wait_for_line(MODEL)
         if number == kills - 1:
             process.wait_for((killed / "checkpoint.pt").exists)  # so that something is resumed
         else:
@@ -105,15 +111,37 @@ def killed_and_left_alone(
         in_write += bool(leftovers(killed))
         if (killed / "checkpoint.pt").exists():
             torch.load(killed / "checkpoint.pt", weights_only=True)
+    print(f"{kills} kills, {in_write} inside the write of a checkpoint")
+    assert_goes_on_to_the_same_bytes(data, killed, straight, options, MODEL)
+    assert epochs(killed) == list(range(1, epochs_in_all + 1))
+    return in_write
+
+
+def assert_goes_on_to_the_same_bytes(
+    data: Path, killed: Path, straight: Path, options: str, model: str
+) -> None:
     assert not (killed / "model.safetensors").exists(), "it ended before it was killed"
-    rest = Trainer([*command(data, killed, options, model), "--resume"], folder)
+    rest = Trainer([*command(data, killed, options, model), "--resume"], killed.parent)
     assert rest.end() == 0, rest.stderr
     assert "resuming after epoch" in rest.stdout
-    print(f"{kills} kills, {in_write} inside the write of a checkpoint")
     assert written(killed) == written(straight)
-    assert epochs(killed) == list(range(1, epochs_in_all + 1))
+    assert epochs(killed) == epochs(straight)
     assert not list(killed.glob(".*"))
-    return in_write
+
+
+@pytest.mark.parametrize("field", TrainConfig("m", "d", "o").to_dict())
+def test_a_resumed_run_may_change_what_the_page_says_and_nothing_else(field, tmp_path):
+    page = (REPOSITORY / "docs/training.md").read_text(encoding="utf-8")
+    sentence = re.search(r"Only (`--.*?) may change", page, re.DOTALL)
+    assert sentence is not None
+    may_change = re.findall(r"`--([a-z-]+)`", sentence[1])
+    config = TrainConfig("m", "d", str(tmp_path))
+    begun_with = config.to_dict() | {field: "another"}
+    if field.replace("_", "-") in may_change:
+        check_same_options(begun_with, config, tmp_path)
+    else:
+        with pytest.raises(ValueError, match=f"^{field} was 'another' when the run in"):
+            check_same_options(begun_with, config, tmp_path)
 
 
 CHECKPOINT_KEYS = set(
