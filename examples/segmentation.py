@@ -122,11 +122,11 @@ def predict(head: nn.Module, backbone: nn.Module, images: Tensor, config: dict) 
 
 
 def mean_iou(predicted: Tensor, truth: Tensor, num_classes: int) -> float:
-    """Return the mean over classes of intersection over union, in percent."""
+    """Return the mean of intersection over union, in percent, over the classes that occur."""
     pairs = torch.bincount((truth * num_classes + predicted).flatten(), minlength=num_classes**2)
     confusion = pairs.reshape(num_classes, num_classes).float()
     intersection = confusion.diagonal()
-    return 100 * (intersection / (confusion.sum(0) + confusion.sum(1) - intersection)).mean().item()
+    return 100 * (intersection / (confusion.sum(0) + confusion.sum(1) - intersection)).nanmean().item()
 
 
 def draw(

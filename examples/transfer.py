@@ -52,6 +52,9 @@ def main(
     data: str, out: Path, nets: tuple[str, ...], amounts: tuple[int, ...], sides: tuple[int, ...], seeds: int
 ) -> None:
     """Fine-tune each net; print the table after each row, and write it to table.md in the folder OUT."""
+    for amount in amounts:
+        if amount not in EPOCHS:
+            raise click.BadParameter(f"--images must be one of {', '.join(map(str, EPOCHS))}, got {amount}")
     photographs = load_image_set(data, "train", resolve_data_config(create_model(nets[0])), loader="stream")
     twins = {index for first, index in copies(photographs, photographs) if first != index}
     left = [index for index in range(len(photographs)) if index not in twins]
@@ -76,7 +79,7 @@ def run(
     data, name = out / "images" / f"{amount}_{seed}", f"{net}_{side}px_{amount}_{seed}"
     chosen = drawn(rest, amount, seed)
     options: dict[str, Any] = recipe_options("finetune")
-    options |= dict(keep_best=False, patience=0, eval_every=0, epochs=EPOCHS.get(amount, EPOCHS[0]))
+    options |= dict(keep_best=False, patience=0, eval_every=0, epochs=EPOCHS[amount])
     options |= dict(lr=0.02, trivial_augment=1.0)
     options |= dict(batch_size=min(options["batch_size"], len(chosen)), size=side, seed=seed)
     if "." not in net:

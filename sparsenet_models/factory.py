@@ -99,6 +99,8 @@ def create_model(
         cfg = described_by(description, checkpoint_path, cfg, keep_names=has_tag_or_config)
     if model_kwargs:
         cfg = replace(cfg, **NO_METRICS, **NO_COSTS)
+    if "output_stride" in model_kwargs:
+        cfg = replace(cfg, pool_size=None)
     if pretrained_cfg_overlay:
         cfg = cfg.overlaid(pretrained_cfg_overlay)
 

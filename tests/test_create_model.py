@@ -457,6 +457,11 @@ def test_pretrained_cfg_and_default_cfg_are_dicts_with_timms_keys_and_ours(name)
     assert net.default_cfg == net.pretrained_cfg == get_pretrained_cfg(name).to_dict()
 
 
+def test_the_size_of_the_last_map_is_left_out_where_a_stride_changes_it():
+    assert create_model(NAME, device="meta").pretrained_cfg["pool_size"] == (8, 8)
+    assert create_model(NAME, device="meta", output_stride=1).pretrained_cfg["pool_size"] is None
+
+
 @pytest.mark.parametrize("arguments", [{"num_classes": 5}, {"in_chans": 1}, {"growth_rate": 8}])
 def test_costs_that_were_counted_of_another_net_are_left_out(arguments):
     cfg = create_model(NAME, device="meta", **arguments).pretrained_cfg

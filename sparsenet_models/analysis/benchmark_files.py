@@ -19,6 +19,13 @@ FAMILIES = {
 """By the start of a net's name."""
 
 
+COLUMNS = {
+    *("net", "engine", "batch", "depth", "side", "mode", "images_per_second", "ms_per_image"),
+    *("first_call_seconds", "peak_mib", "base_mib"),
+}
+"""Those that are read here."""
+
+
 class SpeedPoint(NamedTuple):
     """A weight's speed, and its top-1 error in percent on the data of its tag."""
 
@@ -53,49 +60,70 @@ def speed_points(file: str | Path) -> list[SpeedPoint]:
         file: a CSV file by `sparsenet benchmark NAME... --csv`; a name without a tag stands for its first.
 
     Raises:
-        ValueError: it is no such file, or has no such weight.
+        ValueError: it is no such file, has no such weight, or has weights for different data, or with images
+            of another size than they were scored on, whose errors cannot be compared.
         OSError: it cannot be read.
     """
     weights = set(list_pretrained())
     rows = [
         (row, cfg)
-        for row in _measured(file)
-        if is_model(row["net"]) and (cfg := get_pretrained_cfg(row["net"])).name in weights
+        for row in _measured(file, "forward")
+        if is_model(row["net"])
+        and (cfg := get_pretrained_cfg(row["net"])).name in weights
+        and cfg.top1 is not None
     ]
     if not rows:
         raise ValueError(f"{file} has no net with bundled weights; list_pretrained() names them")
+    by_data = {cfg.data: cfg.name for _, cfg in rows}
+    if len(by_data) > 1:
+        raise ValueError(f"{file} has weights for different data: {' and '.join(by_data.values())}")
+    for row, cfg in rows:
+        if int(row["side"]) != cfg.input_size[1]:
+            raise ValueError(
+                f"{file} has {cfg.name} with images of {row['side']} pixels, its error is that of "
+                f"{cfg.input_size[1]}"
+            )
     largest = max(int(row["batch"]) for row, _ in rows)
     fastest: dict[str, SpeedPoint] = {}
     for row, cfg in rows:
         name, speed = cfg.name, float(row["images_per_second"])
         known = name in fastest and fastest[name].images_per_second >= speed
-        if int(row["batch"]) == largest and cfg.top1 is not None and not known:
+        if int(row["batch"]) == largest and not known:
+            assert cfg.top1 is not None  # see above
             fastest[name] = SpeedPoint(name, family_by_name(name), largest, speed, 100 - cfg.top1)
     return list(fastest.values())
 
 
 def depth_curves(file: str | Path) -> list[DepthCurve]:
-    """Return a curve for each family and engine.
+    """Return a curve for each family and engine, at the largest batch size.
 
     Args:
-        file: a CSV file by `sparsenet benchmark NAME... --depths ... --csv`.
+        file: a CSV file by `sparsenet benchmark NAME... --train --depths ... --csv`.
 
     Raises:
-        ValueError: it is no such file, or none of its rows has a depth.
+        ValueError: it is no such file, none of its rows has a depth, or two of its nets are of one family.
         OSError: it cannot be read.
     """
-    groups: dict[tuple[str, str], list[dict[str, str]]] = defaultdict(list)
-    for row in _measured(file):
-        if row["depth"]:
-            groups[family_by_name(row["net"]), row["engine"]].append(row)
-    if not groups:
+    rows = [row for row in _measured(file, "training step") if row["depth"]]
+    if not rows:
         raise ValueError(f"{file} has no depths; `sparsenet benchmark --depths` measures them")
+    largest = max(int(row["batch"]) for row in rows)
+    names: dict[str, str] = {}
+    groups: dict[tuple[str, str], list[dict[str, str]]] = defaultdict(list)
+    for row in rows:
+        name = row["net"].partition(" ")[0]
+        family = family_by_name(name)
+        if names.setdefault(family, name) != name:
+            raise ValueError(f"{file} has two nets of one family, {names[family]} and {name}: measure one")
+        if int(row["batch"]) == largest:
+            groups[family, row["engine"]].append(row)
     return [
         DepthCurve(
             family,
             engine,
             tuple(int(row["depth"]) for row in rows),
-            tuple(float(row["peak_mib"]) - float(row["base_mib"]) for row in rows),
+            # A GPU's peak is that of the net alone, without a base.
+            tuple(float(row["peak_mib"]) - float(row["base_mib"] or 0) for row in rows),
             tuple(float(row["ms_per_image"]) / 1e3 for row in rows),
             tuple(float(row["first_call_seconds"]) for row in rows),
         )
@@ -108,11 +136,15 @@ def family_by_name(name: str) -> str:
     return next((family for start, family in FAMILIES.items() if name.startswith(start)), name)
 
 
-def _measured(file: str | Path) -> list[dict[str, str]]:
-    """Return the rows that were timed."""
+def _measured(file: str | Path, mode: str) -> list[dict[str, str]]:
+    """Return the rows that were timed, all of which are of that mode."""
     with Path(file).open(newline="", encoding="utf-8") as lines:
         reader = csv.DictReader(lines)
-        missing = {"net", "engine", "batch", "depth", "images_per_second"} - set(reader.fieldnames or ())
+        missing = COLUMNS - set(reader.fieldnames or ())
         if missing:
             raise ValueError(f"{file} is no file by `sparsenet benchmark --csv`: it has no {min(missing)}")
-        return [row for row in reader if row["images_per_second"]]
+        rows = [row for row in reader if row["images_per_second"]]
+    for row in rows:
+        if row["mode"] != mode:
+            raise ValueError(f"{file} must have times of a {mode}, it has those of a {row['mode']}")
+    return rows

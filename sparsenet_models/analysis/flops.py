@@ -17,7 +17,7 @@ def count_multiply_adds(net: nn.Module, size: tuple[int, int, int]) -> int:
     Raises:
         RuntimeError: the net reads the numbers of its images, and is on the meta device.
     """
-    device = next(net.parameters()).device
+    like = next(net.parameters())
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:
-        net(torch.zeros(1, *size, device=device))
+        net(torch.zeros(1, *size, device=like.device, dtype=like.dtype))
     return counter.get_total_flops() // 2  # a multiply-add is two operations

@@ -17,6 +17,7 @@ from ..factory import create_model
 from ..layers.stage import Stage
 from ..models.fractalnet import Column, FractalBlock
 from ..models.resnet import ProjectedStage
+from ..optimization.inference import unfold
 from ..pretrained.load import unwrap_model
 from .costs import Costs, live_in_stage
 from .fractal import fractal_figures, live_in_fractal
@@ -57,7 +58,8 @@ def analyze_model(model: str | nn.Module, input_size: tuple[int, int, int] | Non
     if isinstance(model, str):
         name, net = model, create_model(model, device="meta")
     elif isinstance(model, nn.Module):
-        net = copy.deepcopy(unwrap_model(model)).to("meta")
+        net = copy.deepcopy(unwrap_model(model)).to("meta", torch.float32)
+        unfold(net)
         name = type(net).__name__
     else:
         raise TypeError(f"model must be a name or a net, got {model!r}")

@@ -61,12 +61,16 @@ def parse_nets(names: Sequence[str], depths: Sequence[int] = ()) -> list[Net]:
 
     Raises:
         ImportError: a library is not installed.
-        ValueError: no net of ours, an unknown name or library, or a path without the original code.
+        ValueError: no net of ours, an unknown name or library, a path without the original code, or two
+            clones of it.
     """
     parsed = [_parse(name) for name in names]
     ours = [replace(net, depth=depth) for net in parsed if not net.library for depth in depths or (None,)]
     if not ours:
         raise ValueError(f"name a net of this library beside {', '.join(names)}; list_models() names them")
+    clones = {str(net.clone) for net in parsed if net.library == ORIGINAL}
+    if len(clones) > 1:
+        raise ValueError(f"give one clone of the original code, got {' and '.join(sorted(clones))}")
     nets = list(ours)
     for net in parsed:
         if net.library == ORIGINAL:
@@ -78,6 +82,8 @@ def parse_nets(names: Sequence[str], depths: Sequence[int] = ()) -> list[Net]:
 
 def _parse(name: str) -> Net:
     library, colon, rest = name.partition(":")
+    if library in ("local-dir", "hf-hub") or (not colon and "/" in name):
+        raise ValueError(f"weights change no time: name the architecture of {name!r}, one of list_models()")
     if not colon:
         get_pretrained_cfg(name)
         return Net("", name)

@@ -65,8 +65,8 @@ def benchmark(
     steps = len(batches) * (len(nets) * len(chosen) + rounds)
     with progress("measuring", steps) as bar:
         result = run(nets, chosen, batches, side=size, rounds=rounds, on_step=bar, **options)
-    if csv_file is not None:
-        with atomic_write(csv_file) as (draft,):
-            draft.write_text(as_csv(result), encoding="utf-8")
     write = {"json": as_json, "markdown": as_markdown, None: as_text}[form]
     say(*write(result).splitlines())
+    if csv_file is not None:  # last, as it may fail
+        with atomic_write(csv_file) as (draft,):
+            draft.write_text(as_csv(result), encoding="utf-8")

@@ -84,6 +84,8 @@ def _weights(cfg: PretrainedCfg, tags: list[str]) -> dict[str, dict[str, Any]]:
     size = cfg.file_size
     if size is None and cfg.file is not None and Path(cfg.file).is_file():
         size = Path(cfg.file).stat().st_size
+    from ..pretrained.model_card import scored_images
+
     return {
         "Weights": {
             "available": tags or "no weights under any tag",
@@ -95,7 +97,7 @@ def _weights(cfg: PretrainedCfg, tags: list[str]) -> dict[str, dict[str, Any]]:
             "revision": cfg.revision,
             "license": cfg.license,
         },
-        "Accuracy on the test images": {
+        f"Accuracy on the {scored_images(cfg.data)}": {
             "top-1": cfg.top1 is not None and f"{cfg.top1:.2f}% (error {100 - cfg.top1:.2f}%)",
             "top-5": cfg.top5 is not None and f"{cfg.top5:.2f}%",
             "loss": cfg.loss is not None and f"{cfg.loss:.4f} nats",

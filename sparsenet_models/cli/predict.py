@@ -49,6 +49,8 @@ def predict(
     if not any(Path(path).exists() for path in paths):  # before torch is imported
         for path in paths:
             error_line(f"image not found: {path}")
+        if as_json:
+            click.echo("[]")
         context.exit(1)
 
     from ..data.predict import predict as predictions

@@ -30,17 +30,24 @@ def temporary_name(name: str, mark: str) -> str:
 
 @contextmanager
 def atomic_write(*paths: Path) -> Iterator[tuple[Path, ...]]:
-    """Yield a temporary file beside each path; all take their places once all are on the disk."""
-    temporaries = tuple(path.with_name(temporary_name(path.name, uuid.uuid4().hex[:8])) for path in paths)
+    """Yield a temporary file beside each path; all take their places once all are on the disk.
+
+    A path that is a device or a pipe, such as ``/dev/stdout``, is yielded itself.
+    """
+    written = {
+        path: path.with_name(temporary_name(path.name, uuid.uuid4().hex[:8]))
+        for path in paths
+        if path.is_file() or not path.exists()
+    }
     try:
-        yield temporaries
-        for temporary in temporaries:
+        yield tuple(written.get(path, path) for path in paths)
+        for temporary in written.values():
             with temporary.open("rb+") as file:
                 os.fsync(file.fileno())
-        for temporary, path in zip(temporaries, paths):
+        for path, temporary in written.items():
             temporary.replace(path)
     finally:
-        for temporary in temporaries:
+        for temporary in written.values():
             temporary.unlink(missing_ok=True)
 
 

@@ -31,6 +31,15 @@ IMAGE_TERMS = {"imagenette": _IMAGENET, "tiny-imagenet": _IMAGENET}
 """What a card says of the images that weights were trained on, by data, where their use is restricted."""
 
 
+_VALIDATION_SPLITS = {"imagenette": "validation", "tiny-imagenet": "valid"}
+"""By data without labelled test images, what the Hub calls the split that is scored in their place."""
+
+
+def scored_images(data: str | None) -> str:
+    """Return what the images are called on which the metrics of weights for ``data`` were measured."""
+    return "validation images" if data in _VALIDATION_SPLITS else "test images"
+
+
 def model_card(model: nn.Module, place: str, with_evidence: bool) -> str:
     """Return the card of a net by ``create_model``.
 
@@ -85,7 +94,7 @@ def _metadata(cfg: PretrainedCfg, name: str, with_evidence: bool) -> str:
             task_type="image-classification",
             dataset_type=dataset,
             dataset_name=cfg.data,
-            dataset_split="test",
+            dataset_split=_VALIDATION_SPLITS.get(cfg.data, "test"),
             metric_type="accuracy",
             metric_value=cfg.top1,
         )
@@ -110,7 +119,7 @@ def _evidence_rows(cfg: PretrainedCfg) -> dict[str, Any]:
     is_bundled = cfg.file is not None and Path(cfg.file).parent == WEIGHTS_DIR
     trained_with = f"sparsenet_models {cfg.library_version}, commit {cfg.git_commit or 'unknown'}"
     return {
-        f"top-1 accuracy on the test images of {cfg.data}": f"{cfg.top1:.2f}%",
+        f"top-1 accuracy on the {scored_images(cfg.data)} of {cfg.data}": f"{cfg.top1:.2f}%",
         "training": cfg.epochs_text and f"{cfg.epochs_text} epochs, seed {cfg.seed}",
         "training images": IMAGE_TERMS.get(cfg.data or ""),
         "recipe": cfg.recipe and f"`{cfg.recipe}`",

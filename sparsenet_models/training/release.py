@@ -28,7 +28,7 @@ from ..data.transforms import resolve_data_config
 from ..factory import create_model
 from ..models.pretrained_cfg import WEIGHTS, PretrainedCfg
 from ..models.registry import WEIGHTS_DIR
-from ..pretrained.model_card import IMAGE_TERMS
+from ..pretrained.model_card import IMAGE_TERMS, scored_images
 from ..pretrained.weight_file import read_metadata, save_weights
 from .run_folder import CURVES, METRICS, OPTIONS, options_file
 
@@ -209,14 +209,15 @@ def _card(
     averaged = "The weights are the running mean" if recipe["ema_decay"] else "The weights are those"
     epoch = "the epoch that scored best" if recipe.get("keep_best") else "the last epoch"
     every = recipe["eval_every"]
-    looks = f"the test images were looked at {f'each {every} epochs' if every else 'once, at the end'}"
+    images = scored_images(fields["data"])
+    looks = f"the {images} were looked at {f'each {every} epochs' if every else 'once, at the end'}"
     terms = f"| training images | {IMAGE_TERMS[fields['data']]} |\n" if fields["data"] in IMAGE_TERMS else ""
     minutes = f"{fields['train_seconds'] / 60:.0f} minutes on {fields['machine']}"
     return f"""# {name}
 
 | | |
 | --- | --- |
-| top-1 error on the {score.count:,} test images of {fields["data"]} | {accuracy} |
+| top-1 error on the {score.count:,} {images} of {fields["data"]} | {accuracy} |
 | top-5 accuracy, loss | {score.top5:.2f}%, {score.loss:.4f} |
 | view | single, 32-bit floating point |
 | parameters, multiply-adds of an image | {fields["num_params"]:,}, {fields["macs"]:,} |

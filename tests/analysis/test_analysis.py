@@ -16,7 +16,16 @@ from torch import nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
-from sparsenet_models import DenseNet, FractalNet, ResNet, SparseNet, StageGraph, create_model, list_models
+from sparsenet_models import (
+    DenseNet,
+    FractalNet,
+    ResNet,
+    SparseNet,
+    StageGraph,
+    create_model,
+    list_models,
+    optimize,
+)
 from sparsenet_models.analysis import analyze, analyze_model, analyze_rule
 from sparsenet_models.analysis.costs import Costs, stage_costs
 from sparsenet_models.analysis.fractal import fractal_costs, fractal_figures, fractal_graph
@@ -449,6 +458,16 @@ def test_a_projected_stage_holds_its_two_first_outputs_at_once():
 def test_a_wrapped_net_is_analysed_as_the_net_in_it(wrap):
     net = SparseNet(depth=16, growth_rate=4)
     assert analyze_model(wrap(net)).row() == analyze_model(net).row()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float64])
+def test_a_nets_counts_depend_neither_on_its_dtype_nor_on_optimize(dtype, recwarn):
+    net = create_model("sparsenet_bc_40_k12")
+    expected = analyze_model(net)
+    assert analyze_model(optimize(create_model("sparsenet_bc_40_k12", dtype=dtype).eval())) == expected
+    frozen = analyze_model(optimize(net.eval().requires_grad_(False))).costs
+    assert (frozen.macs, frozen.live, frozen.kept) == (expected.costs.macs, expected.costs.live, 0)
+    assert len(recwarn) == 0
 
 
 def test_a_feature_net_costs_what_is_left_of_its_net():

@@ -18,9 +18,9 @@ def row(net, engine, batch, speed, depth=None, peak=900.0):
     return Row(net, engine, batch, depth, peak_mib=peak, base_mib=400.0, **measured)
 
 
-def written(path, rows):
+def written(path, rows, mode="forward", side=32):
     machine = {"processor": "one", "cores": 2, "threads": 2, "capability": "AVX2", "torch": "2"}
-    path.write_text(as_csv(Benchmark(machine, "forward", "float32", 32, "cpu", 5, 100.0, rows)))
+    path.write_text(as_csv(Benchmark(machine, mode, "float32", side, "cpu", 5, 100.0, rows)))
     return path
 
 
@@ -44,7 +44,8 @@ def depth(tmp_path):
         for net, power in (("sparsenet", 1), ("densenet", 2))
         for layers in (40, 100)
     ]
-    return written(tmp_path / "depth.csv", rows)
+    rows.append(row("sparsenet_bc_100_k12 depth=40", "eager", 1, 5.0, 40))
+    return written(tmp_path / "depth.csv", rows, "training step")
 
 
 def test_the_fastest_engine_at_the_largest_batch_size_stands_for_a_weight(speed):
@@ -77,12 +78,36 @@ def test_the_command_draws_every_net_and_curve(speed, depth, tmp_path):
 
 
 def test_files_of_another_kind_are_refused(speed, depth, tmp_path):
-    with pytest.raises(ValueError, match=r"speed.csv has no depths; `sparsenet benchmark --depths` measures"):
+    with pytest.raises(ValueError, match=r"speed.csv must have times of a training step, .* of a forward"):
         depth_curves(speed)
-    with pytest.raises(ValueError, match=r"depth.csv has no net with bundled weights"):
+    with pytest.raises(ValueError, match=r"depth.csv must have times of a forward, .* of a training step"):
         speed_points(depth)
+    steps = written(tmp_path / "steps.csv", [row(SMALL, "eager", 1, 9.0)], "training step")
+    with pytest.raises(ValueError, match=r"steps.csv has no depths; `sparsenet benchmark --depths` measures"):
+        depth_curves(steps)
+    others = written(tmp_path / "others.csv", [row("timm:densenet121", "eager", 1, 9.0)])
+    with pytest.raises(ValueError, match=r"others.csv has no net with bundled weights"):
+        speed_points(others)
     (tmp_path / "other.csv").write_text("a,b\n1,2\n")
     with pytest.raises(
-        ValueError, match=r"other.csv is no file by `sparsenet benchmark --csv`: it has no batch"
+        ValueError, match=r"other.csv is no file by `sparsenet benchmark --csv`: it has no base_mib"
     ):
         speed_points(tmp_path / "other.csv")
+
+
+def test_what_cannot_be_compared_is_refused(tmp_path):
+    both = [row(SMALL, "eager", 1, 9.0), row("sparsenet_bc_40_k12.cifar100", "eager", 1, 9.0)]
+    with pytest.raises(ValueError, match=r"weights for different data: .*\.cifar10 and .*\.cifar100"):
+        speed_points(written(tmp_path / "both.csv", both))
+    with pytest.raises(ValueError, match=r"cifar10 with images of 64 pixels, its error is that of 32"):
+        speed_points(written(tmp_path / "large.csv", both[:1], side=64))
+    two = [row(f"sparsenet_{size} depth=40", "eager", 1, 9.0, 40) for size in ("40_k12", "bc_40_k12")]
+    with pytest.raises(ValueError, match="two nets of one family, sparsenet_40_k12 and sparsenet_bc_40_k12"):
+        depth_curves(written(tmp_path / "two.csv", two, "training step"))
+
+
+def test_a_gpu_has_no_memory_before_the_net(tmp_path):
+    on_gpu = row("resnet_20 depth=20", "eager", 1, 9.0, 20)
+    on_gpu.base_mib = None
+    (curve,) = depth_curves(written(tmp_path / "gpu.csv", [on_gpu], "training step"))
+    assert curve.memory_mib == (900.0,)

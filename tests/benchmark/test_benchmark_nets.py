@@ -41,6 +41,16 @@ def test_the_original_code_stands_for_a_twin_of_each_of_ours(tmp_path):
     ]
 
 
+def test_two_clones_whose_nets_have_the_same_names_are_refused(tmp_path):
+    for clone in ("old", "new"):
+        file = tmp_path / clone / ORIGINAL_FILE
+        file.parent.mkdir(parents=True)
+        file.write_text("")
+    names = [f"original:{tmp_path / clone}" for clone in ("old", "new")]
+    with pytest.raises(ValueError, match=r"give one clone of the original code, got .*new and .*old"):
+        parse_nets(["sparsenet_40_k12", *names])
+
+
 @pytest.mark.parametrize(
     ("names", "message"),
     [
@@ -49,6 +59,8 @@ def test_the_original_code_stands_for_a_twin_of_each_of_ours(tmp_path):
         (["resnet_20", "keras:resnet18"], "the libraries are timm, torchvision, pytorchcv, original"),
         (["resnet_20", "torchvision:densenet120"], "torchvision has no net 'densenet120'; did you mean"),
         (["resnet_20", "original:gone"], "needs a clone of https://github.com/Lyken17/SparseNet, got 'gone'"),
+        (["resnet_20", "local-dir:net"], "name the architecture of 'local-dir:net', one of list_models()"),
+        (["./net"], "name the architecture of './net', one of list_models()"),
         (["torchvision:densenet121"], "name a net of this library beside torchvision:densenet121"),
     ],
 )

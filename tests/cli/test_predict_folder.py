@@ -62,3 +62,9 @@ def test_an_empty_folder_is_told_with_what_it_holds_instead(folder):
         path.unlink()
     with pytest.raises(ValueError, match=r"holds no image; left out as hidden or no pictures: .*1 \.txt"):
         pictures_in(folder)
+
+
+def test_json_of_no_picture_is_an_empty_list(tmp_path):
+    result = run("predict", tmp_path / "gone.jpg", "--json")
+    assert result.exit_code == 1
+    assert json.loads(result.stdout) == []

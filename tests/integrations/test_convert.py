@@ -242,6 +242,19 @@ def test_a_width_of_the_stem_for_a_net_that_takes_none_is_refused_by_name(tmp_pa
     assert not (tmp_path / "net.safetensors").exists()
 
 
+def test_a_target_with_the_suffix_of_another_file_makes_no_folder(tmp_path):
+    save_file(create_model("resnet_20").state_dict(), tmp_path / "theirs")
+    with pytest.raises(ValueError, match=r"ends in \.safetensors, got .*ours\.pth"):
+        convert_checkpoint(tmp_path / "theirs", tmp_path / "ours.pth", "resnet_20")
+    assert not (tmp_path / "ours.pth").exists()
+
+
+def test_a_converted_fractalnet_has_the_channels_of_its_checkpoint(tmp_path):
+    save_file(create_model("fractalnet_c2", in_chans=1, num_classes=3).state_dict(), tmp_path / "theirs")
+    net = convert_checkpoint(tmp_path / "theirs", tmp_path / "ours.safetensors", "fractalnet_c2")
+    assert (net.in_chans, net.num_classes) == (1, 3)
+
+
 def test_names_that_become_one_are_refused(tmp_path):
     state = OriginalNet(**SMALL).state_dict()
     save_file({**state, "stem.conv.weight": torch.zeros(1)}, tmp_path / "twice")

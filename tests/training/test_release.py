@@ -178,7 +178,7 @@ def test_a_weight_for_tiny_imagenet_has_200_classes_in_words_half_precision_and_
     weights, _ = places
     name = "sparsenet121.tiny_imagenet_kd"
     card = (weights / f"{name}.md").read_text()
-    assert "top-1 error on the 200 test images of tiny-imagenet |" in card
+    assert "top-1 error on the 200 validation images of tiny-imagenet |" in card
     assert "| training images | photographs of ImageNet, whose terms" in card
     assert "| licence | Apache-2.0 |" in card
     assert (weights / f"{name}.safetensors").stat().st_size < 6.6 * 2**20

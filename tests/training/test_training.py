@@ -7,6 +7,7 @@ import hashlib
 import itertools
 import json
 import math
+import os
 import re
 import shutil
 import sys
@@ -118,6 +119,17 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path):
         half_a_write()
     assert target.read_text() == "old"
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_pipe_is_written_into_and_stays_a_pipe(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    with atomic_write(pipe) as (target,):
+        target.write_text("rows")
+    assert os.read(reader, 9) == b"rows"
+    os.close(reader)
+    assert pipe.is_fifo()
 
 
 def test_the_last_row_has_the_accuracy_of_the_weights_even_if_no_other_has(colour_folder, tmp_path):
