@@ -1,6 +1,6 @@
 """Fine-tune from CIFAR-10 to 20 classes of CIFAR-100, beside random initialisation on the same budget.
 
-    python examples/finetune.py --data $SPARSENET_DATA/cifar100
+    pip install ".[training,plots]" && python examples/finetune.py --data $SPARSENET_DATA/cifar100
 
 Trains the bundled sparsenet_bc_40_k12.cifar10, and the same net from scratch, on 10 and 50 images of each
 class. Scores each once on the 2,000 test images of these classes, prints the table and checks that the

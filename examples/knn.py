@@ -1,6 +1,6 @@
 """k nearest neighbours on frozen features, against k nearest neighbours on raw pixels.
 
-    SPARSENET_DATA=~/cifar python examples/knn.py
+    pip install ".[training]" && SPARSENET_DATA=~/cifar python examples/knn.py
 
 The net was trained on CIFAR-10; the images and the hundred classes are those of CIFAR-100, which it never
 saw. Nothing is trained here. An image gets the class of most of its nearest neighbours by cosine similarity;

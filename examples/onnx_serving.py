@@ -21,6 +21,8 @@ import onnxruntime
 from PIL import Image, ImageOps
 
 PHOTOS = sorted((Path(__file__).parent / "photos").glob("*.jpg"))
+FORMATS = ("JPEG", "PNG", "WEBP")
+"""Of pictures that a server opens. Pillow knows more, among them EPS, for which it starts a program."""
 TOLERANCE = 1e-3
 """The most that a probability may differ."""
 
@@ -39,7 +41,7 @@ class Classifier:
 
     def read(self, path: Path) -> np.ndarray:
         """Return an image ``(3, H, W)``: scaled to cover the input, cropped at its centre, normalised."""
-        image = ImageOps.exif_transpose(Image.open(path)).convert("RGB")
+        image = ImageOps.exif_transpose(Image.open(path, formats=FORMATS)).convert("RGB")
         smallest = int(self.width / self.crop_pct), int(self.height / self.crop_pct)
         scale = max(minimum / side for minimum, side in zip(smallest, image.size))
         image = image.resize(

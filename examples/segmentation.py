@@ -1,5 +1,6 @@
 """A segmentation head on frozen feature maps, against the same head on a randomly initialised backbone.
 
+    pip install ".[training,plots]"
     SPARSENET_DATA=~/cifar python examples/segmentation.py --picture mosaics.png
 
 An image is a mosaic of CIFAR-10 images, and each pixel has the class of its tile. The head is that of a

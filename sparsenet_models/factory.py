@@ -19,7 +19,7 @@ from .models.meta import building_on
 from .models.names import with_tag
 from .models.pretrained_cfg import NO_COSTS, NO_METRICS, PretrainedCfg
 from .pretrained.fetch import verified_file
-from .pretrained.load import load_into
+from .pretrained.load import load_into, warn_of_untrained_head
 from .pretrained.source import find_model
 from .pretrained.weight_file import described_by, read_weight_description
 
@@ -57,7 +57,8 @@ def create_model(
             weights have another number, the head is new and untrained, and everything else is loaded. If
             they have the same number, their head and class names are kept; ``reset_classifier`` makes a new
             one.
-        in_chans: number of input channels, default 3. Weights for three are adapted, as timm does.
+        in_chans: number of input channels; default that of the weights' configuration, else 3. Weights for
+            three are adapted, as timm does.
         checkpoint_path: a weight file of your own, in place of ``pretrained``, of any layout that
             ``load_checkpoint`` reads. Its metadata, where it has them, name its classes and their number,
             and the image configuration; otherwise those of the tag in ``model_name`` hold.
@@ -82,6 +83,7 @@ def create_model(
             as ``huggingface_hub.errors.RepositoryNotFoundError``.
     """
     model_kwargs = {key: value for key, value in model_kwargs.items() if value is not None}
+    checkpoint_path = checkpoint_path or None  # timm's scripts pass ""
 
     # 1. What the name stands for.
     if isinstance(pretrained_cfg, str):
@@ -92,6 +94,11 @@ def create_model(
         cfg = replace(pretrained_cfg, architecture=cfg.architecture)
     elif isinstance(pretrained_cfg, Mapping):
         cfg = PretrainedCfg(architecture=cfg.architecture).overlaid(pretrained_cfg, "pretrained_cfg")
+    elif pretrained_cfg is not None and not isinstance(pretrained_cfg, str):
+        raise TypeError(
+            "pretrained_cfg must be a tag, a sparsenet_models.PretrainedCfg or a dict of its fields, got a "
+            f"{type(pretrained_cfg).__module__}.{type(pretrained_cfg).__name__}"
+        )
     if checkpoint_path is not None:
         checkpoint_path = local_path(checkpoint_path)
         _, description = read_weight_description(checkpoint_path)
@@ -135,7 +142,9 @@ def create_model(
     path = verified_file(cfg, cache_dir) if pretrained else checkpoint_path
     if path is not None:
         new_head = num_classes is not None or features_only
-        load_into(model, path, new_head=new_head, headless=not pretrained, new_stem=True)
+        keeps_head = load_into(model, path, new_head=new_head, headless=not pretrained, new_stem=True)
+        if keeps_head and not pretrained and not features_only and model.num_classes != 0:
+            warn_of_untrained_head(path)
     if pretrained:
         model.pretrained_cfg = {**model.pretrained_cfg, "file": str(path)}  # type: ignore[assignment,dict-item]
     if features_only:

@@ -3,6 +3,7 @@
 import dataclasses
 import inspect
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -455,6 +456,20 @@ def test_pretrained_cfg_and_default_cfg_are_dicts_with_timms_keys_and_ours(name)
     assert type(net.pretrained_cfg) is dict
     assert net.pretrained_cfg.keys() >= TIMM_KEYS | OUR_KEYS
     assert net.default_cfg == net.pretrained_cfg == get_pretrained_cfg(name).to_dict()
+
+
+def test_a_configuration_of_another_kind_is_refused():
+    with pytest.raises(TypeError, match=r"must be a tag, .* or a dict of its fields, got a types\.Simple"):
+        create_model(NAME, pretrained=True, pretrained_cfg=SimpleNamespace(file="mine.safetensors"))
+
+
+def test_an_empty_checkpoint_path_stands_for_none():
+    assert create_model(NAME, pretrained=True, checkpoint_path="").pretrained_cfg["tag"] == "cifar10"
+
+
+def test_an_untrained_head_of_a_loaded_file_is_told(weights, caplog):
+    create_model(NAME, checkpoint_path=weights, num_classes=7)
+    assert "another number of classes: the model keeps its own head, untrained" in caplog.text
 
 
 def test_the_size_of_the_last_map_is_left_out_where_a_stride_changes_it():

@@ -130,18 +130,23 @@ export function start(root) {
     light(layer);
   }
 
-  form.addEventListener("submit", (event) => event.preventDefault());
-  form.addEventListener("input", ({ target }) => {
-    if (target === depth || target === base) return choose({ [target.name]: Number(target.value) });
-    if (target !== offsets) return choose({ [target.name]: target.value });
+  /** Take the offsets that are typed; those that cannot be stay in the field, with a word on why. */
+  function takeOffsets() {
     try {
       choose({ offsets: readOffsets(offsets.value) });
     } catch (error) {
       find(".explore-problem").textContent = error.message;
     }
+  }
+
+  form.addEventListener("submit", (event) => event.preventDefault());
+  form.addEventListener("input", ({ target }) => {
+    if (target === depth || target === base) return choose({ [target.name]: Number(target.value) });
+    if (target !== offsets) return choose({ [target.name]: target.value });
+    takeOffsets();
   });
   form.addEventListener("change", remember); // at the end of a drag: browsers limit how often an address changes
-  offsets.addEventListener("blur", show);
+  offsets.addEventListener("blur", takeOffsets);
   window.addEventListener("hashchange", () => {
     const isSetting = location.hash.includes("="); // otherwise it is a heading
     if (isSetting && root.isConnected) readAddress();

@@ -14,12 +14,13 @@ import torch
 from PIL import Image
 
 from ..common.files import local_path
+from ..common.messages import did_you_mean
 from .class_folders import ClassFolders, has_pictures, read_class_folders, visible_folders
 from .dataset_rows import dataset_splits, read_dataset_rows
 from .downloads import downloaded_cifar, downloaded_imagenette, downloaded_tiny_imagenet
 from .image_set import AnyImageSet, StreamedImageSet
 from .pictures import open_image, to_channels
-from .sources import data_source
+from .sources import LOADERS, data_source
 from .tiny_imagenet import is_tiny_imagenet, read_tiny_imagenet
 from .transforms import create_crop
 
@@ -45,8 +46,8 @@ def load_image_set(
     Args:
         source: a folder with ``train/`` and ``test/`` or ``val/`` of class folders; a folder of class
             folders, which is one training split; a folder that ``datasets.load_dataset`` reads, by its
-            first Image and its first ClassLabel column; Tiny ImageNet in its own layout; or one of
-            ``sources.DOWNLOADS``, which is downloaded.
+            first Image and its first ClassLabel column; Tiny ImageNet in its own layout; or "cifar10",
+            "cifar100", "imagenette" or "tiny-imagenet", which is downloaded.
         split: "train", "test" (``val/`` where there is no ``test/``), or "validation" (``val/`` alone).
         data_config: the image configuration, as ``resolve_data_config`` returns it.
         loader: "memory" reads all images now, "stream" reads each image when it is used; "auto" reads
@@ -54,10 +55,15 @@ def load_image_set(
         workers: number of processes that read a streamed set; 0 reads in this process.
 
     Raises:
-        ValueError: the folder is none of these, or has no image.
+        ValueError: the folder is none of these, or has no image; ``split`` or ``loader`` is unknown.
         OSError: the folder is missing, an image is damaged, or the download fails.
         ImportError: reading it needs a package that is not installed.
     """
+    for name, value, known in (("split", split, SPLIT_NAMES), ("loader", loader, LOADERS)):
+        if value not in known:
+            raise ValueError(
+                f"{name} must be one of {tuple(known)}, got {value!r}{did_you_mean(value, known)}"
+            )
     image_set = _open(source, split, data_config, workers)
     if loader == "memory" or (loader == "auto" and fits_in_memory(image_set)):
         return image_set.in_memory()

@@ -50,7 +50,7 @@ def evaluate(
 
     Args:
         model: ``(N, C, H, W) -> (N, classes)``; computes on the device and in the dtype of its parameters.
-        image_set: images and labels; with fewer than five classes, top-5 is 100%.
+        image_set: images and labels; with five classes or fewer, top-5 is 100%.
         mean: mean of each channel, with pixels in [0, 1].
         std: standard deviation of each channel, with pixels in [0, 1].
         batch_size: images per batch.

@@ -12,6 +12,10 @@ DOWNLOADS = ("cifar10", "cifar100", "imagenette", "tiny-imagenet")
 """The sets that are downloaded from their own homes."""
 
 
+LOADERS = ("auto", "memory", "stream")
+"""How ``load_image_set`` reads images."""
+
+
 def data_source(source: str | PathLike[str]) -> Path | str:
     """Return the folder of an image set, or the name of one to download if there is no folder of that name.
 

@@ -40,7 +40,7 @@ def resolve_data_config(model: nn.Module | Mapping[str, Any] | Any) -> dict[str,
             or as a dict.
 
     Raises:
-        ValueError: the model has no pretrained configuration; ``create_model`` sets it.
+        ValueError: the model has no pretrained configuration, which ``create_model`` sets; a key is missing.
     """
     cfg = getattr(model, "pretrained_cfg", model)
     if dataclasses.is_dataclass(cfg):
@@ -51,6 +51,8 @@ def resolve_data_config(model: nn.Module | Mapping[str, Any] | Any) -> dict[str,
             "create_model(name), or pass input_size, mean and std to create_transform yourself"
         )
     keys = ("input_size", "interpolation", "mean", "std", "crop_pct", "crop_mode")
+    if missing := [key for key in keys if key not in cfg]:
+        raise ValueError(f"the image configuration has no {' and no '.join(missing)}")
     return {key: cfg[key] for key in keys}
 
 

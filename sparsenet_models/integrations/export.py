@@ -63,7 +63,8 @@ def export_model(
         The largest difference of a logit between the file and the net, on four batches.
 
     Raises:
-        ValueError: an argument is out of range, or the net is not in float32 on the CPU or a ``FeatureNet``.
+        ValueError: an argument is out of range, or the net is a ``FeatureNet``, is not in float32 on the CPU,
+            or has no image configuration.
         ImportError: the format needs a package that is not installed, or a newer torch.
         ExportFailed: the file's logits differ from those of the net; no file is written.
         OSError: the file cannot be written.

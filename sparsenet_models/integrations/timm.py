@@ -6,8 +6,9 @@ Examples:
     >>> model = timm.create_model("sparsenet_bc_40_k12.cifar10", pretrained=True)
 
 timm builds the nets and loads their weights with its own code, so all of its functions work as for its own
-nets. Feature maps come from its ``FeatureGetterNet``, which calls the net's ``forward_intermediates``. timm's
-other wrappers take a net apart, or return the maps of unsorted ``out_indices`` in another order.
+nets. Feature maps come from its ``FeatureGetterNet``, which calls the net's ``forward_intermediates``. Any
+other ``feature_cls`` is refused with a ValueError: timm's other wrappers take a net apart, or return the maps
+of unsorted ``out_indices`` in another order.
 """
 
 from __future__ import annotations

@@ -101,6 +101,8 @@ class ClassifierHead(nn.Module):
         if classes > 0:
             self.fc = nn.Linear(self.hidden_size, classes, device=device, dtype=dtype)
             nn.init.zeros_(self.fc.bias)
+        for new in (self.pool, self.fc):
+            new.train(self.training)
 
     def forward(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         x = self.drop(self.pool(x))

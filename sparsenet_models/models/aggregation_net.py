@@ -59,6 +59,8 @@ class AggregationNet(ClassifierNet):
         output_stride: the largest stride of a feature map; dilated convolutions replace the strides after
             it. Default: the net's own.
 
+    Biases of norms start with 1 where the rule leaves out an earlier output, else with 0.
+
     Raises:
         TypeError: an argument has the wrong type.
         ValueError: an argument is out of range, or two exclude each other.

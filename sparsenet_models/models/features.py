@@ -70,9 +70,19 @@ class FeatureInfo:
             return self.info[idx][key]
         return [self.info[index][key] for index in (self.out_indices if idx is None else idx)]
 
-    def get_dicts(self) -> list[dict[str, Any]]:
-        """Return the descriptions of the maps that the net returns."""
-        return [dict(self.info[index]) for index in self.out_indices]
+    def get_dicts(
+        self, keys: Sequence[str] | None = None, idx: int | Sequence[int] | None = None
+    ) -> dict[str, Any] | list[dict[str, Any]]:
+        """Return the description of the map at ``idx``, of several, or (None) of those that the net returns.
+
+        Args:
+            keys: of each description; None for all.
+            idx: a map, or several.
+        """
+        if isinstance(idx, int):
+            return {key: self.info[idx][key] for key in (self.info[idx] if keys is None else keys)}
+        indices = self.out_indices if idx is None else idx
+        return [self.get_dicts(keys, index) for index in indices]  # type: ignore[misc]
 
     def channels(self, idx: int | Sequence[int] | None = None) -> Any:
         """Return the channels of the maps."""

@@ -25,21 +25,23 @@ TABLE_COLUMNS = (
 
 
 def list_models(
-    filter: str | Sequence[str] = "",
+    filter: str | Sequence[str] | None = "",
+    module: str | Sequence[str] | None = "",
     pretrained: bool = False,
-    exclude_filters: str | Sequence[str] = "",
+    exclude_filters: str | Sequence[str] | None = "",
+    *,
     include_tags: bool | None = None,
-    module: str | Sequence[str] = "",
 ) -> list[str]:
     """Return the names of models, in natural order (``_k12`` before ``_k100``).
 
     Args:
         filter: a pattern with ``*`` and ``?``, or several, any of which may match; a pattern
             without a tag also matches ``name.*``.
-        pretrained: only models with weights, as ``architecture.tag``.
+        module: only models of this module, such as "resnet", or of several.
+        pretrained: only names that ``pretrained=True`` takes: every ``architecture.tag`` with weights or,
+            without tags, every architecture whose first tag has some.
         exclude_filters: patterns of names to leave out.
         include_tags: list tags too; None follows ``pretrained``.
-        module: only models of this module, such as "resnet", or of several.
     """
     include_tags = pretrained if include_tags is None else include_tags
     names, modules = [], _patterns(module)
@@ -49,7 +51,7 @@ def list_models(
         cfgs = [cfg for cfg in tagged_cfgs(architecture) if cfg.has_weights or not pretrained]
         if include_tags and cfgs:
             names += [cfg.name for cfg in cfgs]
-        elif cfgs or not pretrained:
+        elif not pretrained or get_pretrained_cfg(architecture).has_weights:
             names.append(architecture)
     patterns, excluded = _patterns(filter), _patterns(exclude_filters)
     return sorted(
@@ -105,8 +107,8 @@ def best_cifar10_model() -> str:
     return max(names, key=lambda name: get_pretrained_cfg(name).top1 or 0.0)
 
 
-def _patterns(filters: str | Sequence[str]) -> list[str]:
-    listed = [filters] if isinstance(filters, str) else list(filters)
+def _patterns(filters: str | Sequence[str] | None) -> list[str]:
+    listed = [filters] if isinstance(filters, str) else list(filters or ())
     return [pattern for pattern in listed if pattern]
 
 

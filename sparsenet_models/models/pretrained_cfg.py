@@ -51,7 +51,8 @@ class PretrainedCfg:
     ``(height, width)``, in pixels; ``mean`` and ``std`` are per channel, for pixels in [0, 1]. ``macs``
     counts the multiply-adds for one image of ``input_size``. ``first_conv`` is the name of the convolution
     that reads the image, or a tuple where several do. ``top1`` and ``top5`` are accuracies in percent,
-    ``loss`` is the mean cross-entropy in nats, all on the test images. The weights were trained for
+    ``loss`` is the mean cross-entropy in nats, all on the test images (of Tiny ImageNet and Imagenette, the
+    validation images). The weights were trained for
     ``epochs``, starting from weights that had been trained for ``epochs_before``.
     """
 

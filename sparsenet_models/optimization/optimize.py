@@ -33,7 +33,7 @@ def optimize(model: Model, *, dtype: torch.dtype | None = None, compile: bool = 
     a warning), the net runs as before. Forward hooks on parts of layers do not run.
 
     **Train mode**: weights are in channels-last layout, and with ``compile`` the net is compiled by
-    torch.compile for those shapes of batches, of up to 64, whose steps are faster with it. A few steps of
+    torch.compile for the shapes of batches whose steps are faster with it, at most 64 of them. A few steps of
     both kinds are timed, so the first one of each shape takes a minute or more.
 
     Examples:
@@ -51,8 +51,8 @@ def optimize(model: Model, *, dtype: torch.dtype | None = None, compile: bool = 
 
     Raises:
         TypeError: ``dtype`` is not a torch.dtype.
-        ValueError: ``dtype`` is not a floating-point type, or is given in train mode; or in eval mode
-            ``model`` has no layers of this library.
+        ValueError: ``dtype`` is none of float32, bfloat16 and float16, or is given in train mode; or in eval
+            mode ``model`` has no layers of this library.
     """
     if dtype is not None and not isinstance(dtype, torch.dtype):
         raise TypeError(f"dtype must be a torch.dtype such as torch.bfloat16, got {dtype!r}")

@@ -45,8 +45,7 @@ def load_checkpoint(model: nn.Module, path: str | PathLike[str]) -> None:
     _, description = read_weight_description(path)
     keeps_head = load_into(model, path, new_head=True, headless=False, new_stem=False)
     if keeps_head and getattr(model, "num_classes", None) != 0:
-        name = printable(str(path))
-        _logger.warning("%s is for another number of classes: the model keeps its own head, untrained", name)
+        warn_of_untrained_head(path)
         return
     cfg = pretrained_cfg_of(model)
     if keeps_head:
@@ -54,6 +53,12 @@ def load_checkpoint(model: nn.Module, path: str | PathLike[str]) -> None:
     if description and cfg.architecture:
         cfg = described_by(description, path, cfg, keep_names=True)
         model.pretrained_cfg = cfg.dict_for(model)  # type: ignore[assignment]
+
+
+def warn_of_untrained_head(path: Path) -> None:
+    """Log that a net kept its own head, as ``path`` has none for as many classes."""
+    name = printable(str(path))
+    _logger.warning("%s is for another number of classes: the model keeps its own head, untrained", name)
 
 
 def load_into(model: nn.Module, path: Path, *, new_head: bool, headless: bool, new_stem: bool) -> bool:

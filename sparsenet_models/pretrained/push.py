@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 def push_to_hub(
     model: nn.Module,
-    repository: str,
+    repo_id: str,
     *,
     private: bool | None = None,
     revision: str | None = None,
@@ -44,7 +44,7 @@ def push_to_hub(
 
     Args:
         model: a net by ``create_model``.
-        repository: ``org/name``.
+        repo_id: ``org/name``.
         private: whether a new repository is private; None for the organisation's default.
         revision: the branch to push to, which must exist; None for ``main``.
         create_pr: open a pull request.
@@ -62,21 +62,21 @@ def push_to_hub(
     from huggingface_hub.utils import HFValidationError, validate_repo_id
 
     try:
-        validate_repo_id(repository)
+        validate_repo_id(repo_id)
     except HFValidationError as error:
-        raise ValueError(bad_name(repository, error)) from error
+        raise ValueError(bad_name(repo_id, error)) from error
     model = unwrap_model(model)
     api = HfApi(token=token, library_name=LIBRARY, library_version=__version__)
     with TemporaryDirectory() as temporary:
         folder = Path(temporary)
         save_pretrained(model, folder)
         try:
-            return _pushed(api, model, folder, repository, private, revision, create_pr, commit_message)
+            return _pushed(api, model, folder, repo_id, private, revision, create_pr, commit_message)
         except Exception as error:
             if isinstance(error, ValueError) and not isinstance(error, HfHubHTTPError):
                 raise
             message = (
-                f"the model could not be pushed to {repository} on {constants.ENDPOINT}: {first_line(error)}"
+                f"the model could not be pushed to {repo_id} on {constants.ENDPOINT}: {first_line(error)}"
             )
             if isinstance(error, HfHubHTTPError):
                 raise type(error)(message + _remedy(error), response=error.response) from error
@@ -97,21 +97,21 @@ def _pushed(
     api: HfApi,
     model: nn.Module,
     folder: Path,
-    repository: str,
+    repo_id: str,
     private: bool | None,
     revision: str | None,
     create_pr: bool,
     commit_message: str,
 ) -> str:
     if revision is None:
-        repository = api.create_repo(repository, private=private, exist_ok=True).repo_id
-    head = api.repo_info(repository, revision=revision).sha
-    files = {file.path: file for file in api.get_paths_info(repository, [WEIGHTS, CARD], revision=head)}
+        repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
+    head = api.repo_info(repo_id, revision=revision).sha
+    files = {file.path: file for file in api.get_paths_info(repo_id, [WEIGHTS, CARD], revision=head)}
     if WEIGHTS in files and not create_pr:
         published = getattr(files[WEIGHTS], "lfs", None)
         if published is None or published.sha256 != sha256_of(folder / WEIGHTS):
             raise ValueError(
-                f"{repository} has other weights already"
+                f"{repo_id} has other weights already"
                 + (f" at {revision}" if revision else "")
                 + ", and published weights are never overwritten: push to a new repository or branch "
                 "(revision=), or open a pull request (create_pr=True)"
@@ -119,10 +119,10 @@ def _pushed(
     if CARD in files:
         (folder / CARD).unlink()
     else:
-        card = model_card(model, f"hf-hub:{repository}", has_published_weights(model))
+        card = model_card(model, f"hf-hub:{repo_id}", has_published_weights(model))
         (folder / CARD).write_text(card, encoding="utf-8")
     return api.upload_folder(
-        repo_id=repository,
+        repo_id=repo_id,
         folder_path=folder,
         revision=revision,
         create_pr=create_pr,

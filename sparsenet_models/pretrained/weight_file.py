@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import subprocess
 import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -244,7 +245,8 @@ def _read_torch_file(path: Path) -> dict[str, Tensor]:
     with path.open("rb") as file, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            content = torch.load(file, map_location="cpu", weights_only=True)
+            with _plain_arguments():
+                content = torch.load(file, map_location="cpu", weights_only=True)
         # A damaged file makes the unpickler raise almost any error: IndexError, struct.error, ...
         except Exception as error:
             raise ValueError(
@@ -256,6 +258,13 @@ def _read_torch_file(path: Path) -> dict[str, Tensor]:
     if state is None:
         raise ValueError(f"{path} holds {type(content).__name__}, not a state dict of tensors")
     return state
+
+
+def _plain_arguments() -> AbstractContextManager[object]:
+    """Return the context in which a file may hold the parsed arguments of a script, as those by timm do."""
+    if not hasattr(torch.serialization, "safe_globals"):  # before torch 2.5
+        return nullcontext()
+    return torch.serialization.safe_globals([argparse.Namespace])
 
 
 def _check_not_compressed(path: Path) -> None:

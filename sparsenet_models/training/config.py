@@ -11,12 +11,12 @@ from typing import Any
 
 from ..common.devices import DEVICES
 from ..common.messages import did_you_mean
+from ..data.sources import LOADERS
 
 TRAINING_PRECISIONS = ("auto", "float32", "bfloat16")
 OPTIMIZERS = ("sgd", "adamw", "muon")
 CLASS_WEIGHTS = ("", "balanced")
 SCHEDULES = ("linear", "cosine", "step")
-LOADERS = ("auto", "memory", "stream")
 
 MAY_CHANGE_ON_RESUME = (
     *("data", "out", "device", "precision", "compile", "cuda_graphs", "loader", "workers"),

@@ -1,4 +1,4 @@
-"""The training loop: Nesterov SGD on augmented batches, from new weights or a checkpoint to a weight file."""
+"""The training loop, from new weights or a checkpoint to a weight file."""
 
 from __future__ import annotations
 
@@ -68,7 +68,8 @@ def train(config: TrainConfig, resume: bool = False) -> Path:
     """Run a training to its end and return the path of its weights.
 
     The folder ``config.out`` then holds ``model.safetensors``, ``metrics.csv`` (a row for each epoch),
-    ``curves.png``, ``run.json`` (the options) and the last checkpoint. Under torchrun the processes share
+    ``run.json`` (the options), the last checkpoint and, where matplotlib is installed, ``curves.png`` and
+    ``confusion.png``. Under torchrun the processes share
     every batch, and the first one writes.
 
     Args:

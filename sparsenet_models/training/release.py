@@ -231,7 +231,7 @@ def _card(
 Trained here {_start(recipe, before)}. {averaged} of {epoch};
 {looks}, and then for the figures of the stored file, without and with mirror images. Reproduce it with
 
-    sparsenet validate {name} --data $SPARSENET_DATA/{fields["data"]}
+    sparsenet validate {name} --data {_place(fields["data"])}
 
 and the training with
 
@@ -254,10 +254,15 @@ def _start(recipe: dict[str, Any], before: str) -> str:
     return f"from {source} on all training images{held_out}{taught}"
 
 
+def _place(data: str) -> str:
+    """Return what ``--data`` takes for a set: CIFAR's folders are in ``$SPARSENET_DATA``."""
+    return data if data in ("imagenette", "tiny-imagenet") else f"$SPARSENET_DATA/{data}"
+
+
 def _command(name: str, data: str, recipe: dict[str, Any]) -> str:
     """Return the command line that trains ``name`` with the options in ``recipe``."""
     architecture = name.partition(".")[0]
-    words = ["sparsenet", "train", architecture, "--data", f"$SPARSENET_DATA/{data}", "--out", "runs/again"]
+    words = ["sparsenet", "train", architecture, "--data", _place(data), "--out", "runs/again"]
     for key, value in recipe.items():
         option = f"--{key.replace('_', '-')}"
         if key == "resolution":

@@ -65,6 +65,21 @@ def test_the_first_class_label_column_of_cifar100_is_its_fine_one(cifar10_folder
     assert image_set.class_names == CIFAR100_CLASSES
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"split": "tset"}, r"split must be one of .*, got 'tset'; did you mean 'test'"),
+        (
+            {"split": "train", "loader": "memroy"},
+            r"loader must be one of .*, got 'memroy'; did you mean 'memory'",
+        ),
+    ],
+)
+def test_an_unknown_split_or_loader_is_refused_with_the_nearest(colour_folder, options, message):
+    with pytest.raises(ValueError, match=message):
+        load_image_set(colour_folder, data_config={"input_size": (3, 32, 32)}, **options)
+
+
 @pytest.mark.parametrize("name", ["train.parquet", "notes.txt"])
 def test_files_that_are_no_images_are_refused_in_one_sentence(tmp_path, name):
     (tmp_path / name).write_bytes(b"no such thing")

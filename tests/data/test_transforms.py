@@ -548,6 +548,11 @@ def test_a_large_training_image_is_a_part_of_the_picture_that_varies_in_size():
 # The image configuration of a net
 
 
+def test_a_configuration_without_all_of_its_keys_is_refused_by_them():
+    with pytest.raises(ValueError, match="configuration has no interpolation and no crop_pct and no"):
+        resolve_data_config({"input_size": (3, 64, 64), "mean": (0.5,) * 3, "std": (0.2,) * 3})
+
+
 def test_the_data_config_holds_what_create_transform_takes():
     net = create_model("sparsenet_40_k12.cifar100", device="meta")
     config = resolve_data_config(net)

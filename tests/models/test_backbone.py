@@ -251,6 +251,28 @@ def test_another_norm_replaces_every_batch_norm(family, norm_layer):
         net.load_state_dict(build(family).state_dict())
 
 
+def test_a_new_head_has_the_mode_of_the_old_one():
+    net = build("sparsenet").eval()
+    net.reset_classifier(5, "max")
+    assert not any(module.training for module in net.modules())
+
+
+def test_a_feature_net_describes_its_maps_as_timms_does():
+    features = create_model("sparsenet_bc_40_k12", features_only=True, out_indices=(0, 2)).feature_info
+    assert features.get_dicts() == [features[0], features[2]]
+    assert features.get_dicts(["num_chs", "reduction"]) == [
+        {"num_chs": chs, "reduction": reduction}
+        for chs, reduction in zip(features.channels(), features.reduction())
+    ]
+    assert features.get_dicts(["module"], 1) == {"module": features.module_name(1)}
+    assert features.get_dicts(idx=[1]) == [features[1]]
+
+
+def test_the_classifier_has_a_name():
+    net = build("sparsenet")
+    assert net.get_submodule(net.get_classifier(name_only=True)) is net.get_classifier()
+
+
 def test_an_unknown_norm_gets_the_nearest():
     with pytest.raises(ValueError, match=r"norm_layer must .* got 'grupnorm'; did you mean 'groupnorm'"):
         build("sparsenet", norm_layer="grupnorm")

@@ -153,6 +153,10 @@ def test_a_name_is_listed_when_some_filter_matches_and_no_exclude_filter_does(in
 def test_a_module_lists_the_nets_of_its_file_alone():
     assert set(list_models(module="resnet")) == set(list_models(["resnet_*", "sparse_resnet_*"]))
     assert list_models("*_20", module=["resnet", "fractalnet"]) == ["resnet_20", "sparse_resnet_20"]
+    assert list_models("*_20", "resnet", True) == list_pretrained(
+        ["resnet_20", "sparse_resnet_20"]
+    )  # timm's order
+    assert list_models(None, None) == list_models()
     assert list_models(module="vit") == []
 
 
@@ -237,6 +241,12 @@ def test_include_tags_follows_pretrained_unless_it_is_given():
     assert list_models("ownnet", include_tags=True) == ["ownnet.none", "ownnet.some"]
     assert list_models("ownnet", pretrained=True) == ["ownnet.some"]
     assert list_models("ownnet", pretrained=True, include_tags=False) == ["ownnet"]
+    register_model(pretrained_cfgs=tagged("othernet", none=None, some="a.safetensors"))(
+        entrypoint_named("othernet")
+    )
+    assert list_models("othernet", pretrained=True) == ["othernet.some"]
+    assert list_models("othernet", pretrained=True, include_tags=False) == []  # its first tag has none
+    assert "resnet_20" in list_models(pretrained=True, include_tags=False)
 
 
 def test_every_listed_pretrained_name_has_a_file_to_load():

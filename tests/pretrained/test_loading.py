@@ -1,5 +1,6 @@
 """Weight files into nets: whole, or refused with the file's name and the net left as it was."""
 
+import argparse
 import dataclasses
 import hashlib
 import json
@@ -521,6 +522,16 @@ def test_a_file_without_any_tensor_misses_them_all(tmp_path):
         write({}, tmp_path / "weights")
         message = refusal(small_net(), tmp_path / "weights")
         assert f"{len(STATE_NAMES)} missing: {STEM}, " in message
+
+
+@pytest.mark.skipif(not hasattr(torch.serialization, "safe_globals"), reason="torch is older than 2.5")
+def test_a_checkpoint_by_timms_trainer_loads_with_the_arguments_of_its_script(tmp_path):
+    net = scrambled(small_net())
+    arguments = argparse.Namespace(lr=0.1, data_dir="photos")
+    torch.save({"epoch": 3, "state_dict": net.state_dict(), "args": arguments}, tmp_path / "last.pth.tar")
+    loaded = small_net()
+    load_checkpoint(loaded, tmp_path / "last.pth.tar")
+    assert bytes_of(loaded) == bytes_of(net)
 
 
 def test_a_pickled_net_is_refused(tmp_path):
