@@ -469,7 +469,7 @@ def test_an_empty_checkpoint_path_stands_for_none():
 
 def test_an_untrained_head_of_a_loaded_file_is_told(weights, caplog):
     create_model(NAME, checkpoint_path=weights, num_classes=7)
-    assert "another number of classes: the model keeps its own head, untrained" in caplog.text
+    assert "has no head for so many classes: the model keeps its own, untrained" in caplog.text
 
 
 def test_the_size_of_the_last_map_is_left_out_where_a_stride_changes_it():

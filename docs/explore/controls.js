@@ -61,7 +61,7 @@ const HTML = `
 </table>
 <details><summary>The same in Python</summary><pre><code></code></pre></details>`;
 
-/** Put the page that moves into `root`, in the setting that the address gives. */
+/** Put the diagram into `root`, in the setting that the address gives. */
 export function start(root) {
   addStyle();
   root.classList.add("explore");
@@ -72,9 +72,11 @@ export function start(root) {
   const figure = find("figure");
   const drawing = new Drawing(find("svg"), { onLight: light, onHold: hold });
   let chosen, setting, held, problems;
+  let typed = false; // whether the text of the offsets is newer than the setting
 
   function readAddress() {
     ({ setting: chosen, layer: held, problems } = readFragment(location.hash));
+    typed = false;
     show();
   }
 
@@ -134,6 +136,7 @@ export function start(root) {
   function takeOffsets() {
     try {
       choose({ offsets: readOffsets(offsets.value) });
+      typed = false;
     } catch (error) {
       find(".explore-problem").textContent = error.message;
     }
@@ -143,10 +146,11 @@ export function start(root) {
   form.addEventListener("input", ({ target }) => {
     if (target === depth || target === base) return choose({ [target.name]: Number(target.value) });
     if (target !== offsets) return choose({ [target.name]: target.value });
+    typed = true;
     takeOffsets();
   });
   form.addEventListener("change", remember); // at the end of a drag: browsers limit how often an address changes
-  offsets.addEventListener("blur", takeOffsets);
+  offsets.addEventListener("blur", () => (typed ? takeOffsets() : show()));
   window.addEventListener("hashchange", () => {
     const isSetting = location.hash.includes("="); // otherwise it is a heading
     if (isSetting && root.isConnected) readAddress();

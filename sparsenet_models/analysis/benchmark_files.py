@@ -143,8 +143,13 @@ def _measured(file: str | Path, mode: str) -> list[dict[str, str]]:
         missing = COLUMNS - set(reader.fieldnames or ())
         if missing:
             raise ValueError(f"{file} is no file by `sparsenet benchmark --csv`: it has no {min(missing)}")
-        rows = [row for row in reader if row["images_per_second"]]
+        try:
+            rows = [row for row in reader if row["images_per_second"]]
+        except csv.Error as error:
+            raise ValueError(f"{file} is no file by `sparsenet benchmark --csv`: {error}") from error
     for row in rows:
+        if None in row.values():
+            raise ValueError(f"{file} is cut off: a row has too few columns")
         if row["mode"] != mode:
             raise ValueError(f"{file} must have times of a {mode}, it has those of a {row['mode']}")
     return rows

@@ -7,6 +7,8 @@ import json
 from pathlib import Path
 from typing import NamedTuple
 
+from ..common.arguments import is_integer
+
 
 class EpochMetrics(NamedTuple):
     """A row of ``metrics.csv``: top-1 accuracy in percent, None where the epoch was not scored."""
@@ -31,9 +33,10 @@ def read_scoring(run_json: Path) -> Scoring:
     """Return the scoring that a finished run wrote beside its metrics; the unknown one of other folders."""
     try:
         options = json.loads(run_json.read_text(encoding="utf-8"))
-        return Scoring(str(options["scored_on"]), options["kept_epoch"])
-    except (OSError, ValueError, KeyError, TypeError):
+        images, kept = options["scored_on"], options["kept_epoch"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return UNKNOWN_SCORING
+    return Scoring(str(images), kept) if kept is None or is_integer(kept) else UNKNOWN_SCORING
 
 
 def read_metrics(path: Path) -> list[EpochMetrics]:

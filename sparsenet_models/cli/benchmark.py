@@ -66,7 +66,9 @@ def benchmark(
     with progress("measuring", steps) as bar:
         result = run(nets, chosen, batches, side=size, rounds=rounds, on_step=bar, **options)
     write = {"json": as_json, "markdown": as_markdown, None: as_text}[form]
-    say(*write(result).splitlines())
-    if csv_file is not None:  # last, as it may fail
-        with atomic_write(csv_file) as (draft,):
-            draft.write_text(as_csv(result), encoding="utf-8")
+    try:
+        say(*write(result).splitlines())
+    finally:  # either may fail, and minutes of measuring should not be lost
+        if csv_file is not None:
+            with atomic_write(csv_file) as (draft,):
+                draft.write_text(as_csv(result), encoding="utf-8")

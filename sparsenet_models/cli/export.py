@@ -18,7 +18,9 @@ from .progress import progress
 @click.argument("model", metavar="NAME.TAG|PATH")
 @click.option("--format", "file_format", required=True, type=click.Choice(("onnx", "pt2")))
 @click.option("--out", required=True, type=click.Path(dir_okay=False), help="The file to write.")
-@click.option("--size", type=int, help="Side in pixels of the file's images, default the model's.")
+@click.option(
+    "--size", type=int, help="Side of the images to compare on, which the metadata name; default the model's."
+)
 @click.option(
     "--quantize", metavar="DATA", help="Write int8 (onnx only), with ranges taken from such images."
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,13 +18,17 @@ from .pictures import open_image, read_image
 
 @dataclass(frozen=True)
 class DatasetRows:
-    """The encoded images of a split, in ``column`` of ``rows``, and its ``labels``; errors use ``name``."""
+    """The encoded images of a split, in ``column`` of ``rows``, and its ``labels``; errors use ``name``.
+
+    Where a row names a file in place of an image, the file must be in one of ``folders``.
+    """
 
     rows: Any
     column: str
     labels: Sequence[int]
     class_names: tuple[str, ...]
     name: str
+    folders: tuple[Path, ...]
 
     def open_image(self, channels: int, index: int) -> Image.Image:
         """Return the image of a row as ``open_image`` does.
@@ -53,7 +58,14 @@ class DatasetRows:
             raise OSError(
                 f"row {index} of {self.name} has no image in its column {self.column!r}: remove the row"
             )
-        return found[0]
+        if isinstance(found[0], bytes):
+            return found[0]
+        file = Path(os.path.abspath(found[0]))  # noqa: PTH100, as links in the folder may lead elsewhere
+        if not any(file.is_relative_to(folder) for folder in self.folders) or not file.is_file():
+            raise OSError(
+                f"row {index} of {self.name} names {found[0]}, no file in its folder: remove the row"
+            )
+        return str(file)
 
 
 def dataset_splits(path: Path, split_names: Sequence[str]) -> Mapping[str, Any]:
@@ -107,7 +119,11 @@ def read_dataset_rows(path: Path, split_names: Sequence[str]) -> DatasetRows:
         )
     # Decoded here, as datasets would open every format of Pillow's and name no row.
     images = rows.select_columns([image_column]).cast_column(image_column, datasets.Image(decode=False))
-    return DatasetRows(images, image_column, labels, tuple(rows.features[label_column].names), name)
+    # datasets unpacks archives into its own folders.
+    own = (datasets.config.HF_DATASETS_CACHE, datasets.config.DOWNLOADED_DATASETS_PATH)
+    folders = (Path(os.path.abspath(path)), path.resolve(), *map(Path, own))  # noqa: PTH100
+    classes = tuple(rows.features[label_column].names)
+    return DatasetRows(images, image_column, labels, classes, name, folders)
 
 
 def _first_column(rows: Any, feature_type: type, path: Path) -> str:

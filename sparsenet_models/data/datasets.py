@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from os import PathLike
@@ -178,6 +179,9 @@ def _image_set(
         raise ValueError(f"{name} holds no image")
     for text in (name, *class_names):
         _check_is_unicode(text)
+    if len(set(class_names)) < len(class_names):
+        twice = next(text for text, count in Counter(class_names).items() if count > 1)
+        raise ValueError(f"{name} has two classes of the name {twice!r}: rename one")
     if not 0 <= min(labels) <= max(labels) < len(class_names):
         raise ValueError(f"{name} has labels outside its {len(class_names)} classes (hidden ones, perhaps)")
     size = data_config["input_size"]

@@ -12,6 +12,7 @@ from typing import Any
 
 from filelock import FileLock
 
+from ..common.files import local_path
 from .class_folders import ClassFolders, read_class_folders
 
 TINY_IMAGENET = "http://cs231n.stanford.edu/tiny-imagenet-200.zip", "90528d7ca1a48142e341f4ef8d21d0de"
@@ -74,7 +75,7 @@ def downloaded_tiny_imagenet() -> Path:
 
 
 def _folder() -> Path:
-    return Path.home() / ".cache" / "sparsenet_models"
+    return local_path("~/.cache/sparsenet_models")
 
 
 def _downloaded(name: str, folder_name: str, download: Callable[[str], object]) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from contextlib import suppress
 from functools import cache
 from os import PathLike
 from pathlib import Path
@@ -63,7 +64,9 @@ def read_image(file: IO[bytes], name: str, channels: int = 3) -> Image.Image:
             warnings.simplefilter("ignore")  # of odd metadata
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(file, formats=picture_formats()) as image:
-                ImageOps.exif_transpose(image, in_place=True)
+                image.load()
+                with suppress(Exception):  # the metadata are damaged, the picture is not
+                    ImageOps.exif_transpose(image, in_place=True)
                 return to_channels(image, channels)
     except Image.UnidentifiedImageError:
         raise OSError(f"no image that Pillow can read: {name}") from None
@@ -83,7 +86,7 @@ def to_channels(image: Image.Image, channels: int = 3) -> Image.Image:
     if image.mode.startswith("I;16"):
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     elif image.mode == "I":
-        image = _eight_bits(np.asarray(image))
+        image = _eight_bits(np.asarray(image), has_sixteen=image.format == "PPM")
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, (255, 255, 255, 255))
@@ -91,9 +94,12 @@ def to_channels(image: Image.Image, channels: int = 3) -> Image.Image:
     return image.convert("L" if channels == 1 else "RGB")
 
 
-def _eight_bits(values: np.ndarray) -> Image.Image:
-    """Return 32-bit integers as 8-bit grey: they hold 8 bits or, by older versions of Pillow, 16."""
+def _eight_bits(values: np.ndarray, has_sixteen: bool) -> Image.Image:
+    """Return 32-bit integers as 8-bit grey: they hold 8 bits or, by older versions of Pillow, 16.
+
+    Those of a PGM file always hold 16.
+    """
     least, most = int(values.min()), int(values.max())
     if least < 0 or most > 65535:
         raise ValueError(f"its pixels are from {least:,} to {most:,}: save it with 8 or 16 bits")
-    return Image.fromarray((values >> 8 if most > 255 else values).astype(np.uint8))
+    return Image.fromarray((values >> 8 if has_sixteen or most > 255 else values).astype(np.uint8))

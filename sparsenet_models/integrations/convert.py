@@ -9,11 +9,11 @@ from torch import Tensor, nn
 from ..common.files import atomic_write, local_path
 from ..factory import create_model
 from ..models.pretrained_cfg import pretrained_cfg_of
-from ..models.registry import get_pretrained_cfg
 from ..pretrained.save import has_published_weights, save_pretrained
+from ..pretrained.source import find_model
 from ..pretrained.weight_file import read_weights, save_weights, weight_description
 
-OTHER_SUFFIXES = (".bin", ".ckpt", ".onnx", ".pt", ".pth", ".safetensor", ".tar")
+OTHER_SUFFIXES = (".bin", ".ckpt", ".onnx", ".pt", ".pth", ".safetensor", ".safetensors", ".tar")
 """Of names that are meant for files, not for folders."""
 
 
@@ -34,20 +34,20 @@ def convert_checkpoint(
 
     Raises:
         ValueError: the file has no weights, or they do not fit, where the message names a net that they fit;
-            or the net takes no ``stem_channels``.
+            or the net takes no ``stem_channels``, or the target has the suffix of another kind of file.
         OSError: the source cannot be read, or the target exists already or cannot be written.
     """
     source, target = local_path(source), local_path(target)
     if not target.absolute().parent.is_dir():
         raise FileNotFoundError(f"{target} cannot be written: there is no folder {target.parent}")
-    if target.suffix.lower() in OTHER_SUFFIXES:
+    if target.suffix != ".safetensors" and target.suffix.lower() in OTHER_SUFFIXES:
         raise ValueError(
             f"the target must be a new folder, or a file whose name ends in .safetensors, got {target}"
         )
     if target.exists():
         raise FileExistsError(f"{target} is there already and is not overwritten")
     state = read_weights(source)
-    first_conv = get_pretrained_cfg(model_name).first_conv or "stem.conv"
+    first_conv = find_model(model_name).cfg.first_conv or "stem.conv"
     if not isinstance(first_conv, str):
         first_conv = first_conv[0]
     classes, stem = state.get("head.fc.weight"), state.get(f"{first_conv}.weight")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal, overload
 
 from torch import Tensor, nn
 
@@ -97,6 +97,10 @@ class ClassifierNet(nn.Module):
         """Whether a training step may skip layers, whose parameters then get no gradient."""
         return False
 
+    @overload
+    def get_classifier(self, name_only: Literal[False] = ...) -> nn.Module: ...
+    @overload
+    def get_classifier(self, name_only: Literal[True]) -> str: ...
     def get_classifier(self, name_only: bool = False) -> nn.Module | str:
         """Return the linear layer, or an ``nn.Identity`` if there are no classes.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, overload
 
 from ..common.arguments import is_integer
 
@@ -70,6 +70,14 @@ class FeatureInfo:
             return self.info[idx][key]
         return [self.info[index][key] for index in (self.out_indices if idx is None else idx)]
 
+    @overload
+    def get_dicts(self, keys: Sequence[str] | None, idx: int) -> dict[str, Any]: ...
+    @overload
+    def get_dicts(self, keys: Sequence[str] | None = ..., *, idx: int) -> dict[str, Any]: ...
+    @overload
+    def get_dicts(
+        self, keys: Sequence[str] | None = ..., idx: Sequence[int] | None = ...
+    ) -> list[dict[str, Any]]: ...
     def get_dicts(
         self, keys: Sequence[str] | None = None, idx: int | Sequence[int] | None = None
     ) -> dict[str, Any] | list[dict[str, Any]]:
@@ -82,7 +90,7 @@ class FeatureInfo:
         if isinstance(idx, int):
             return {key: self.info[idx][key] for key in (self.info[idx] if keys is None else keys)}
         indices = self.out_indices if idx is None else idx
-        return [self.get_dicts(keys, index) for index in indices]  # type: ignore[misc]
+        return [self.get_dicts(keys, index) for index in indices]
 
     def channels(self, idx: int | Sequence[int] | None = None) -> Any:
         """Return the channels of the maps."""

@@ -141,11 +141,12 @@ class FoldedLayer:
         return True
 
     def __call__(self, parts: list[Tensor]) -> Any:
-        if self.forward is None:
+        forward = self.forward  # another thread may set it to None
+        if forward is None:
             dtype = self.dtype or next(self.module.parameters()).dtype
             with torch.inference_mode(False), torch.no_grad():
-                self.forward = folded_forward(self.module, dtype)
-        return self.forward(parts)
+                self.forward = forward = folded_forward(self.module, dtype)
+        return forward(parts)
 
     def __getstate__(self) -> dict[str, Any]:
         # oneDNN's tensors can be neither copied nor pickled.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -17,6 +18,7 @@ MAX_COLUMNS = 8  # a FractalNet doubles with each column
 MAX_LENGTH = 16
 MAX_SIDE = 4096
 MIN_CROP_PCT = 0.05
+MAX_RESIZED = 8192
 """Limits, so that no file asks for a net or an image that takes minutes or gigabytes to make."""
 
 LAYER_COUNTS = {"depth": MAX_LAYERS, "layers": MAX_LAYERS, "columns": MAX_COLUMNS}
@@ -92,7 +94,29 @@ def _check_argument(key: str, value: Any) -> None:
                 raise _refusal(key, f"at most {MAX_CHANNELS:,}", value)
 
 
+def check_images(fields: Mapping[str, Any]) -> None:
+    """Refuse sides and a crop for which an image would take gigabytes, and classes of the same name.
+
+    Args:
+        fields: checked fields of ``PretrainedCfg`` by name; some may be missing.
+    """
+    side = max(fields.get("input_size", (0,))) / fields.get("crop_pct", 1)
+    if side > MAX_RESIZED:
+        raise ValueError(
+            f"images would be resized to {side:,.0f} pixels, for input_size={fields['input_size']} and "
+            f"crop_pct={fields['crop_pct']}; at most {MAX_RESIZED:,} are allowed"
+        )
+    names = fields.get("label_names") or ()
+    if len(set(names)) < len(names):
+        twice = next(name for name, count in Counter(names).items() if count > 1)
+        raise ValueError(f"label_names names {short_repr(twice)} twice")
+
+
 def _check_consistent(cfg: PretrainedCfg, in_chans: Any) -> None:
+    check_images(vars(cfg))
+    least = cfg.min_input_size[1:] if cfg.min_input_size else (1, 1)
+    if any(side < minimum for side, minimum in zip(cfg.input_size[1:], least)):
+        raise ValueError(f"input_size={cfg.input_size} is below min_input_size={cfg.min_input_size}")
     channels = cfg.input_size[0]
     if in_chans is not None and in_chans != channels:
         raise ValueError(f"in_chans={short_repr(in_chans)} contradicts input_size={cfg.input_size}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -162,9 +162,14 @@ def _checked(config: Mapping[str, Any]) -> ModelSource:
     check_keywords(cfg.architecture, entrypoint, arguments)
     classes = {} if cfg.num_classes is None else {"num_classes": cfg.num_classes}
     channels = {} if cfg.input_size[0] == 3 else {"in_chans": cfg.input_size[0]}
+    check_parameters(entrypoint, {**classes, **channels, **arguments})
+    return ModelSource(entrypoint, arguments, cfg)
+
+
+def check_parameters(entrypoint: Callable[..., nn.Module], arguments: Mapping[str, Any]) -> None:
+    """Raise a ValueError if a net would have more than ``MAX_PARAMETERS``; its memory is not reserved."""
     with building_on("meta"):
-        model = entrypoint(**{**classes, **channels, **arguments})
+        model = entrypoint(**arguments)
     count = sum(parameter.numel() for parameter in model.parameters())
     if count > MAX_PARAMETERS:
         raise ValueError(f"it asks for {count:,} parameters; at most {MAX_PARAMETERS:,} are allowed")
-    return ModelSource(entrypoint, arguments, cfg)

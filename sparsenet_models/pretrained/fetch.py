@@ -88,9 +88,10 @@ def fetch(
 
         raise fetch_error(error, repository, filename, revision, cache_dir) from error
     blob = _blob_of(path)
+    _check_in_cache(path, blob)
     try:
         is_whole = _has_the_hash_of_its_name(blob)
-        if sha256 is not None and not is_whole:
+        if sha256 is not None and not is_whole:  # damaged, or another file than was meant: fetched anew once
             verify_sha256(path, sha256)
     except ValueError as error:
         removed = _remove_cached(path, blob)
@@ -115,6 +116,18 @@ def _blob_of(path: Path) -> Path:
     Where the cache has no links (some Windows), it is the file itself.
     """
     return path.parent / path.readlink() if path.is_symlink() else path
+
+
+def _check_in_cache(path: Path, blob: Path) -> None:
+    """Raise unless a file of a snapshot, its blob and their content lie in the cache of its repository.
+
+    A cache may come from somebody else, and what is damaged in it is removed.
+    """
+    repository = next((above for above in path.parents if above.name.startswith("models--")), path.parent)
+    roots = [place.resolve() for place in (repository, repository.parent / "blobs")]
+    for place in (path, blob, blob.resolve()):
+        if not any((place.parent.resolve() / place.name).is_relative_to(root) for root in roots):
+            raise ValueError(f"{path} is refused: it is a link to {place}, outside of the cache")
 
 
 def _has_the_hash_of_its_name(blob: Path) -> bool:

@@ -109,7 +109,8 @@ def unwrapped(content: Any, max_depth: int = MAX_DEPTH) -> dict[str, Tensor] | N
         return None
     if all(isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in content.items()):
         return dict(content)
-    inner = (content[key] for key in (*AVERAGED_KEYS, *PLAIN_KEYS) if content.get(key))
+    named = (content.get(key) for key in (*AVERAGED_KEYS, *PLAIN_KEYS))
+    inner = (value for value in named if isinstance(value, Mapping) and value)
     states = (unwrapped(candidate, max_depth - 1) for candidate in inner)
     return next((state for state in states if state is not None), None)
 
@@ -147,7 +148,10 @@ def _without_prefixes(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         del stripped["n_averaged"]
         if not all(name.startswith("module.") for name in stripped):
             return dict(state)
-    while prefix := next((p for p in PREFIXES if stripped and all(n.startswith(p) for n in stripped)), None):
+    for _ in range(MAX_DEPTH):
+        prefix = next((p for p in PREFIXES if stripped and all(n.startswith(p) for n in stripped)), None)
+        if prefix is None:
+            break
         stripped = {name.removeprefix(prefix): tensor for name, tensor in stripped.items()}
     return stripped
 

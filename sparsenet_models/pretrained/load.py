@@ -58,7 +58,7 @@ def load_checkpoint(model: nn.Module, path: str | PathLike[str]) -> None:
 def warn_of_untrained_head(path: Path) -> None:
     """Log that a net kept its own head, as ``path`` has none for as many classes."""
     name = printable(str(path))
-    _logger.warning("%s is for another number of classes: the model keeps its own head, untrained", name)
+    _logger.warning("%s has no head for so many classes: the model keeps its own, untrained", name)
 
 
 def load_into(model: nn.Module, path: Path, *, new_head: bool, headless: bool, new_stem: bool) -> bool:

@@ -11,7 +11,7 @@ from ..common.files import local_path
 from ..common.messages import did_you_mean
 from ..models.pretrained_cfg import WEIGHTS
 from ..models.registry import is_model, resolve
-from .config_json import CONFIG, ModelSource, read_config
+from .config_json import CONFIG, MAX_BYTES, ModelSource, check_parameters, read_config
 from .fetch import fetch
 from .weight_file import described_by, read_weight_description
 
@@ -101,9 +101,12 @@ def _holds_run(folder: Path) -> bool:
     if not (folder / WEIGHTS).is_file():
         return False
     try:
-        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return True
+        path = _within(folder, CONFIG)
+        if not path.exists():
+            return True
+        if not path.is_file() or path.stat().st_size > MAX_BYTES:
+            return False
+        config = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return False
     return isinstance(config, dict) and "architecture" not in config and "model" in config
@@ -119,6 +122,8 @@ def _of_weight_file(path: Path) -> ModelSource:
         )
     try:
         entrypoint, cfg = resolve(architecture)  # never the Hub, whatever the file names
+        if "num_classes" in description:
+            check_parameters(entrypoint, {"num_classes": description["num_classes"]})
     except ValueError as error:
         raise ValueError(f"the metadata of {path} are refused: {error}") from error
     return ModelSource(entrypoint, {}, described_by(description, path, cfg, keep_names=False))
@@ -137,7 +142,10 @@ def _within(folder: Path, name: str) -> Path:
         raise ValueError(f"{path} is refused: {error}") from error
     roots = [root]
     if root.parent.name == "snapshots":
-        roots += [above / "blobs" for above in (root.parents[1], root.parents[2])]
+        repository = root.parents[1]
+        roots.append(repository / "blobs")
+        if repository.name.startswith("models--"):
+            roots.append(repository.parent / "blobs")
     if not any(target.is_relative_to(allowed) for allowed in roots):
         raise ValueError(f"{path} is refused: it is a link to {target}, outside of {root}")
     return path

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from ..common.files import check_is_file
 from ..common.messages import did_you_mean, one_line
 from ..models.pretrained_cfg import DATA_CONFIG_KEYS, TRAINING_KEYS, PretrainedCfg
-from .config_checks import CHECKS, short_repr
+from .config_checks import CHECKS, check_images, short_repr
 from .foreign_layouts import Layout, in_our_names, unwrapped
 
 MAX_HEADER = 16 * 2**20
@@ -115,7 +115,8 @@ def _checked_description(metadata: Mapping[str, str]) -> dict[str, Any]:
         fields["top1"] = float(metadata["top1"])
     overlay = {key: CHECKS[key](key, value) for key, value in fields.items()}
     if "label_names" in overlay:
-        overlay["num_classes"] = len(overlay["label_names"])
+        overlay["num_classes"] = CHECKS["num_classes"]("num_classes", len(overlay["label_names"]))
+    check_images(overlay)
     return overlay
 
 
@@ -150,6 +151,7 @@ def weight_description(cfg: PretrainedCfg, with_metrics: bool) -> dict[str, str]
         metadata["data_config"] = json.dumps({key: getattr(cfg, key) for key in DATA_CONFIG_KEYS})
     if with_metrics:
         values = {key: getattr(cfg, key) for key in (*TRAINING_KEYS, "license")}
+        values["epochs_before"] = cfg.epochs_before or None
         metadata |= {key: str(value) for key, value in values.items() if value is not None}
         if cfg.top1 is not None:
             metadata |= {"top1": f"{cfg.top1:.2f}", "scored_on": TEST_IMAGES}
@@ -225,7 +227,8 @@ def _opened(path: Path) -> Iterator[Any]:
     try:
         with safe_open(path, framework="pt") as file:
             yield file
-    except SafetensorError as error:
+    # Torch raises the others for shapes and kinds of numbers that it does not have.
+    except (SafetensorError, RuntimeError, TypeError, AttributeError, OverflowError) as error:
         raise ValueError(
             f"{path} ({path.stat().st_size:,} bytes) is not a readable safetensors or torch.save file "
             f"({one_line(str(error), 300)}); it may be truncated: delete it and fetch or write it again"
@@ -237,11 +240,11 @@ def _is_torch_file(path: Path) -> bool:
     with path.open("rb") as file:
         start = file.read(9)
     # A safetensors file has a JSON object after an 8-byte length.
-    return start[:1] in (b"P", b"\x80") and start[8:9] != b"{"
+    return (start[:2] == b"PK" or start[:1] == b"\x80") and start[8:9] != b"{"
 
 
 def _read_torch_file(path: Path) -> dict[str, Tensor]:
-    _check_not_compressed(path)
+    check_not_compressed(path)
     with path.open("rb") as file, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -249,31 +252,45 @@ def _read_torch_file(path: Path) -> dict[str, Tensor]:
                 content = torch.load(file, map_location="cpu", weights_only=True)
         # A damaged file makes the unpickler raise almost any error: IndexError, struct.error, ...
         except Exception as error:
-            raise ValueError(
-                f"{path} ({path.stat().st_size:,} bytes) cannot be read as a torch.save file of plain "
-                f"tensors ({type(error).__name__}): it is damaged, or holds other objects, which are "
-                "never loaded as they could run code"
-            ) from error
+            raise _unreadable(path, error) from error
     state = unwrapped(content)
     if state is None:
         raise ValueError(f"{path} holds {type(content).__name__}, not a state dict of tensors")
     return state
 
 
+def _unreadable(path: Path, error: Exception) -> ValueError:
+    return ValueError(
+        f"{path} ({path.stat().st_size:,} bytes) cannot be read as a torch.save file of plain tensors "
+        f"({type(error).__name__}): it is damaged, or holds other objects, which are never loaded as they "
+        "could run code"
+    )
+
+
 def _plain_arguments() -> AbstractContextManager[object]:
     """Return the context in which a file may hold the parsed arguments of a script, as those by timm do."""
     if not hasattr(torch.serialization, "safe_globals"):  # before torch 2.5
+        torch.serialization.add_safe_globals([argparse.Namespace])
         return nullcontext()
     return torch.serialization.safe_globals([argparse.Namespace])
 
 
-def _check_not_compressed(path: Path) -> None:
-    """Refuse a zip file that is larger unpacked, as it could fill the memory: torch.save never compresses."""
+def check_not_compressed(path: Path) -> None:
+    """Refuse a zip file that is larger unpacked, as it could fill the memory: torch.save never compresses.
+
+    Raises:
+        ValueError: it is larger unpacked, or it is a zip file whose list of members cannot be read, which
+            torch might read in another way.
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        if file.read(2) != b"PK":
+            return
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
-    except (zipfile.BadZipFile, ValueError, NotImplementedError, EOFError):
-        return
+    except (zipfile.BadZipFile, ValueError, NotImplementedError, EOFError) as error:
+        raise _unreadable(path, error) from error
     size, unpacked = path.stat().st_size, sum(member.file_size for member in members)
     if unpacked > size or any(member.compress_type != zipfile.ZIP_STORED for member in members):
         raise ValueError(

@@ -12,6 +12,7 @@ from torch import nn
 from ..common.files import local_path, sha256_of
 from ..factory import create_model
 from ..models.classifier_net import ClassifierNet
+from ..models.listing import list_models
 from ..models.registry import get_pretrained_cfg, is_model
 from ..pretrained.fetch import verified_file
 from ..pretrained.load import load_into
@@ -42,7 +43,10 @@ def start_from(source: str, model: nn.Module, class_names: tuple[str, ...]) -> s
         ValueError: the weights do not fit the net, or there are none.
         OSError: the file cannot be read.
     """
-    path = verified_file(get_pretrained_cfg(source)) if is_model(source) else local_path(source)
+    path = local_path(source)
+    registered = source in list_models(include_tags=True) or source in list_models()
+    if registered or (is_model(source) and not path.exists()):
+        path = verified_file(get_pretrained_cfg(source))
     head_left_out = load_into(model, path, new_head=True, headless=True, new_stem=True)
     names = read_weight_description(path)[1].get("label_names")
     if not head_left_out and names is not None and tuple(names) != class_names:

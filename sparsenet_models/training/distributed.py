@@ -59,7 +59,8 @@ def joined_processes(device: str) -> Iterator[tuple[Processes, torch.device]]:
         yield processes, chosen
         return
     if chosen.type == "cuda":
-        chosen = torch.device("cuda", own_gpu(processes.local_rank, gpus))
+        by_torchrun = "TORCHELASTIC_RUN_ID" in os.environ
+        chosen = torch.device("cuda", own_gpu(processes.local_rank, gpus, by_torchrun))
         torch.cuda.set_device(chosen)
     _meet(processes, "nccl" if chosen.type == "cuda" else "gloo")
     try:
@@ -73,18 +74,20 @@ def joined_processes(device: str) -> Iterator[tuple[Processes, torch.device]]:
         dist.destroy_process_group()
 
 
-def own_gpu(local_rank: int, gpus: int) -> int:
+def own_gpu(local_rank: int, gpus: int, by_torchrun: bool) -> int:
     """Return the index of the GPU for the process of that rank on its machine.
 
     Args:
         local_rank: of the process on its machine.
-        gpus: how many this process sees. A launcher such as SLURM may show each process its own one alone.
+        gpus: how many this process sees.
+        by_torchrun: whether torchrun started the processes. Other launchers, such as SLURM, may show each
+            process its own GPU alone.
 
     Raises:
-        ValueError: there are several GPUs, and fewer than processes.
+        ValueError: there are fewer GPUs than processes.
     """
-    if gpus == 1:
-        return 0  # where processes share it after all, NCCL says so
+    if gpus == 1 and not by_torchrun:
+        return 0
     if local_rank >= gpus:
         raise ValueError(
             f"there are more processes on this machine than its {gpus} GPUs: start one for each GPU"

@@ -168,7 +168,8 @@ def _image_sets(
     say_copies(train_set, watched_set)
     if isinstance(train_set, StreamedImageSet):
         say(f"streaming {len(train_set):,} images with {config.workers} workers")
-    watched_images = "held-out images" if share else f"{split} images"
+    chooses = split == "validation" or (config.patience and test != "test")
+    watched_images = "held-out images" if share else "validation images" if chooses else "test images"
     images = fingerprint(config.data, whole)
     if config.soft_labels:
         images["soft_labels_sha256"] = sha256_of(local_path(config.soft_labels))

@@ -97,6 +97,8 @@ def train(config: TrainConfig, resume: bool = False) -> Path:
             return folder / WEIGHTS
         try:
             run = _Run(config, checkpoint, processes, device, stop)
+        except torch.cuda.OutOfMemoryError as error:
+            raise _out_of_memory(folder) from error
         except KeyboardInterrupt as error:
             raise TrainingStopped(f"interrupted; {last_checkpoint(folder)}") from error
         if processes.is_first:
@@ -110,14 +112,17 @@ def train(config: TrainConfig, resume: bool = False) -> Path:
             run.keep_steps()
             reason = "interrupted" if stop.made else str(error)  # the signal may have ended data workers too
             raise TrainingStopped(f"{reason}; {last_checkpoint(folder)}") from error
-        except torch.cuda.OutOfMemoryError as error:
-            run.keep_steps()
-            raise TrainingStopped(
-                "a step needs more memory than the GPU has left: free some, or start a new run with "
-                f"--accumulate 2 or a smaller --batch-size; {last_checkpoint(folder)}"
-            ) from error
+        except torch.cuda.OutOfMemoryError as error:  # the step may be half done, so nothing is saved
+            raise _out_of_memory(folder) from error
         except KeyboardInterrupt as error:
             raise TrainingStopped(f"interrupted; {last_checkpoint(folder)}") from error
+
+
+def _out_of_memory(folder: Path) -> TrainingStopped:
+    return TrainingStopped(
+        "the GPU has too little memory left: free some, or start a new run with --accumulate 2 or a smaller "
+        f"--batch-size; {last_checkpoint(folder)}"
+    )
 
 
 class _Run:

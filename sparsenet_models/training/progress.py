@@ -23,8 +23,12 @@ def say(message: str) -> None:
     """
     if not _prints():
         return
+    line = printable(message)
     try:
-        print(printable(message), flush=True)
+        try:
+            print(line, flush=True)
+        except UnicodeEncodeError:  # the output's encoding lacks a letter
+            print(line.encode("ascii", "backslashreplace").decode(), flush=True)
     except OSError:
         with suppress(OSError, ValueError):  # an output without a descriptor
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -78,6 +78,8 @@ def main(
     metadata = read_metadata(run / WEIGHTS)
     name = _name_to_release(metadata, tag, overwrite=replace or not bundle)
     target = (WEIGHTS_DIR if bundle else run) / f"{name}.safetensors"
+    if epochs_before:
+        metadata["epochs_before"] = str(epochs_before)
     stored = _store(run / WEIGHTS, metadata, name, data, target)
     score = stored.score
     fields = {

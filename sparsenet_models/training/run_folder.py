@@ -16,6 +16,7 @@ from ..analysis.metrics import Scoring
 from ..common.extras import pip_install
 from ..common.files import atomic_write, temporary_name
 from ..models.pretrained_cfg import WEIGHTS
+from ..pretrained.weight_file import check_not_compressed
 from .progress import say
 
 OPTIONS = "run.json"
@@ -65,18 +66,27 @@ def load_checkpoint_state(folder: Path) -> dict[str, Any] | None:
     """Return the run's last checkpoint, or None.
 
     Raises:
-        ValueError: the file is damaged; the message names it.
+        ValueError: the file is damaged, or of another program; the message names it.
+        OSError: it cannot be read.
     """
     path = folder / CHECKPOINT
     if not path.exists():
         return None
+    with path.open("rb"):  # tells that it may not be read, which is no damage
+        pass
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        check_not_compressed(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except MemoryError:
+        raise
     # A damaged file can make the unpickler raise any exception.
     except Exception as error:
         raise ValueError(
             f"{path} is damaged and cannot be resumed from; remove it to start afresh"
         ) from error
+    if not isinstance(state, dict) or not {"config", "metrics", "model", "optimizer"} <= state.keys():
+        raise ValueError(f"{path} is no checkpoint of sparsenet train: give another folder for the run")
+    return state
 
 
 def write_metrics(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -25,7 +25,8 @@ class TrainingStep:
         forward_at: called with the side of images in pixels (None: their own), returns the net as it is
             called with them, compiled and distributed.
         teacher: the net to distill, or None.
-        class_weights: ``(classes,)``, the ``weight`` of torch's cross-entropy, or None.
+        class_weights: ``(classes,)``, the ``weight`` of torch's cross-entropy, of which the sum is divided by
+            the number of images; or None.
         config: parts of a step, label smoothing, clipping, distillation, seed.
         precision: of the forward pass, "float32" or "bfloat16".
         rank: of this process; each draws its own dropout.

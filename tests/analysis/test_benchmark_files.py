@@ -106,6 +106,15 @@ def test_what_cannot_be_compared_is_refused(tmp_path):
         depth_curves(written(tmp_path / "two.csv", two, "training step"))
 
 
+@pytest.mark.parametrize(
+    "change", [lambda text: "\n".join(text.splitlines()[:2])[:-60], lambda text: text + '"' + "x" * 200_000]
+)
+def test_a_file_that_is_damaged_is_refused_by_name(speed, change):
+    speed.write_text(change(speed.read_text()))
+    with pytest.raises(ValueError, match=r"speed\.csv is (cut off|no file by)"):
+        speed_points(speed)
+
+
 def test_a_gpu_has_no_memory_before_the_net(tmp_path):
     on_gpu = row("resnet_20 depth=20", "eager", 1, 9.0, 20)
     on_gpu.base_mib = None

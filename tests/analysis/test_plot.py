@@ -259,6 +259,8 @@ def test_the_scoring_of_a_run_is_read_from_beside_its_metrics(tmp_path):
         ('{"model": "m"}', UNKNOWN_SCORING),
         ("no JSON", UNKNOWN_SCORING),
         ('{"scored_on": "test images", "kept_epoch": null}', Scoring("test images")),
+        ('{"scored_on": "test images", "kept_epoch": [1]}', UNKNOWN_SCORING),
+        ("[" * 100_000, UNKNOWN_SCORING),
         ('{"scored_on": "held-out images", "kept_epoch": 3}', Scoring("held-out images", 3)),
     ):
         path.write_text(text)

@@ -6,6 +6,7 @@ import io
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
 from sparsenet_models.data.datasets import load_image_set, split_for
@@ -19,7 +20,9 @@ def png(shade: int) -> bytes:
     return content.getvalue()
 
 
-def parquet(folder: Path, images: list[bytes | None], labels: list[int | None], split: str = "train") -> Path:
+def parquet(
+    folder: Path, images: list[bytes | str | None], labels: list[int | None], split: str = "train"
+) -> Path:
     datasets = pytest.importorskip("datasets")
     path = folder / "photos"
     path.mkdir(exist_ok=True)
@@ -30,7 +33,14 @@ def parquet(folder: Path, images: list[bytes | None], labels: list[int | None], 
             "label": datasets.ClassLabel(names=["cat", "dog"]),
         }
     )
-    encoded = [None if image is None else {"bytes": image, "path": None} for image in images]
+    encoded = [
+        None
+        if image is None
+        else {"bytes": None, "path": image}
+        if isinstance(image, str)
+        else {"bytes": image, "path": None}
+        for image in images
+    ]
     rows = {"img": encoded, "more": [None] * len(images), "label": labels}
     datasets.Dataset.from_dict(rows, features=features).to_parquet(str(path / f"{split}.parquet"))
     return path
@@ -87,6 +97,16 @@ def test_a_row_without_a_readable_image_is_named(tmp_path, image, reason, worker
     with pytest.raises(OSError, match="row 2 of the split") as caught:
         list(image_set.batches([image_set.labels.argsort()]))
     assert str(caught.value).startswith(reason.format(f"the split 'train' of {path}"))
+
+
+@pytest.mark.parametrize("place", ["/dev/zero", "{folder}/../secret.png"])
+def test_a_row_that_names_a_file_out_of_its_folder_is_refused(tmp_path, place):
+    (tmp_path / "secret.png").write_bytes(png(9))
+    path = parquet(tmp_path, [png(10), place.format(folder=tmp_path / "photos")], [0, 1])
+    image_set = load_image_set(path, "train", CONFIG, "stream")
+    for read in (lambda: list(image_set.batches([torch.tensor([1])])), lambda: image_set.encoded_at(1)):
+        with pytest.raises(OSError, match=r"row 1 of the split 'train' .* names .*, no file in its folder"):
+            read()
 
 
 def test_a_row_without_a_label_is_named(tmp_path):

@@ -13,6 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from sparsenet_models.data import datasets
 from sparsenet_models.data.cifar import CIFAR10_MEAN, CIFAR100_CLASSES
 from sparsenet_models.data.datasets import load_image_set
 from sparsenet_models.data.evaluate import evaluate, normalised, with_classes
@@ -78,6 +79,12 @@ def test_the_first_class_label_column_of_cifar100_is_its_fine_one(cifar10_folder
 def test_an_unknown_split_or_loader_is_refused_with_the_nearest(colour_folder, options, message):
     with pytest.raises(ValueError, match=message):
         load_image_set(colour_folder, data_config={"input_size": (3, 32, 32)}, **options)
+
+
+def test_two_classes_of_one_name_are_refused():
+    names = ("crane", "crane")
+    with pytest.raises(ValueError, match="words has two classes of the name 'crane': rename one"):
+        datasets._image_set(lambda _: None, [0, 1], names, "words", {"input_size": (3, 8, 8)}, 0)
 
 
 @pytest.mark.parametrize("name", ["train.parquet", "notes.txt"])

@@ -332,6 +332,17 @@ def test_a_photograph_from_a_phone_held_upright_is_read_upright(tmp_path):
     assert pixels_of(image)[18:].max() < 15
 
 
+def test_damaged_metadata_are_no_damage_of_the_picture(tmp_path):
+    pixels = noise(3, 5)
+    path = saved(Image.fromarray(pixels), tmp_path / "a.png", exif=b"Exif\0\0no TIFF")
+    assert np.array_equal(pixels_of(open_image(path)), pixels)
+
+
+def test_a_dark_pgm_of_sixteen_bits_stays_dark(tmp_path):
+    (tmp_path / "a.pgm").write_bytes(b"P5 2 1 65535\n" + bytes([0, 200, 0, 255]))
+    assert pixels_of(open_image(tmp_path / "a.pgm")).max() == 0
+
+
 # Files that are not images
 
 

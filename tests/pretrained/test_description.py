@@ -260,6 +260,9 @@ def test_a_local_file_that_names_a_repository_as_its_net_never_asks_the_hub(tmp_
         ("data_config", '{"crop_pct": 5e-324}'),
         ("data_config", '{"input_size": [3, 65536, 65536]}'),
         ("data_config", '{"mean": [1e400, 0, 0]}'),
+        ("data_config", '{"input_size": [3, 4096, 4096], "crop_pct": 0.05}'),
+        ("class_names", '["cat", "dog", "cat"]'),
+        ("class_names", json.dumps([str(number) for number in range(1_000_001)])),
     ],
 )
 def test_hostile_metadata_are_refused_in_one_short_line(tmp_path, key, value):

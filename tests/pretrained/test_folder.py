@@ -531,6 +531,58 @@ def test_a_tensor_that_claims_a_shape_without_end_is_refused_without_filling_the
 # The command line
 
 
+def test_a_compressed_torch_file_that_python_cannot_list_is_refused_too(tmp_path):
+    torch.save({"a": torch.zeros(3_000_000)}, tmp_path / "plain.pth")
+    with (
+        zipfile.ZipFile(tmp_path / "plain.pth") as plain,
+        zipfile.ZipFile(tmp_path / "deflated.pth", "w", zipfile.ZIP_DEFLATED) as deflated,
+    ):
+        for name in plain.namelist():
+            deflated.writestr(name, plain.read(name))
+    content = bytearray((tmp_path / "deflated.pth").read_bytes())
+    content[content.rindex(b"PK\x01\x02") + 6] = 100  # the version of zip that its last member needs
+    (tmp_path / "deflated.pth").write_bytes(content)
+    with pytest.raises(
+        ValueError, match=r"deflated.pth .* cannot be read as a torch.save file .*NotImplemented"
+    ):
+        load_checkpoint(create_model(NAME), tmp_path / "deflated.pth")
+
+
+@pytest.mark.parametrize("kind", ["pipe", "link"])
+def test_a_configuration_that_is_no_file_of_the_folder_is_never_read(tmp_path, kind):
+    save_pretrained(create_model(NAME), tmp_path / "net")
+    config = tmp_path / "net" / CONFIG
+    config.unlink()
+    if kind == "pipe":
+        os.mkfifo(config)
+    else:
+        config.symlink_to("/dev/zero")
+    with pytest.raises((ValueError, OSError), match=r"config\.json"):
+        create_model(f"local-dir:{tmp_path / 'net'}")
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"input_size": [3, 4096, 4096], "crop_pct": 0.05}, "images would be resized to 81,920 pixels"),
+        ({"input_size": [3, 2, 2]}, r"input_size=\(3, 2, 2\) is below min_input_size=\(3, 8, 8\)"),
+    ],
+)
+def test_images_that_would_take_gigabytes_or_are_too_small_are_refused(tmp_path, fields, message):
+    save_pretrained(create_model(NAME), tmp_path / "net")
+    config = json.loads((tmp_path / "net" / CONFIG).read_text())
+    config["pretrained_cfg"] |= fields
+    (tmp_path / "net" / CONFIG).write_text(json.dumps(config))
+    with pytest.raises(ValueError, match=message):
+        create_model(f"local-dir:{tmp_path / 'net'}")
+
+
+def test_a_folder_whose_name_is_not_unicode_is_written_whole(tmp_path):
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/n\xe4t"))
+    save_pretrained(create_model(NAME), folder)
+    assert sorted(path.name for path in folder.iterdir()) == [CARD, CONFIG, WEIGHTS]
+
+
 def test_a_compressed_torch_file_is_refused_before_it_fills_the_memory(tmp_path):
     torch.save({"stem.conv.weight": torch.zeros(30_000_000)}, tmp_path / "plain.pth")
     with (

@@ -446,6 +446,22 @@ def test_content_that_repositories_share_loads_and_is_verified(hub, published, e
     assert run(load(), environment).value() == digest
 
 
+@pytest.mark.parametrize("through_the_blob", [False, True])
+def test_a_cached_link_out_of_the_cache_is_refused_and_what_it_leads_to_stays(
+    hub, published, environment, tmp_path, through_the_blob
+):
+    run(load(), environment).value()
+    (link,) = (tmp_path / "cache").rglob(WEIGHTS)
+    thesis = tmp_path / "thesis"
+    thesis.write_text("years of work")
+    place = link.resolve() if through_the_blob else link
+    place.unlink()
+    place.symlink_to(thesis)
+    message = run(load(), {**environment, "HF_HUB_OFFLINE": "1"}).error("ValueError")
+    assert message.endswith(f"is refused: it is a link to {thesis}, outside of the cache")
+    assert thesis.read_text() == "years of work"
+
+
 def test_a_damaged_file_of_a_cache_without_links_is_removed_and_fetched_again(
     hub, published, environment, model_files, digest, tmp_path
 ):

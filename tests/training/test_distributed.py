@@ -257,10 +257,11 @@ def test_a_place_that_makes_no_sense_is_refused_by_the_name_of_its_variable(envi
 
 
 def test_each_process_has_a_gpu_of_its_own_or_the_only_one_that_it_sees():
-    assert [own_gpu(rank, 4) for rank in range(4)] == [0, 1, 2, 3]
-    assert [own_gpu(rank, 1) for rank in range(4)] == [0, 0, 0, 0]
-    with pytest.raises(ValueError, match="more processes on this machine than its 2 GPUs"):
-        own_gpu(2, 2)
+    assert [own_gpu(rank, 4, by_torchrun=True) for rank in range(4)] == [0, 1, 2, 3]
+    assert [own_gpu(rank, 1, by_torchrun=False) for rank in range(4)] == [0, 0, 0, 0]
+    for gpus, by_torchrun in ((2, False), (2, True), (1, True)):
+        with pytest.raises(ValueError, match=f"more processes on this machine than its {gpus} GPUs"):
+            own_gpu(2, gpus, by_torchrun)
 
 
 def test_a_process_is_alone_without_a_launcher_and_where_the_user_says_so():

@@ -18,7 +18,7 @@ from PIL import Image
 from sparsenet_models import create_model, get_pretrained_cfg
 from sparsenet_models.cli import main
 from sparsenet_models.data.image_set import ImageSet
-from sparsenet_models.pretrained.weight_file import read_state_dict
+from sparsenet_models.pretrained.weight_file import read_state_dict, save_weights
 from sparsenet_models.training.build import start_from
 from sparsenet_models.training.hold_out import hold_out
 
@@ -70,7 +70,16 @@ def test_the_weights_of_a_registered_name_come_before_a_file_of_that_name(tmp_pa
     Path(MODEL).write_text("no weights")
     net = create_model(MODEL)
     start_from(MODEL, net, get_pretrained_cfg(MODEL).label_names)
-    assert torch.equal(net.stem.conv.weight, create_model(MODEL, pretrained=True).stem.conv.weight)
+    pretrained = create_model(MODEL, pretrained=True).state_dict()
+    assert all(torch.equal(tensor, pretrained[name]) for name, tensor in net.state_dict().items())
+
+
+def test_a_file_that_is_named_after_a_net_is_a_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    source, net = create_model(MODEL), create_model(MODEL)
+    save_weights(source, Path(f"{MODEL}.safetensors"), {})
+    start_from(f"{MODEL}.safetensors", net, get_pretrained_cfg(MODEL).label_names)
+    assert torch.equal(net.stem.conv.weight, source.stem.conv.weight)
 
 
 def test_predict_prints_the_users_own_classes(flowers, finetuned):

@@ -131,6 +131,8 @@ def test_the_epochs_of_the_weights_that_a_run_began_with_are_told(run_folder, te
     assert released(run_folder, ten_class_folder, "--epochs-before", "39").exit_code == 0
     fields = json.loads((weights / f"{NAME}.cifar10.json").read_text())
     assert (fields["epochs_before"], fields["epochs"]) == (39, 1)
+    stored = create_model(f"local-dir:{weights / NAME}.cifar10.safetensors", pretrained=True)
+    assert (stored.pretrained_cfg["epochs_before"], stored.pretrained_cfg["epochs"]) == (39, 1)
     assert "| training | 39 + 1 epochs, seed 0," in (weights / f"{NAME}.cifar10.md").read_text()
 
 

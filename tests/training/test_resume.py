@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 import random
@@ -298,6 +299,22 @@ def test_a_signal_while_images_are_read_is_answered_at_once_and_leaves_no_folder
         train(TrainConfig(TINY_NET, str(colour_folder), str(tmp_path / "run")))
     assert time.monotonic() - start < 10
     assert not list(tmp_path.iterdir())
+
+
+def test_a_checkpoint_of_another_program_is_refused_and_stays(colour_folder, tmp_path):
+    (tmp_path / "run").mkdir()
+    torch.save({"model": {}}, tmp_path / "run" / "checkpoint.pt")
+    with pytest.raises(ValueError, match=r"checkpoint\.pt is no checkpoint of sparsenet train"):
+        train(TrainConfig(MODEL, str(colour_folder), str(tmp_path / "run"), device="cpu"), resume=True)
+    assert (tmp_path / "run" / "checkpoint.pt").exists()
+
+
+def test_lines_are_printed_where_the_encoding_lacks_a_letter(monkeypatch):
+    output = io.TextIOWrapper(io.BytesIO(), encoding="latin-1")
+    monkeypatch.setattr(sys, "stdout", output)
+    say("reading ж")
+    output.flush()
+    assert output.buffer.getvalue() == b"reading \\u0436\n"
 
 
 def test_a_signal_within_a_step_waits_for_its_end_and_says_so(capfd):

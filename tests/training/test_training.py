@@ -645,12 +645,17 @@ def test_the_score_on_val_that_chose_the_epoch_is_not_called_one_on_test_images(
     assert "top1" not in read_weight_description(weights)[1]
 
 
-def test_a_gpu_without_memory_left_is_one_line_and_no_step_is_lost(colour_folder, tmp_path):
+@pytest.mark.parametrize(
+    ("precision", "failing", "kept"),
+    [("float32", 4, "the checkpoint after epoch 1 is kept"), ("auto", 0, "there is no checkpoint yet")],
+)
+def test_a_gpu_without_memory_left_is_one_line(colour_folder, tmp_path, precision, failing, kept):
+    """In a step of the second epoch, and where steps are timed before the first."""
     passes = itertools.count()
 
     def short_of_memory(**kwargs) -> SparseNet:
         def fail(module: SparseNet, _: object) -> None:
-            if module.training and next(passes) == 4:
+            if module.training and next(passes) == failing:
                 raise torch.cuda.OutOfMemoryError("CUDA out of memory")
 
         net = SparseNet(depth=10, growth_rate=4, bottleneck=True, **kwargs)
@@ -659,10 +664,9 @@ def test_a_gpu_without_memory_left_is_one_line_and_no_step_is_lost(colour_folder
 
     cfg = PretrainedCfg(input_size=(3, 32, 32), crop_pct=1.0, num_classes=10)
     register_model(pretrained_cfgs={"colours": cfg}, override=True)(short_of_memory)
-    options = replace(config(colour_folder, tmp_path / "run", eval_every=0), model="short_of_memory")
-    with pytest.raises(
-        TrainingStopped, match=r"^a step needs more memory .* after step 1 of epoch 2 is kept"
-    ):
+    options = config(colour_folder, tmp_path / "run", eval_every=0, precision=precision)
+    options = replace(options, model="short_of_memory")
+    with pytest.raises(TrainingStopped, match=f"^the GPU has too little memory left: .*{kept}"):
         train(options)
     assert train(options, resume=True).exists()
 
