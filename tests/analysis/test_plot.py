@@ -414,6 +414,8 @@ def test_densenets_of_the_paper_have_its_parameters(points):
     paper = {(p.data, p.error): p.parameters for p in points if p.source == "DenseNet paper"}
     for error, million in ((4.51, 0.8), (3.62, 15.3), (3.46, 25.6)):
         assert round(paper["CIFAR-10", error] / 1e6, 1) == million
+    for error, million in ((5.24, 1.0), (4.10, 7.0), (3.74, 27.2)):  # its stem has 16 channels
+        assert paper["CIFAR-10", error] / 1e6 == pytest.approx(million, rel=0.07)
 
 
 @pytest.mark.slow
