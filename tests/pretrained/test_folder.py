@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 import os
 import subprocess
@@ -531,14 +532,17 @@ def test_a_tensor_that_claims_a_shape_without_end_is_refused_without_filling_the
 # The command line
 
 
+def write_deflated(path: Path, numbers: int) -> None:
+    """Write a torch.save file of a tensor of zeros as a compressed zip file."""
+    content = io.BytesIO()
+    torch.save({"stem.conv.weight": torch.zeros(numbers)}, content)
+    with zipfile.ZipFile(content) as plain, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as deflated:
+        for member in plain.namelist():
+            deflated.writestr(member, plain.read(member))
+
+
 def test_a_compressed_torch_file_that_python_cannot_list_is_refused_too(tmp_path):
-    torch.save({"a": torch.zeros(3_000_000)}, tmp_path / "plain.pth")
-    with (
-        zipfile.ZipFile(tmp_path / "plain.pth") as plain,
-        zipfile.ZipFile(tmp_path / "deflated.pth", "w", zipfile.ZIP_DEFLATED) as deflated,
-    ):
-        for name in plain.namelist():
-            deflated.writestr(name, plain.read(name))
+    write_deflated(tmp_path / "deflated.pth", 3_000_000)
     content = bytearray((tmp_path / "deflated.pth").read_bytes())
     content[content.rindex(b"PK\x01\x02") + 6] = 100  # the version of zip that its last member needs
     (tmp_path / "deflated.pth").write_bytes(content)
@@ -584,13 +588,7 @@ def test_a_folder_whose_name_is_not_unicode_is_written_whole(tmp_path):
 
 
 def test_a_compressed_torch_file_is_refused_before_it_fills_the_memory(tmp_path):
-    torch.save({"stem.conv.weight": torch.zeros(30_000_000)}, tmp_path / "plain.pth")
-    with (
-        zipfile.ZipFile(tmp_path / "plain.pth") as plain,
-        zipfile.ZipFile(tmp_path / "deflated.pth", "w", zipfile.ZIP_DEFLATED) as deflated,
-    ):
-        for member in plain.namelist():
-            deflated.writestr(member, plain.read(member))
+    write_deflated(tmp_path / "deflated.pth", 30_000_000)
     assert (tmp_path / "deflated.pth").stat().st_size < 1_000_000
     with pytest.raises(ValueError, match=r"deflated.pth .* would unpack to 120,\d+,\d+ bytes") as caught:
         create_model(NAME, checkpoint_path=tmp_path / "deflated.pth")
