@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import inspect
 import numbers
+from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from .messages import did_you_mean
+
+
+def first_repeated(values: Iterable[str]) -> str | None:
+    """Return the first of ``values`` that occurs more than once, None where all differ."""
+    return next((value for value, count in Counter(values).items() if count > 1), None)
 
 
 def is_integer(value: Any) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from os import PathLike
@@ -14,6 +13,7 @@ from typing import Any
 import torch
 from PIL import Image
 
+from ..common.arguments import first_repeated
 from ..common.files import local_path
 from ..common.messages import did_you_mean
 from .class_folders import ClassFolders, has_pictures, read_class_folders, visible_folders
@@ -179,8 +179,8 @@ def _image_set(
         raise ValueError(f"{name} holds no image")
     for text in (name, *class_names):
         _check_is_unicode(text)
-    if len(set(class_names)) < len(class_names):
-        twice = next(text for text, count in Counter(class_names).items() if count > 1)
+    twice = first_repeated(class_names)
+    if twice is not None:
         raise ValueError(f"{name} has two classes of the name {twice!r}: rename one")
     if not 0 <= min(labels) <= max(labels) < len(class_names):
         raise ValueError(f"{name} has labels outside its {len(class_names)} classes (hidden ones, perhaps)")

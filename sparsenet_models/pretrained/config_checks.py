@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 import sys
-from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ..common.arguments import is_integer
+from ..common.arguments import first_repeated, is_integer
 from ..common.messages import one_line
 from ..models.pretrained_cfg import WEIGHTS, PretrainedCfg
 
@@ -106,9 +105,8 @@ def check_images(fields: Mapping[str, Any]) -> None:
             f"images would be resized to {side:,.0f} pixels, for input_size={fields['input_size']} and "
             f"crop_pct={fields['crop_pct']}; at most {MAX_RESIZED:,} are allowed"
         )
-    names = fields.get("label_names") or ()
-    if len(set(names)) < len(names):
-        twice = next(name for name, count in Counter(names).items() if count > 1)
+    twice = first_repeated(fields.get("label_names") or ())
+    if twice is not None:
         raise ValueError(f"label_names names {short_repr(twice)} twice")
 
 

@@ -53,7 +53,7 @@ def read_config(path: Path) -> ModelSource:
             the file.
         OSError: the file is missing or cannot be read.
     """
-    config = _read_object(path)
+    config = read_object(path)
     try:
         return _checked(without_what_no_longer_holds(config))
     # torch raises RuntimeError and MemoryError for sizes that do not fit a machine.
@@ -132,7 +132,14 @@ def _current_arguments(model: nn.Module, architecture: str) -> dict[str, Any]:
     return arguments
 
 
-def _read_object(path: Path) -> dict[str, Any]:
+def read_object(path: Path) -> dict[str, Any]:
+    """Return the object in a config.json.
+
+    Raises:
+        FileNotFoundError: there is no such file, or it is a pipe or a device.
+        ValueError: it is too large, or holds no JSON object.
+        OSError: it cannot be read.
+    """
     if not path.is_file():
         raise FileNotFoundError(
             f"configuration file not found: {path} (the folder is neither a saved model nor a finished run)"

@@ -41,7 +41,6 @@ def save_pretrained(model: nn.Module, folder: str | PathLike[str]) -> None:
     config_of(model, "", 0, with_evidence=False)  # raises before anything is written
     with_evidence = has_published_weights(model)
     name = folder.resolve().name.encode(errors="backslashreplace").decode()
-    card = model_card(model, f"local-dir:{name}", with_evidence)
     folder.mkdir(parents=True, exist_ok=True)
     metadata = weight_description(pretrained_cfg_of(model), with_evidence)
     with atomic_write(folder / WEIGHTS, folder / CONFIG) as (weights, path):
@@ -49,6 +48,7 @@ def save_pretrained(model: nn.Module, folder: str | PathLike[str]) -> None:
         config = config_of(model, sha256_of(weights), weights.stat().st_size, with_evidence)
         path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     if not (folder / CARD).exists():
+        card = model_card(model, f"local-dir:{name}", with_evidence)
         with atomic_write(folder / CARD) as (path,):
             path.write_text(card, encoding="utf-8")
 

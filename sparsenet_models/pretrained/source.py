@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
@@ -11,7 +10,7 @@ from ..common.files import local_path
 from ..common.messages import did_you_mean
 from ..models.pretrained_cfg import WEIGHTS
 from ..models.registry import is_model, resolve
-from .config_json import CONFIG, MAX_BYTES, ModelSource, check_parameters, read_config
+from .config_json import CONFIG, ModelSource, check_parameters, read_config, read_object
 from .fetch import fetch
 from .weight_file import described_by, read_weight_description
 
@@ -101,15 +100,12 @@ def _holds_run(folder: Path) -> bool:
     if not (folder / WEIGHTS).is_file():
         return False
     try:
-        path = _within(folder, CONFIG)
-        if not path.exists():
-            return True
-        if not path.is_file() or path.stat().st_size > MAX_BYTES:
-            return False
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        config = read_object(_within(folder, CONFIG))
+    except FileNotFoundError:
+        return not (folder / CONFIG).exists()
+    except (OSError, ValueError):
         return False
-    return isinstance(config, dict) and "architecture" not in config and "model" in config
+    return "architecture" not in config and "model" in config
 
 
 def _of_weight_file(path: Path) -> ModelSource:

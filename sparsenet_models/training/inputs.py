@@ -146,8 +146,9 @@ def _image_sets(
 
     train_set: AnyImageSet = replace(load("train"), soft_labels=soft_labels)
     share = config.validation
-    test, validation = split_for(config.data, "test"), split_for(config.data, "validation")
-    split = "validation" if config.keep_best and validation else "test"
+    test = split_for(config.data, "test")
+    validation = split_for(config.data, "validation") if config.keep_best else None
+    split = "validation" if validation else "test"
     if not share and (not test or (config.keep_best and not validation)):
         share = HELD_OUT_SHARE
         missing = "no val/" if test else "neither test/ nor val/"
