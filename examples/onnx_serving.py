@@ -21,8 +21,11 @@ import onnxruntime
 from PIL import Image, ImageOps
 
 PHOTOS = sorted((Path(__file__).parent / "photos").glob("*.jpg"))
-FORMATS = ("JPEG", "PNG", "WEBP")
-"""Of pictures that a server opens. Pillow knows more, among them EPS, for which it starts a program."""
+FORMATS = ("JPEG",)
+"""Of pictures that a server opens. Pillow knows more, among them EPS, for which it starts a program.
+
+`sparsenet predict` lays transparent pictures, such as a PNG may be, on white; do the same before you add one.
+"""
 TOLERANCE = 1e-3
 """The most that a probability may differ."""
 

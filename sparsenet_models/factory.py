@@ -125,7 +125,7 @@ def create_model(
         arguments["num_classes"] = 0
     if in_chans is not None:
         arguments["in_chans"] = integer("in_chans", in_chans, minimum=1)
-    elif cfg.input_size[0] != 3:
+    elif cfg.input_size is not None and cfg.input_size[0] != 3:
         arguments.setdefault("in_chans", cfg.input_size[0])
     arguments = {key: value for key, value in arguments.items() if value is not None}
     check_keywords(model_name, source.entrypoint, arguments, also=_KEYWORDS)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -26,7 +27,7 @@ from sparsenet_models import (
     resolve_data_config,
     save_pretrained,
 )
-from sparsenet_models.integrations.export import export_model
+from sparsenet_models.integrations.export import export_model, target_path
 from sparsenet_models.pretrained.weight_file import save_weights
 
 NAME = "sparsenet_bc_40_k12"
@@ -426,6 +427,14 @@ def test_an_overlaid_file_is_not_held_against_the_tags_sha256(weights, trained):
 
     net = create_model("own_net", pretrained=True, pretrained_cfg_overlay=dict(file=weights))
     assert differing(net, trained) == set()
+
+
+def test_a_file_may_be_in_the_home_folder(weights, trained, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    shutil.copy(weights, tmp_path / "own.safetensors")
+    net = create_model(NAME, pretrained=True, pretrained_cfg_overlay=dict(file="~/own.safetensors"))
+    assert differing(net, trained) == set()
+    assert target_path("~/net.pt2", "pt2") == tmp_path / "net.pt2"
 
 
 def test_the_file_of_the_overlay_is_not_read_without_pretrained():

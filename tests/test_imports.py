@@ -181,7 +181,7 @@ def test_the_help_of_the_command_line_imports_no_torch(tmp_path, arguments):
             ["train", "sparsenet_bc_40_k12", "--data", "cifar01"],
             "data folder not found: cifar01; did you mean",
         ),
-        (["train", "sparsenet_bc_40_k12", "--data", "cifar10", "--lr", "-1"], "lr must be above 0"),
+        (["train", "sparsenet_bc_40_k12", "--data", "cifar10", "--lr", "-1"], "lr must be at least 0"),
         (["analyze", "sparsenet_bc_40_k13"], "unknown rule or model 'sparsenet_bc_40_k13'; did you mean"),
     ],
 )

@@ -78,6 +78,7 @@ def speed_points(file: str | Path) -> list[SpeedPoint]:
     if len(by_data) > 1:
         raise ValueError(f"{file} has weights for different data: {' and '.join(by_data.values())}")
     for row, cfg in rows:
+        assert cfg.input_size is not None  # its weights were scored at that size
         if int(row["side"]) != cfg.input_size[1]:
             raise ValueError(
                 f"{file} has {cfg.name} with images of {row['side']} pixels, its error is that of "

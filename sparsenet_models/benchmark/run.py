@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from ..common.devices import select_device
+from ..models.pretrained_cfg import IMAGENET_SIZE
 from ..models.registry import get_pretrained_cfg
 from .contestant import contestant, export, size
 from .engines import FROM_FILE, Setting, lack_of
@@ -116,7 +117,7 @@ def benchmark(
         ValueError: the machine has no such device.
     """
     where = select_device(device)
-    side = side or get_pretrained_cfg(nets[0].name).input_size[1]
+    side = side or (get_pretrained_cfg(nets[0].name).input_size or IMAGENET_SIZE)[1]
     setting = Setting(0, side, train, dtype, where.type)
     rows = [Row(str(net), name, batch, net.depth) for batch in batches for net in nets for name in engines]
     with tempfile.TemporaryDirectory() as folder, Process(matrix_product, dtype, where.type) as product:

@@ -46,7 +46,8 @@ def benchmark(
 
     NAME is a net of this library. LIBRARY:NAME is timm:NAME, torchvision:NAME, pytorchcv:NAME or
     original:PATH, a clone of Lyken17/SparseNet. The engines are eager, channels_last, compile (the whole
-    net), optimize, checkpointing (in training), onnxruntime and openvino.
+    net), optimize, checkpointing and cuda_graphs (in training, the latter on an NVIDIA GPU), onnxruntime and
+    openvino.
     """
     batches = positive_integers("batch", batch)
     chosen_depths = positive_integers("depths", depths) if depths else []

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..common.messages import printable
+from ..common.messages import duration, printable
 from .messages import say
 
 if TYPE_CHECKING:
@@ -46,11 +46,10 @@ def info(model: str) -> None:
 
 
 def _net(cfg: PretrainedCfg, net: nn.Module) -> dict[str, dict[str, Any]]:
-    described = cfg.has_data_config  # otherwise the input is a default, which says nothing about the net
-    macs = cfg.macs or (_macs(net, cfg.input_size) if described else None)
+    macs = cfg.macs or (_macs(net, cfg.input_size) if cfg.input_size else None)
     return {
         "Net": {
-            "input": _pixels(cfg.input_size) if described else None,
+            "input": _pixels(cfg.input_size),
             "parameters": f"{sum(parameter.numel() for parameter in net.parameters()):,}",
             "multiply-adds": macs and f"{macs / 1e6:,.1f}M for one image of that size",
             "smallest input": _pixels(cfg.min_input_size),
@@ -106,8 +105,6 @@ def _weights(cfg: PretrainedCfg, tags: list[str]) -> dict[str, dict[str, Any]]:
 
 
 def _training(cfg: PretrainedCfg) -> dict[str, dict[str, Any]]:
-    from ..training.progress import duration
-
     return {
         "Training": {
             "data": cfg.data,

@@ -33,13 +33,23 @@ def load_model(
 
     from ..common.devices import select_device
     from ..factory import create_model
-    from ..models.listing import best_cifar10_model
     from ..pretrained.source import path_as_name
 
     factory_kwargs = {"device": select_device(device), "dtype": getattr(torch, precision)}
     if model is None and checkpoint is not None:
         model, checkpoint = f"local-dir:{checkpoint}", None
-    name = best_cifar10_model() if model is None else path_as_name(model)
+    name = _best_cifar10_model() if model is None else path_as_name(model)
     if checkpoint is None:
         return create_model(name, pretrained=True, **factory_kwargs)
     return create_model(name, checkpoint_path=checkpoint, **factory_kwargs)
+
+
+def _best_cifar10_model() -> str:
+    """Return the SparseNet ``architecture.cifar10`` whose weights have the highest top-1 accuracy."""
+    from ..models.listing import list_pretrained
+    from ..models.registry import get_pretrained_cfg
+
+    names = list_pretrained("sparsenet_*.cifar10")
+    if not names:
+        raise ValueError("no SparseNet weights for CIFAR-10 are installed; name a model with --model")
+    return max(names, key=lambda name: get_pretrained_cfg(name).top1 or 0.0)

@@ -6,12 +6,15 @@ from dataclasses import fields
 from functools import cache
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..data.sources import DOWNLOADS, data_source
 from .messages import say
+
+if TYPE_CHECKING:
+    from ..training.config import TrainConfig
 
 
 class TrainCommand(click.Command):
@@ -68,18 +71,11 @@ def _option_groups() -> dict[str, list[click.Parameter]]:
 def train(recipe: str | None, resume: bool, **options: Any) -> None:
     """Train MODEL, a NAME or NAME.TAG, and write weights and metrics."""
     from ..common.files import local_path
-    from ..training.config import TrainConfig, parse_resolution
-    from ..training.recipes import recipe_options
 
     if options["out"] is None:
         options["out"] = Path("runs", f"{options['model']}-{Path(options['data']).resolve().name}")
     options |= {key: str(local_path(options[key])) for key in ("data", "out")}
-    given = {key: value for key, value in options.items() if value is not None}
-    defaults = recipe_options(recipe) if recipe else {}
-    if "resolution" in given:
-        given["resolution"] = parse_resolution(given["resolution"])
-        defaults.pop("epochs", None)
-    config = TrainConfig.from_options(defaults | given)
+    config = configuration(recipe, {key: value for key, value in options.items() if value is not None})
     data_source(config.data)  # before torch is imported
 
     from ..training.loop import TrainingStopped
@@ -89,6 +85,20 @@ def train(recipe: str | None, resume: bool, **options: Any) -> None:
         train_model(config, resume=resume)
     except TrainingStopped as error:
         raise click.ClickException(str(error)) from error
+
+
+def configuration(recipe: str | None, given: dict[str, Any]) -> TrainConfig:
+    """Return the configuration of a run: the options of ``recipe``, replaced by those that were given."""
+    from ..training.config import TrainConfig, parse_resolution
+    from ..training.recipes import recipe_options
+
+    options = recipe_options(recipe) if recipe else {}
+    if "resolution" in given:
+        given = given | {"resolution": parse_resolution(given["resolution"])}
+        options.pop("epochs", None)
+    if given.get("optimizer") not in (None, options.get("optimizer", "sgd")):
+        options.pop("lr", None)  # it is the rate of the recipe's own optimizer
+    return TrainConfig.from_options(options | given)
 
 
 @click.command()

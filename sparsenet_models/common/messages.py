@@ -1,4 +1,4 @@
-"""Parts of error messages: the nearest right words, and text from a file in one printable line."""
+"""Parts of messages: the nearest right words, text from a file in one printable line, a time."""
 
 from __future__ import annotations
 
@@ -7,8 +7,13 @@ from collections.abc import Iterable
 
 
 def did_you_mean(word: str, choices: Iterable[str]) -> str:
-    """Return "; did you mean 'a', 'b' or 'c'?" with the (up to three) nearest of ``choices``, or ""."""
-    close = [repr(choice) for choice in difflib.get_close_matches(word, list(choices), n=3, cutoff=0.6)]
+    """Return "; did you mean 'a', 'b' or 'c'?" with the (up to three) nearest of ``choices``, or "".
+
+    Capital letters count as small ones.
+    """
+    choice_of = {choice.lower(): choice for choice in choices}
+    nearest = difflib.get_close_matches(word.lower(), list(choice_of), n=3, cutoff=0.6)
+    close = [repr(choice_of[lower]) for lower in nearest]
     if not close:
         return ""
     listed = close[0] if len(close) == 1 else f"{', '.join(close[:-1])} or {close[-1]}"
@@ -39,3 +44,12 @@ def printable(text: str) -> str:
         part if part.isprintable() else part.encode("unicode_escape", "surrogatepass").decode()
         for part in text
     )
+
+
+def duration(seconds: float) -> str:
+    """Return seconds as "4 s", "12 min", "3.4 h" or "1,200 days"."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 90 * 60:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 100 * 3600 else f"{seconds / 86400:,.0f} days"

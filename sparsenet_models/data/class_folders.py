@@ -35,7 +35,7 @@ def visible_folders(path: Path) -> list[Path]:
     return sorted(
         child
         for child in path.iterdir()
-        if not child.name.startswith(".") and child.is_dir() and not _holds_runs(child)
+        if not child.name.startswith(".") and child.is_dir() and not holds_runs(child)
     )
 
 
@@ -102,7 +102,7 @@ def _walk(top: Path, left_out: Counter[str]) -> Iterator[tuple[str, list[str]]]:
                 if entry.name.startswith("."):
                     left_out["hidden"] += _is_picture(entry.name)
                 elif entry.is_dir():
-                    if not _holds_runs(Path(entry)):
+                    if not holds_runs(Path(entry)):
                         pending.append(entry.path)
                 elif not _is_picture(entry.name):
                     left_out[Path(entry.name).suffix.lower() or "without an ending"] += 1
@@ -123,7 +123,7 @@ def _identity(folder: Path) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def _holds_runs(folder: Path) -> bool:
+def holds_runs(folder: Path) -> bool:
     """Return whether ``folder`` is the folder of a run, or holds nothing but such folders."""
     if _is_run(folder):
         return True

@@ -62,7 +62,7 @@ def evaluate(
         OSError: an image of a streamed set cannot be read.
     """
     parameter = next(model.parameters())
-    was_training = model.training
+    modes = {module: module.training for module in model.modules()}
     top5 = 0
     loss = 0.0
     predicted: list[Tensor] = []
@@ -87,7 +87,8 @@ def evaluate(
             if on_batch is not None:
                 on_batch(len(labels))
     finally:
-        model.train(was_training)
+        for module, mode in modes.items():
+            module.training = mode
     seconds = time.perf_counter() - start
     count = len(image_set)
     bad = (~torch.cat(is_finite)).nonzero()[:, 0].tolist()

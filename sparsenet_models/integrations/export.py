@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from .._version import __version__
 from ..common.arguments import integer
 from ..common.extras import pip_install
+from ..common.files import local_path
 from ..common.messages import did_you_mean
 from ..data.transforms import resolve_data_config
 from ..models.feature_net import FeatureNet
@@ -109,7 +110,7 @@ def target_path(path: str | os.PathLike[str], format: str) -> Path:
         ValueError: its name does not end in ``format``.
         FileNotFoundError: its folder is missing.
     """
-    target = Path(path)
+    target = local_path(path)
     if target.suffix != f".{format}":
         raise ValueError(f"the file's name must end in .{format}, got {str(path)!r}")
     if not target.parent.is_dir():

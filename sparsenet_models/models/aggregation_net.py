@@ -128,12 +128,17 @@ class AggregationNet(ClassifierNet):
 
         self.norm = norm_layer(channels)
         self.act = act_layer()
+        stages = cast("Iterable[Stage]", self.stages)
+        self.starts_near_linear = any(_leaves_out_links(stage) for stage in stages)
         self.add_head(channels, num_classes, global_pool, drop_rate)
-        if any(_leaves_out_links(stage) for stage in cast("Iterable[Stage]", self.stages)):
-            # Where a layer reads few outputs, most paths run through many layers.
-            start_near_linear(self)
         if output_stride is not None:
             dilate(self, output_stride)
+
+    def _initialise(self) -> None:
+        super()._initialise()
+        if self.starts_near_linear:
+            # Where a layer reads few outputs, most paths run through many layers.
+            start_near_linear(self)
 
     def _add_stage(
         self,

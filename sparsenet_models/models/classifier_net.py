@@ -12,7 +12,7 @@ from ..common.arguments import integer
 from ..layers.checkpointing import Checkpointable
 from ..layers.head import ClassifierHead
 from .features import chosen_indices
-from .pretrained_cfg import NO_METRICS
+from .pretrained_cfg import NO_COSTS, NO_METRICS
 
 AFTER_EVERY_LAYER = 99_999
 """timm's number in a group matcher: after all layers of a stage."""
@@ -61,12 +61,28 @@ class ClassifierNet(nn.Module):
         self.feature_info.append({"num_chs": channels, "reduction": reduction, "module": module})
 
     def add_head(self, num_features: int, num_classes: int, global_pool: str, drop_rate: float) -> None:
-        """Add the head, then initialise all convolutions (He et al. 2015, arXiv 1502.01852, on fan-out)."""
+        """Add the head, the last of a net's layers, then initialise what torch begins otherwise."""
         self.num_features = num_features
         self.head = ClassifierHead(num_features, num_classes, global_pool, drop_rate)
+        self._initialise()
+
+    def init_weights(self) -> None:
+        """Initialise all weights and statistics anew, as for a new net.
+
+        A net that was built on the device "meta" needs it after ``to_empty``, unless weights are loaded.
+        """
+        for module in self.modules():
+            if callable(reset := getattr(module, "reset_parameters", None)):
+                reset()
+        self._initialise()
+
+    def _initialise(self) -> None:
+        """Initialise convolutions (He et al. 2015, arXiv 1502.01852, on fan-out) and the head's biases."""
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        if isinstance(self.head.fc, nn.Linear):
+            nn.init.zeros_(self.head.fc.bias)
 
     @property
     def num_classes(self) -> int:
@@ -110,7 +126,7 @@ class ClassifierNet(nn.Module):
         return "head.fc" if name_only else self.head.fc
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """Replace the classifier by an untrained one; clear class names and metrics in ``pretrained_cfg``.
+        """Replace the classifier by an untrained one; clear names, metrics and costs in ``pretrained_cfg``.
 
         Args:
             num_classes: classes of the new classifier; 0 for none.
@@ -122,7 +138,7 @@ class ClassifierNet(nn.Module):
         """
         weight = next(self.parameters())
         self.head.reset(num_classes, global_pool, weight.device, weight.dtype)
-        changes = {"num_classes": self.num_classes, "label_names": None, **NO_METRICS}
+        changes = {"num_classes": self.num_classes, "label_names": None, **NO_METRICS, **NO_COSTS}
         self.pretrained_cfg |= {key: value for key, value in changes.items() if key in self.pretrained_cfg}
 
     def parts(self) -> list[str]:
@@ -283,7 +299,7 @@ class ClassifierNet(nn.Module):
         """Refuse torch.jit.script, which calls this first and would fail later with an obscure message."""
         raise NotImplementedError(
             "torch.jit.script, which PyTorch retires, does not take this library's nets: use torch.export, "
-            "torch.compile or ONNX (sparsenet_models.export), or torch.jit.trace"
+            "torch.compile or ONNX (sparsenet_models.integrations.export), or torch.jit.trace"
         )
 
 

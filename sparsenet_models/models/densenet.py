@@ -7,7 +7,6 @@ aggregation rule and the stem, which has 2k channels. Code and weights: Apache-2
 
 from __future__ import annotations
 
-from . import families
 from .aggregation_net import AggregationNet
 
 
@@ -38,7 +37,3 @@ class DenseNet(AggregationNet):
     """
 
     family_aggregation = "dense"
-
-
-CIFAR_NETS = families.DENSENET_CIFAR
-"""Arguments by name: ``families.py`` has the names of every net, so that listing them needs no torch."""

@@ -11,7 +11,7 @@ from .classifier_net import ClassifierNet
 from .feature_net import FeatureNet
 
 
-def freeze(model: ClassifierNet | FeatureNet, up_to: str) -> None:
+def freeze(model: nn.Module, up_to: str) -> None:
     """Freeze the layers from the input up to and including ``up_to``.
 
     Their parameters no longer require gradients, and their batch norms change their class to
@@ -26,6 +26,7 @@ def freeze(model: ClassifierNet | FeatureNet, up_to: str) -> None:
         up_to: one of ``model.parts()``, for a ``FeatureNet`` one of ``model.net.parts()``.
 
     Raises:
+        TypeError: ``model`` is no such net.
         ValueError: the net has no such part (the message lists the parts), or a frozen part has a norm with
             running statistics other than torch's ``BatchNorm2d`` and ``SyncBatchNorm``.
     """
@@ -41,12 +42,13 @@ def freeze(model: ClassifierNet | FeatureNet, up_to: str) -> None:
         part.requires_grad_(False)
 
 
-def unfreeze(model: ClassifierNet | FeatureNet, up_to: str = "head") -> None:
+def unfreeze(model: nn.Module, up_to: str = "head") -> None:
     """Make the layers from the input up to and including ``up_to`` trainable again, undoing ``freeze``.
 
     Norms that the net was built with as "frozenbatchnorm2d" stay frozen.
 
     Raises:
+        TypeError: ``model`` is no such net.
         ValueError: the net has no such part.
     """
     for part in _parts_up_to(model, up_to):
@@ -56,8 +58,10 @@ def unfreeze(model: ClassifierNet | FeatureNet, up_to: str = "head") -> None:
                 module.__class__ = vars(module).pop("learnt_as")
 
 
-def _parts_up_to(model: ClassifierNet | FeatureNet, up_to: str) -> list[nn.Module]:
+def _parts_up_to(model: nn.Module, up_to: str) -> list[nn.Module]:
     net = model.net if isinstance(model, FeatureNet) else model
+    if not isinstance(net, ClassifierNet):
+        raise TypeError(f"model must be a net of this library's families, got {type(model).__name__}")
     parts = net.parts()
     if up_to not in parts:
         raise ValueError(f"unknown part {up_to!r}{did_you_mean(up_to, parts)}; the parts: {', '.join(parts)}")

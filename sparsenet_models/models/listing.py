@@ -95,18 +95,6 @@ def list_pretrained(
     return [{column: getattr(cfg, column) for column in TABLE_COLUMNS} for cfg in cfgs]
 
 
-def best_cifar10_model() -> str:
-    """Return the SparseNet ``architecture.cifar10`` whose weights have the highest top-1 accuracy.
-
-    Raises:
-        ValueError: no such weights are registered.
-    """
-    names = list_pretrained("sparsenet_*.cifar10")
-    if not names:
-        raise ValueError("no SparseNet weights for CIFAR-10 are installed; name a model with --model")
-    return max(names, key=lambda name: get_pretrained_cfg(name).top1 or 0.0)
-
-
 def _patterns(filters: str | Sequence[str] | None) -> list[str]:
     listed = [filters] if isinstance(filters, str) else list(filters or ())
     return [pattern for pattern in listed if pattern]

@@ -35,6 +35,8 @@ NO_TRAINING: dict[str, Any] = {
 }
 """Replaces what is known of the training where other weights take the place of those that it led to."""
 
+IMAGENET_SIZE = (3, 224, 224)
+
 NOT_CONFIGURATION = {*WEIGHT_SOURCE_KEYS, "architecture", "tag", "sha256", "file_size", "num_classes"}
 """Fields that are also set for a net that was registered without a configuration."""
 
@@ -48,12 +50,13 @@ class PretrainedCfg:
     weights.
 
     ``input_size`` and ``min_input_size`` are ``(channels, height, width)``, ``pool_size`` is
-    ``(height, width)``, in pixels; ``mean`` and ``std`` are per channel, for pixels in [0, 1]. ``macs``
-    counts the multiply-adds for one image of ``input_size``. ``first_conv`` is the name of the convolution
-    that reads the image, or a tuple where several do. ``top1`` and ``top5`` are accuracies in percent,
-    ``loss`` is the mean cross-entropy in nats, all on the test images (of Tiny ImageNet and Imagenette, the
-    validation images). The weights were trained for
-    ``epochs``, starting from weights that had been trained for ``epochs_before``.
+    ``(height, width)``, in pixels. Where anything else of a net is described, ``input_size`` is by default
+    ``(3, 224, 224)``; a net of which nothing is described has none. ``mean`` and ``std`` are per channel,
+    for pixels in [0, 1]. ``macs`` counts the multiply-adds for one image of ``input_size``. ``first_conv``
+    is the name of the convolution that reads the image, or a tuple where several do. ``top1`` and ``top5``
+    are accuracies in percent, ``loss`` is the mean cross-entropy in nats, all on the test images (of Tiny
+    ImageNet and Imagenette, the validation images). The weights were trained for ``epochs``, starting from
+    weights that had been trained for ``epochs_before``.
     """
 
     architecture: str = ""
@@ -64,7 +67,7 @@ class PretrainedCfg:
     revision: str | None = None
     sha256: str | None = None
     file_size: int | None = None
-    input_size: tuple[int, int, int] = (3, 224, 224)
+    input_size: tuple[int, int, int] | None = None
     min_input_size: tuple[int, int, int] | None = None
     fixed_input_size: bool = False
     pool_size: tuple[int, int] | None = None
@@ -95,6 +98,11 @@ class PretrainedCfg:
     paper_name: str | None = None
     paper_ids: str | None = None
 
+    def __post_init__(self) -> None:
+        fields = (field for field in dataclasses.fields(self) if field.name not in NOT_CONFIGURATION)
+        if self.input_size is None and any(getattr(self, field.name) != field.default for field in fields):
+            object.__setattr__(self, "input_size", IMAGENET_SIZE)
+
     @property
     def name(self) -> str:
         """``architecture.tag``, or the architecture alone where there is no tag."""
@@ -116,11 +124,10 @@ class PretrainedCfg:
     def has_data_config(self) -> bool:
         """Whether the image configuration was set.
 
-        It was not for a net that was registered without a configuration: its ``input_size``, ``mean`` and
-        so on are then defaults of this class, which say nothing about the net.
+        It was not for a net that was registered without a configuration: its ``mean``, ``std`` and so on
+        are then defaults of this class, which say nothing about the net.
         """
-        fields = (field for field in dataclasses.fields(self) if field.name not in NOT_CONFIGURATION)
-        return any(getattr(self, field.name) != field.default for field in fields)
+        return self.input_size is not None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as a new dict."""
@@ -150,7 +157,8 @@ class PretrainedCfg:
             changes["file"] = str(changes["file"])
         if WEIGHT_SOURCE_KEYS & changes.keys():
             changes = {"file": None, "sha256": None, "file_size": None, **NO_TRAINING, **changes}
-        if tuple(changes.get("input_size", self.input_size))[1:] != tuple(self.input_size)[1:]:
+        size = changes.get("input_size", self.input_size)
+        if size and self.input_size and tuple(size)[1:] != tuple(self.input_size)[1:]:
             changes = {"macs": None, "pool_size": None, **changes}
         if changes.keys() & {*WEIGHT_SOURCE_KEYS, *DATA_CONFIG_KEYS}:
             changes = {**NO_METRICS, **changes}
@@ -163,7 +171,7 @@ class PretrainedCfg:
         number of classes alone.
         """
         classes = getattr(model, "num_classes", self.num_classes)
-        if not self.has_data_config:
+        if self.input_size is None:
             return {"architecture": self.architecture, "num_classes": classes}
         channels = getattr(model, "in_chans", self.input_size[0])
         changes: dict[str, Any] = {"num_classes": classes}

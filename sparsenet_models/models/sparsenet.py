@@ -13,7 +13,6 @@ instead of 0 (``layers.norms.start_near_linear``). Code and weights: Apache-2.0.
 
 from __future__ import annotations
 
-from . import families
 from .aggregation_net import AggregationNet
 
 
@@ -49,7 +48,3 @@ class SparseNet(AggregationNet):
     """
 
     family_aggregation = "sparse"
-
-
-CIFAR_NETS, IMAGENET_NETS = families.SPARSENET_CIFAR, families.SPARSENET_IMAGENET
-"""Arguments by name: ``families.py`` has the names of every net, so that listing them needs no torch."""

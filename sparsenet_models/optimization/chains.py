@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..layers.chain import Chain
 from ..models.resnet import ProjectedBranch
-from .folding import clamp_of, is_foldable, scale_and_shift
+from .folding import at_least_float32, clamp_of, is_foldable, scale_and_shift
 from .steps import ClampStep, ConvolutionStep, ScaledReLUStep
 
 Step = Callable[[Any], Tensor]
@@ -20,6 +21,16 @@ NUMBERS_AT_ONCE = 4 * 2**20
 
 Larger tensors leave the cache, and above 32 MiB the C library maps their memory anew each time.
 """
+
+
+def has_chain(module: nn.Module) -> bool:
+    """Return whether ``module`` is a ``Chain``, and not of a subclass with a forward pass of another kind."""
+    if not isinstance(module, Chain):
+        return False
+    of_forward, of_chain = (
+        next(kind for kind in type(module).__mro__ if name in vars(kind)) for name in ("forward", "chain")
+    )
+    return of_forward in (of_chain, ProjectedBranch)
 
 
 def folded_forward(module: Any, dtype: torch.dtype) -> Folded:
@@ -116,8 +127,8 @@ def _folded_convolution(
     """
     conv = rest.pop(0)
     assert isinstance(conv, nn.Conv2d)
-    weight = conv.weight.float()
-    bias = None if conv.bias is None else conv.bias.float()
+    weight = at_least_float32(conv.weight)
+    bias = None if conv.bias is None else at_least_float32(conv.bias)
     if scale is not None and offset is not None:
         constant = weight.flatten(1) @ offset
         bias = constant if bias is None else bias + constant

@@ -33,15 +33,20 @@ def is_foldable(module: nn.Module) -> bool:
 
 
 def scale_and_shift(norm: Any) -> tuple[Tensor, Tensor]:
-    """Return the scale and shift ``(C,)`` of a foldable norm in eval mode, in float32."""
-    mean, variance = norm.running_mean.float(), norm.running_var.float()
+    """Return the scale and shift ``(C,)`` of a foldable norm in eval mode, in float32 or float64."""
+    mean, variance = at_least_float32(norm.running_mean), at_least_float32(norm.running_var)
     scale = torch.rsqrt(variance + norm.eps)
     if norm.weight is not None:
-        scale = scale * norm.weight.float()
+        scale = scale * at_least_float32(norm.weight)
     shift = -mean * scale
     if norm.bias is not None:
-        shift = shift + norm.bias.float()
+        shift = shift + at_least_float32(norm.bias)
     return scale, shift
+
+
+def at_least_float32(tensor: Tensor) -> Tensor:
+    """Return ``tensor`` in float32, in float64 if it is that."""
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
 def clamp_of(scale: Tensor, shift: Tensor) -> Clamp:

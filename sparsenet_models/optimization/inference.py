@@ -9,11 +9,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.forward_ad import unpack_dual
 
-from ..layers.chain import Chain
 from ..layers.head import ClassifierHead
 from ..layers.stage import Stage
-from .chains import Folded, folded_forward
+from .chains import Folded, folded_forward, has_chain
 
 
 def fold(model: nn.Module, dtype: torch.dtype | None = None) -> bool:
@@ -31,7 +31,7 @@ def fold(model: nn.Module, dtype: torch.dtype | None = None) -> bool:
         if isinstance(module, Stage):
             in_stages.update(module.layers)
             module._run = FoldedStage(module, dtype)  # type: ignore[method-assign]
-        elif isinstance(module, Chain) and module not in in_stages:
+        elif has_chain(module) and module not in in_stages:
             module.forward = FoldedModule(module, dtype)
         elif isinstance(module, ClassifierHead) and dtype is not None:
             own_dtype = next(model.parameters()).dtype
@@ -74,7 +74,7 @@ class FoldedStage:
     def __init__(self, stage: Stage, dtype: torch.dtype | None) -> None:
         self.stage = stage
         self.layers: dict[nn.Module, FoldedLayer] = {
-            layer: FoldedLayer(layer, dtype) for layer in stage.layers if isinstance(layer, Chain)
+            layer: FoldedLayer(layer, dtype) for layer in stage.layers if has_chain(layer)
         }
 
     def __call__(self, layer: nn.Module, read: list[Tensor]) -> Any:
@@ -131,6 +131,8 @@ class FoldedLayer:
             self.contents, self.forward = _Contents(self.module), None
         if any(module.training for module in self.contents.modules):
             return False
+        if unpack_dual(x).tangent is not None:  # oneDNN's convolution has no derivative in forward mode
+            return False
         if torch.is_grad_enabled() and any(t.requires_grad for t in (*parts, *self.contents.tensors())):
             warnings.warn(
                 "an optimized net in eval mode is fast only where no gradients are asked for: call it inside "
@@ -159,13 +161,9 @@ class _Contents:
     def __init__(self, module: nn.Module) -> None:
         self.modules = list(module.modules())
         self.children = [tuple(each._modules.values()) for each in self.modules]
-        self.places = [
-            (tensors, name)
-            for each in self.modules
-            for tensors in (each._parameters, each._buffers)
-            for name, tensor in tensors.items()
-            if tensor is not None
-        ]
+        self.stores = [store for each in self.modules for store in (each._parameters, each._buffers)]
+        self.sizes = list(map(len, self.stores))
+        self.places = [(store, name) for store in self.stores for name in store]
         # Tensors made in inference mode have no version.
         self.have_versions = not any(tensor.is_inference() for tensor in self.tensors())
         # Kept, so that no other tensor gets their memory and looks like them.
@@ -173,12 +171,18 @@ class _Contents:
         self.state = self._state()
 
     def tensors(self) -> list[Tensor]:
-        return [tensors[name] for tensors, name in self.places]  # type: ignore[misc]
+        found = [store[name] for store, name in self.places]
+        return [tensor for tensor in found if tensor is not None]
 
     def are_current(self) -> bool:
         if self.children != [tuple(each._modules.values()) for each in self.modules]:
             return False
-        return self.state == self._state()
+        if self.sizes != list(map(len, self.stores)):
+            return False
+        try:
+            return self.state == self._state()
+        except KeyError:  # a tensor has another name now
+            return False
 
     def _state(self) -> list[int]:
         tensors = self.tensors()

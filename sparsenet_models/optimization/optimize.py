@@ -7,7 +7,10 @@ from typing import TypeVar
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
+from ..layers.norms import FrozenBatchNorm2d
+from ..models.classifier_net import ClassifierNet
 from .compiling import CompiledWherePays, why_not_compile
 from .inference import fold, unfold
 
@@ -15,6 +18,9 @@ Model = TypeVar("Model", bound=nn.Module)
 
 MOST_SHAPES = 64
 """For so many shapes of batches a net in train mode may be compiled; further ones run without."""
+
+KEEPS_WEIGHTS = (nn.Conv2d, nn.Linear, _BatchNorm, FrozenBatchNorm2d, nn.GroupNorm)
+"""Layers that take images of another floating-point type than their weights, or that are folded."""
 
 INFERENCE_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
@@ -30,7 +36,8 @@ def optimize(model: Model, *, dtype: torch.dtype | None = None, compile: bool = 
     Logits differ from the net's own by rounding, in float32 by about 1e-6 of the largest. When weights or
     statistics change, they are folded anew (changes in place through ``tensor.data`` are not seen). In train
     mode, under autocast, in torch.compile, torch.export and tracers, and where gradients are asked for (with
-    a warning), the net runs as before. Forward hooks on parts of layers do not run.
+    a warning), the net runs as before. Forward hooks on parts of layers do not run. The copies that
+    ``nn.DataParallel`` makes of a net cannot be optimized.
 
     **Train mode**: weights are in channels-last layout, and with ``compile`` the net is compiled by
     torch.compile for the shapes of batches whose steps are faster with it, at most 64 of them. A few steps of
@@ -51,8 +58,9 @@ def optimize(model: Model, *, dtype: torch.dtype | None = None, compile: bool = 
 
     Raises:
         TypeError: ``dtype`` is not a torch.dtype.
-        ValueError: ``dtype`` is none of float32, bfloat16 and float16, or is given in train mode; or in eval
-            mode ``model`` has no layers of this library.
+        ValueError: ``dtype`` is none of float32, bfloat16 and float16, is given in train mode, or ``model``
+            has a layer of another kind with weights, such as PReLU, which would stay in their type; or in
+            eval mode ``model`` has no layers of this library.
     """
     if dtype is not None and not isinstance(dtype, torch.dtype):
         raise TypeError(f"dtype must be a torch.dtype such as torch.bfloat16, got {dtype!r}")
@@ -60,6 +68,8 @@ def optimize(model: Model, *, dtype: torch.dtype | None = None, compile: bool = 
         raise ValueError(f"dtype must be one of {INFERENCE_DTYPES}, got {dtype}")
     if dtype is not None and model.training:
         raise ValueError(f"dtype={dtype} is for eval mode; in train mode call the net inside torch.autocast")
+    if dtype is not None:
+        _check_layers(model, dtype)
     unfold(model)
     if not model.training:
         if not fold(model, dtype):
@@ -78,3 +88,14 @@ def optimize(model: Model, *, dtype: torch.dtype | None = None, compile: bool = 
         else:
             model._compiled_call_impl = CompiledWherePays(model, MOST_SHAPES)
     return model
+
+
+def _check_layers(model: nn.Module, dtype: torch.dtype) -> None:
+    nets = (module for module in model.modules() if isinstance(module, ClassifierNet))
+    for name, layer in (named for net in nets for named in net.named_modules()):
+        has_weights = next(layer.parameters(recurse=False), None) is not None
+        if has_weights and not isinstance(layer, KEEPS_WEIGHTS):
+            raise ValueError(
+                f"dtype={dtype} does not go with the {type(layer).__name__} layers of the net, such as "
+                f"{name!r}, whose weights keep their type: convert the whole net with net.to(dtype)"
+            )

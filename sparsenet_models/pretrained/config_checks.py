@@ -99,7 +99,7 @@ def check_images(fields: Mapping[str, Any]) -> None:
     Args:
         fields: checked fields of ``PretrainedCfg`` by name; some may be missing.
     """
-    side = max(fields.get("input_size", (0,))) / fields.get("crop_pct", 1)
+    side = max(fields.get("input_size") or (0,)) / fields.get("crop_pct", 1)
     if side > MAX_RESIZED:
         raise ValueError(
             f"images would be resized to {side:,.0f} pixels, for input_size={fields['input_size']} and "
@@ -112,6 +112,10 @@ def check_images(fields: Mapping[str, Any]) -> None:
 
 def _check_consistent(cfg: PretrainedCfg, in_chans: Any) -> None:
     check_images(vars(cfg))
+    if cfg.label_names is not None and len(cfg.label_names) != cfg.num_classes:
+        raise ValueError(f"label_names names {len(cfg.label_names)} classes of {cfg.num_classes}")
+    if cfg.input_size is None:
+        return
     least = cfg.min_input_size[1:] if cfg.min_input_size else (1, 1)
     if any(side < minimum for side, minimum in zip(cfg.input_size[1:], least)):
         raise ValueError(f"input_size={cfg.input_size} is below min_input_size={cfg.min_input_size}")
@@ -121,8 +125,6 @@ def _check_consistent(cfg: PretrainedCfg, in_chans: Any) -> None:
     for key in ("mean", "std"):
         if len(getattr(cfg, key)) != channels:
             raise ValueError(f"{key} must have a number for each of {channels} channels")
-    if cfg.label_names is not None and len(cfg.label_names) != cfg.num_classes:
-        raise ValueError(f"label_names names {len(cfg.label_names)} classes of {cfg.num_classes}")
 
 
 def _refusal(key: str, expected: str, value: Any) -> ValueError:

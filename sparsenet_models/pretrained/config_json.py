@@ -168,7 +168,8 @@ def _checked(config: Mapping[str, Any]) -> ModelSource:
     arguments, cfg = checked_content(config, default)
     check_keywords(cfg.architecture, entrypoint, arguments)
     classes = {} if cfg.num_classes is None else {"num_classes": cfg.num_classes}
-    channels = {} if cfg.input_size[0] == 3 else {"in_chans": cfg.input_size[0]}
+    size = cfg.input_size
+    channels = {} if size is None or size[0] == 3 else {"in_chans": size[0]}
     check_parameters(entrypoint, {**classes, **channels, **arguments})
     return ModelSource(entrypoint, arguments, cfg)
 

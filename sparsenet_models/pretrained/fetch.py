@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from .._version import __version__
-from ..common.files import digest, verify_sha256
+from ..common.files import digest, local_path, verify_sha256
 from ..models.pretrained_cfg import WEIGHTS, PretrainedCfg
 from ..models.registry import tags_with_weights
 
@@ -35,7 +35,7 @@ def verified_file(cfg: PretrainedCfg, cache_dir: str | PathLike[str] | None = No
         OSError: the file cannot be fetched or read.
     """
     if cfg.file is not None:
-        path = Path(cfg.file)
+        path = local_path(cfg.file)
         if cfg.sha256 is not None:
             verify_sha256(path, cfg.sha256)
         return path
@@ -78,7 +78,7 @@ def fetch(
                 repository,
                 filename,
                 revision=revision,
-                cache_dir=None if cache_dir is None else Path(cache_dir),
+                cache_dir=None if cache_dir is None else local_path(cache_dir),
                 library_name=LIBRARY,
                 library_version=__version__,
             )

@@ -110,9 +110,15 @@ def unwrapped(content: Any, max_depth: int = MAX_DEPTH) -> dict[str, Tensor] | N
     if all(isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in content.items()):
         return dict(content)
     named = (content.get(key) for key in (*AVERAGED_KEYS, *PLAIN_KEYS))
-    inner = (value for value in named if isinstance(value, Mapping) and value)
+    inner = sorted((value for value in named if isinstance(value, Mapping) and value), key=_averages_nothing)
     states = (unwrapped(candidate, max_depth - 1) for candidate in inner)
     return next((state for state in states if state is not None), None)
+
+
+def _averages_nothing(state: Mapping[Any, Any]) -> bool:
+    """Return whether this is an average not yet begun, with the weights that the training began with."""
+    count = state.get("n_averaged")
+    return isinstance(count, Tensor) and count.numel() == 1 and not count.item()
 
 
 def in_our_names(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Layout | None]:

@@ -110,7 +110,7 @@ def _rows(model: nn.Module, cfg: PretrainedCfg) -> dict[str, Any]:
         "arguments": f"`{json.dumps(arguments)}`" if arguments else None,
         "parameters": f"{sum(parameter.numel() for parameter in model.parameters()):,}",
         "classes": getattr(model, "num_classes", None),
-        "input": " x ".join(map(str, cfg.input_size)) if cfg.has_data_config else None,
+        "input": " x ".join(map(str, cfg.input_size)) if cfg.input_size else None,
         "paper": ", ".join(part for part in (cfg.paper_name, cfg.paper_ids) if part),
     }
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -193,28 +192,6 @@ def _names_of_shared_tensors(state: Mapping[str, Tensor]) -> list[str]:
     for name, tensor in state.items():
         by_memory.setdefault(tensor.untyped_storage().data_ptr(), []).append(name)
     return next((names for names in by_memory.values() if len(names) > 1), [])
-
-
-def git_commit() -> str:
-    """Return the commit of the checkout that the library runs from, "" where it is installed.
-
-    "-dirty" is appended where tracked files differ from that commit.
-    """
-    checkout = Path(__file__).parent.parent.parent
-    # In an environment inside of another repository, git would return that repository's commit.
-    if not (checkout / ".git").exists():
-        return ""
-    try:
-        commit = _git(checkout, "rev-parse", "HEAD")
-        changes = _git(checkout, "status", "--porcelain", "--untracked-files=no")
-    except (OSError, subprocess.CalledProcessError):
-        return ""
-    return f"{commit}-dirty" if changes else commit
-
-
-def _git(folder: Path, *arguments: str) -> str:
-    result = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=True)
-    return result.stdout.strip()
 
 
 @contextmanager

@@ -44,16 +44,18 @@ def recalibrate(model: nn.Module, batches: Iterable[Tensor]) -> None:
     (Izmailov et al., arXiv 1803.05407, section 3.2).
 
     Args:
-        model: the net; it is left in train mode.
+        model: the net; it is left in eval mode.
         batches: training images ``(B, C, H, W)``, of which the first ``RECALIBRATION_BATCHES`` are used.
     """
     norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
     momenta = [norm.momentum for norm in norms]
+    model.eval()  # no dropout, and no layer that drop path skips
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # torch's way to ask for a plain mean
-    model.train()
+        norm.train()
     for images in islice(batches, RECALIBRATION_BATCHES):
         model(images)
     for norm, momentum in zip(norms, momenta):
         norm.momentum = momentum
+    model.eval()

@@ -14,7 +14,9 @@ from ..common.messages import did_you_mean
 from ..data.sources import LOADERS
 
 TRAINING_PRECISIONS = ("auto", "float32", "bfloat16")
-OPTIMIZERS = ("sgd", "adamw", "muon")
+LEARNING_RATES = {"sgd": 0.3, "adamw": 0.001, "muon": 0.01}
+"""The peak learning rate of each optimizer where none is given."""
+
 CLASS_WEIGHTS = ("", "balanced")
 SCHEDULES = ("linear", "cosine", "step")
 
@@ -68,13 +70,15 @@ class TrainConfig:
     resolution: tuple[tuple[int, int], ...] = option((), "Epochs at each side in pixels: 16:18,24:7,32:4.")
     batch_size: int = option(128, "Images in a step, of all processes; a smaller last batch is skipped.")
     accumulate: int = option(1, "Parts in which a step is computed, one after another, to save memory.")
-    lr: float = option(0.3, "Peak learning rate, for a loss averaged over the batch.")
+    lr: float = option(
+        0.0, "Peak learning rate of the mean loss; 0: 0.3 for sgd, 0.001 for adamw, 0.01 for muon."
+    )
     layer_decay: float = option(1.0, "Factor on the rate from each part of the net to the one before it.")
     schedule: str = option("linear", "linear or cosine decay to 0, or step: by 10 at 1/2 and 3/4.")
     warmup: float = option(0.1, "Share of the steps in which the learning rate rises.")
     optimizer: str = option(
         "sgd",
-        "sgd (Nesterov), adamw (lr near 0.001) or muon (0.001 to 0.02; AdamW for all but convolutions).",
+        "sgd (Nesterov), adamw or muon (AdamW for all but convolutions).",
         group="Optimizer and loss",
     )
     momentum: float = option(0.9, "Momentum of Nesterov SGD and Muon; AdamW's first beta.")
@@ -123,8 +127,10 @@ class TrainConfig:
         self._check("patience", self.patience >= 0, "at least 0")
         self._check("batch_size", self.batch_size >= 1, "at least 1")
         self._check("accumulate", 1 <= self.accumulate <= self.batch_size, f"in [1, {self.batch_size}]")
-        self._check("lr", self.lr > 0 and math.isfinite(self.lr), "above 0")
-        self._check_word("optimizer", OPTIMIZERS)
+        self._check("lr", 0 <= self.lr < math.inf, "at least 0")
+        self._check_word("optimizer", tuple(LEARNING_RATES))
+        if not self.lr:
+            object.__setattr__(self, "lr", LEARNING_RATES[self.optimizer])
         self._check_word("class_weights", CLASS_WEIGHTS)
         self._check_word("schedule", SCHEDULES)
         self._check("clip_grad_norm", 0 <= self.clip_grad_norm < math.inf, "at least 0")

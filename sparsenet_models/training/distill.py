@@ -49,7 +49,7 @@ class Teacher:
         device: torch.device,
     ) -> None:
         model = create_model(name, pretrained=True)
-        labels: tuple[str, ...] | None = model.pretrained_cfg["label_names"]  # type: ignore[index, assignment]
+        labels: tuple[str, ...] | None = model.pretrained_cfg.get("label_names")  # type: ignore[operator, union-attr]
         if labels is None or set(labels) != set(class_names):
             raise ValueError(
                 f"distill names {name!r}, which has other classes than the data's {len(class_names)}, "

@@ -1,7 +1,9 @@
-"""The settings and the machine that decide the last digits of a run's weights."""
+"""The commit, the settings and the machine that decide the last digits of a run's weights."""
 
 from __future__ import annotations
 
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -40,3 +42,25 @@ def changes(before: dict[str, Any], now: dict[str, Any]) -> str:
     return ", ".join(
         f"{key} {before[key]} -> {now[key]}" for key in now if before.get(key, now[key]) != now[key]
     )
+
+
+def git_commit() -> str:
+    """Return the commit of the checkout that the library runs from, "" where it is installed.
+
+    "-dirty" is appended where tracked files differ from that commit.
+    """
+    checkout = Path(__file__).parent.parent.parent
+    # In an environment inside of another repository, git would return that repository's commit.
+    if not (checkout / ".git").exists():
+        return ""
+    try:
+        commit = _git(checkout, "rev-parse", "HEAD")
+        changes = _git(checkout, "status", "--porcelain", "--untracked-files=no")
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return f"{commit}-dirty" if changes else commit
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    result = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=True)
+    return result.stdout.strip()

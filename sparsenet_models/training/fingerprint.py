@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..common.messages import one_line
+from ..data.class_folders import holds_runs
 from ..data.image_set import AnyImageSet
 from ..data.sources import data_source
 
@@ -110,14 +111,16 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _files_in(folder: Path) -> list[str]:
-    """Return the files of a folder that ``datasets`` reads, without hidden ones and notes."""
-    return sorted(
-        str(path)
-        for path in folder.rglob("*")
-        if path.is_file()
-        and path.suffix.lower() not in (".md", ".txt")
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    )
+    """Return the files of a folder that ``datasets`` reads: no hidden ones, notes and folders of runs."""
+    files: list[str] = []
+    for path in folder.iterdir():
+        if path.name.startswith("."):
+            continue
+        if path.is_dir():
+            files += [] if holds_runs(path) else _files_in(path)
+        elif path.suffix.lower() not in (".md", ".txt"):
+            files.append(str(path))
+    return sorted(files)
 
 
 def hash_of_files(paths: Iterable[str]) -> str:

@@ -166,7 +166,8 @@ def _image_sets(
                 f"{config.data} has other classes for training {train_set.class_names} than "
                 f"for testing {scored.class_names}"
             )
-    say_copies(train_set, watched_set)
+    for scored in (watched_set,) if test_set is watched_set else (watched_set, test_set):
+        say_copies(train_set, scored)
     if isinstance(train_set, StreamedImageSet):
         say(f"streaming {len(train_set):,} images with {config.workers} workers")
     chooses = split == "validation" or (config.patience and test != "test")

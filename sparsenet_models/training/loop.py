@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Callable
@@ -14,15 +13,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .._version import __version__
 from ..analysis.metrics import Scoring
 from ..common.files import atomic_write, local_path
+from ..common.messages import duration
 from ..data.evaluate import Score
-from ..models.names import split_model_name_tag
-from ..models.pretrained_cfg import WEIGHTS, PretrainedCfg
+from ..models.pretrained_cfg import WEIGHTS
 from ..optimization.compiling import allow_shapes, why_not_compile
 from ..optimization.cuda_graphs import captured
-from ..pretrained.weight_file import git_commit, save_weights, weight_bytes, weight_description
+from ..pretrained.weight_file import save_weights, weight_bytes
 from .agreement import Agreement
 from .batches import TrainingBatches
 from .build import (
@@ -37,14 +35,15 @@ from .compiling import sides_to_compile
 from .config import TrainConfig
 from .distill import Teacher
 from .distributed import Processes, from_first, joined_processes, restarts, summed, wrapped
-from .environment import changes, environment
+from .environment import changes, environment, git_commit
 from .estimate import FIRST_STEPS, epochs_left, seconds_per_step
 from .inputs import open_inputs
 from .interrupt import StopRequest, stop_on_signal
 from .muon import require_muon
 from .precision import fastest_precision
-from .progress import duration, say, tracked
+from .progress import say, tracked
 from .record import Record
+from .report import EpochReport, weights_metadata
 from .resume import check_same_images, checkpoint_to_resume, is_finished, last_checkpoint
 from .run_folder import (
     remove_leftovers,
@@ -69,8 +68,7 @@ def train(config: TrainConfig, resume: bool = False) -> Path:
 
     The folder ``config.out`` then holds ``model.safetensors``, ``metrics.csv`` (a row for each epoch),
     ``run.json`` (the options), the last checkpoint and, where matplotlib is installed, ``curves.png`` and
-    ``confusion.png``. Under torchrun the processes share
-    every batch, and the first one writes.
+    ``confusion.png``. Under torchrun the processes share every batch, and the first one writes.
 
     Args:
         config: the options.
@@ -210,8 +208,9 @@ class _Run:
             weights = self.state.final_model.state_dict()
             copied = {name: tensor.cpu().clone() for name, tensor in weights.items()}
             self.record.best = {"epoch": epoch, "top1": top1, "state": copied}
-        row, line = self._row_and_line(epoch, loss, top1)
-        self.record.end_epoch(row)
+        report = self._report(epoch, loss, top1)
+        line = report.line(self.config.epochs, report.seconds * self._epochs_left(epoch, epoch))
+        self.record.end_epoch(report.row())
         self._save()
         if self.processes.is_first:
             write_metrics(self.folder, self.record.rows)
@@ -246,7 +245,10 @@ class _Run:
             names, images = self.inputs.class_names, self._scored_on().partition(",")[0]
             write_pictures(self.folder, score.confusion, names, images, scoring)
             with atomic_write(weights) as (path,):
-                save_weights(model, path, self._metadata(score))
+                metadata = weights_metadata(
+                    self.config, self.inputs, self.record, score.top1, self._scored_on()
+                )
+                save_weights(model, path, metadata)
         say(f"top-1 {score.top1:.2f}% (error {100 - score.top1:.2f}%) of {score.count:,} {self._scored_on()}")
         say(f"weights: {weights}")
         return weights
@@ -401,26 +403,10 @@ class _Run:
         total = len(self.batches) * self.config.epochs
         return learning_rate(step, total, self.config.lr, self.config.warmup, self.config.schedule)
 
-    def _row_and_line(self, epoch: int, loss: float, top1: float | None) -> tuple[dict[str, Any], str]:
-        """Return the row of an epoch in ``metrics.csv``, and the line to print."""
+    def _report(self, epoch: int, loss: float, top1: float | None) -> EpochReport:
         steps, seconds = len(self.batches), self.record.seconds
-        rate = self._rate(epoch * steps - 1)
         speed = steps * self.batches.batch_size / seconds
-        line = (
-            f"epoch {epoch}/{self.config.epochs}  loss {loss:.4f}  lr {rate:.4f}  "
-            f"{seconds:.0f} s  {speed:,.0f} images/s"
-            + (f"  top-1 {top1:.2f}%" if top1 is not None else "")
-            + f"  ETA {duration(seconds * self._epochs_left(epoch, epoch))}"
-        )
-        row = {
-            "epoch": epoch,
-            "loss": f"{loss:.6f}",
-            "lr": f"{rate:.6f}",
-            "seconds": f"{seconds:.1f}",
-            "images_per_second": f"{speed:.1f}",
-            "top1": f"{top1:.2f}" if top1 is not None else "",
-        }
-        return row, line
+        return EpochReport(epoch, loss, self._rate(epoch * steps - 1), seconds, speed, top1)
 
     def _epochs_left(self, done: float, epoch: int) -> float:
         """Return the epochs after ``done``, in epochs that take as long as ``epoch``."""
@@ -448,7 +434,8 @@ class _Run:
     def _scored_on(self) -> str:
         """Return what kind of images the final net is scored on."""
         if self.record.best is None:
-            return self.inputs.watched_images
+            ended = self.record.epochs_done < self.config.epochs  # by patience
+            return self.inputs.watched_images + (", which ended the run" if ended else "")
         if self.inputs.test_set is self.inputs.watched_set:
             return f"{self.inputs.watched_images}, on which the epoch was chosen"
         return "test images"
@@ -481,28 +468,3 @@ class _Run:
                 f"the loss or the weights are no longer finite in epoch {self.record.epochs_done + 1} "
                 f"(loss {loss}); a lower --lr than {self.config.lr} may help; {last_checkpoint(self.folder)}"
             )
-
-    def _metadata(self, score: Score) -> dict[str, str]:
-        """Return the metadata of the weight file."""
-        options = self.config.to_dict() | {"precision": self.record.precision}
-        recipe = {key: options[key] for key in options if key not in ("model", "data", "out")}
-        if self.record.init_sha256:
-            recipe["init_sha256"] = self.record.init_sha256
-        if self.config.soft_labels:
-            recipe["soft_labels_sha256"] = self.inputs.fingerprint["soft_labels_sha256"]
-        architecture, tag = split_model_name_tag(self.inputs.model_name)
-        cfg = PretrainedCfg(
-            architecture=architecture,
-            tag=tag,
-            label_names=self.inputs.class_names,
-            data=self.inputs.train_set.name,
-            recipe=json.dumps(recipe),
-            epochs=self.record.epochs_done,
-            seed=self.config.seed,
-            top1=score.top1,
-            library_version=__version__,
-            git_commit=self.record.git_commit,
-            license="Apache-2.0",
-            **self.inputs.data_config,
-        )
-        return weight_description(cfg, with_metrics=True) | {"scored_on": self._scored_on()}

@@ -75,12 +75,3 @@ def tracked(
             seen = number * batch_size
             speed = seen / (time.perf_counter() - start)
             progress.update(task, advance=batch_size, speed=speed)
-
-
-def duration(seconds: float) -> str:
-    """Return seconds as "4 s", "12 min", "3.4 h" or "1,200 days"."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    if seconds < 90 * 60:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h" if seconds < 100 * 3600 else f"{seconds / 86400:,.0f} days"

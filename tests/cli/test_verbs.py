@@ -329,7 +329,7 @@ def test_validate_reproduces_the_card_of_every_bundled_weight(cifar10_folder, na
         (("validate", MODEL, "--data", "nowhere"), "data folder not found: nowhere"),
         (("train", "sparsenet_bc_40_k12", "--data", "nowhere", "--out", "run"), "nowhere"),
         (("train", "sparsenet_bc_40_k13", "--data", ".", "--out", "run"), "did you mean"),
-        (("train", MODEL, "--data", "d", "--out", "run", "--lr", "-1"), "lr must be above 0"),
+        (("train", MODEL, "--data", "d", "--out", "run", "--lr", "-1"), "lr must be at least 0"),
         (("train", MODEL, "--data", ".", "--out", "run", "--device", "tpu"), "device must be one of"),
     ],
 )

@@ -47,3 +47,13 @@ def test_a_score_is_what_its_fields_say(count, classes, batch_size, seed):
     pairs = list(zip(labels.tolist(), answers))
     assert score.confusion is not None
     assert score.confusion.tolist() == [[pairs.count((a, b)) for b in range(classes)] for a in range(classes)]
+
+
+def test_afterwards_each_module_has_the_mode_that_it_had():
+    net = nn.Sequential(nn.BatchNorm2d(3), nn.Dropout(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    net[0].eval()
+    image_set = ImageSet(
+        torch.zeros(4, 3, 2, 2, dtype=torch.uint8), torch.zeros(4).long(), ("a", "b", "c"), "set"
+    )
+    evaluate(net, image_set, mean=(0.0,) * 3, std=(1.0,) * 3)
+    assert [module.training for module in net.modules()] == [True, False, True, True, True]

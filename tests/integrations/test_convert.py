@@ -121,6 +121,13 @@ def prefixed(prefix: str, net: nn.Module) -> dict[str, torch.Tensor]:
     return {f"{prefix}{name}": tensor for name, tensor in net.state_dict().items()}
 
 
+def averaged(net: nn.Module) -> dict[str, torch.Tensor]:
+    """Return the state dict of an average of this one net."""
+    average = AveragedModel(net)
+    average.update_parameters(net)
+    return average.state_dict()
+
+
 WRAPPERS: dict[str, Callable[[nn.Module, nn.Module], object]] = {
     "plain": lambda net, _: net.state_dict(),
     "module": lambda net, _: prefixed("module.", net),
@@ -135,7 +142,11 @@ WRAPPERS: dict[str, Callable[[nn.Module, nn.Module], object]] = {
         "state_dict_ema": net.state_dict(),
     },
     "model_ema": lambda net, other: {"model": other.state_dict(), "model_ema": prefixed("module.", net)},
-    "average": lambda net, other: {"model": other.state_dict(), "average": AveragedModel(net).state_dict()},
+    "average": lambda net, other: {"model": other.state_dict(), "average": averaged(net)},
+    "average_not_begun": lambda net, other: {
+        "model": net.state_dict(),
+        "average": AveragedModel(other).state_dict(),
+    },
     "no_average": lambda net, other: {"model": net.state_dict(), "average": None},
     "twice": lambda net, other: {"model": {"state_dict": net.state_dict()}},
 }

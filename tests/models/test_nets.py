@@ -19,7 +19,7 @@ from support.nets import expected_sources
 from torch import Tensor, nn
 
 from sparsenet_models import DenseNet, SparseNet, create_model
-from sparsenet_models.models import densenet, sparsenet
+from sparsenet_models.models import families
 
 # name: (sparse at 10 classes, at 100, dense twin at 10, at 100), counted by running the original code
 COUNTS = {
@@ -109,10 +109,9 @@ def test_cifar_nets_have_exactly_the_parameters_of_the_original_code(name):
 
 
 def test_every_cifar_sparsenet_has_a_dense_twin_with_the_same_arguments():
-    twins = {
-        name.replace("densenet", "sparsenet"): arguments for name, arguments in densenet.CIFAR_NETS.items()
-    }
-    assert twins == sparsenet.CIFAR_NETS
+    dense = families.DENSENET_CIFAR.items()
+    twins = {name.replace("densenet", "sparsenet"): arguments for name, arguments in dense}
+    assert twins == families.SPARSENET_CIFAR
 
 
 @pytest.mark.parametrize("name", IMAGENET_COUNTS)
@@ -494,6 +493,23 @@ def test_a_net_builds_on_meta_and_computes_once_it_has_weights(kind):
 
 
 @every_small_net
+def test_a_net_built_on_meta_is_initialised_as_a_new_net_is(kind):
+    expected = build(kind).state_dict()
+    with torch.device("meta"):
+        model = build(kind)
+    model.to_empty(device="cpu")
+    for tensor in model.state_dict().values():
+        tensor.fill_(7)
+    model.init_weights()
+    for name, tensor in model.state_dict().items():
+        if expected[name].ndim < 2:
+            assert torch.equal(tensor, expected[name]), name
+        else:
+            torch.testing.assert_close(tensor.std(), expected[name].std(), rtol=0.35, atol=0)
+            assert abs(tensor.mean()) < 0.35 * tensor.std() + 1e-6, name
+
+
+@every_small_net
 def test_a_deep_copy_computes_the_same_and_is_independent(kind):
     model = with_trained_statistics(build(kind)).eval()
     before = model(image_batch(kind))
@@ -656,7 +672,8 @@ def test_a_new_head_has_neither_the_class_names_nor_the_metrics_of_the_old_one(c
     model = create_model("sparsenet_bc_40_k12.cifar10", pretrained=True)
     assert model.pretrained_cfg["top1"] is not None
     model.reset_classifier(classes)
-    assert {model.pretrained_cfg[key] for key in ("label_names", "top1", "top5", "loss")} == {None}
+    cleared = ("label_names", "top1", "top5", "loss", "num_params", "macs")
+    assert {model.pretrained_cfg[key] for key in cleared} == {None}
     assert model.pretrained_cfg["num_classes"] == classes
     plain = build("sparse")
     plain.reset_classifier(classes)

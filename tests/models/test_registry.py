@@ -27,6 +27,7 @@ from sparsenet_models import (
     list_pretrained,
     model_entrypoint,
     register_model,
+    resolve_data_config,
     split_model_name_tag,
 )
 from sparsenet_models.models.registry import (
@@ -365,6 +366,7 @@ LOOKUPS = [model_entrypoint, get_pretrained_cfg, create_model]
         ("sparsnet_bc_100_k24", "sparsenet_bc_100_k24"),
         ("DenseNet_40_k12", "densenet_40_k12"),
         ("sparsenet-121.in1k", "sparsenet121"),
+        ("SPARSENET121", "sparsenet121"),
     ],
 )
 def test_an_unknown_name_is_answered_with_the_nearest_and_where_to_find_all(lookup, wrong, right):
@@ -429,6 +431,17 @@ def test_an_unknown_tag_is_answered_with_the_tags_there_are(lookup, tag):
 def test_a_near_tag_is_suggested():
     with pytest.raises(ValueError, match=r"did you mean 'cifar10'"):
         get_pretrained_cfg("sparsenet_40_k12.cifar_10")
+
+
+@pytest.mark.usefixtures("own_models")
+def test_a_configuration_that_gives_the_default_size_is_one():
+    given = PretrainedCfg(num_classes=5, input_size=(3, 224, 224))
+    register_model(pretrained_cfgs={"own": given})(entrypoint_named("ownnet"))
+    cfg = get_pretrained_cfg("ownnet.own")
+    assert (cfg.has_data_config, cfg.input_size) == (True, (3, 224, 224))
+    assert resolve_data_config(cfg)["mean"] == (0.485, 0.456, 0.406)
+    assert not PretrainedCfg(num_classes=5).has_data_config
+    assert PretrainedCfg(crop_pct=1.0).input_size == (3, 224, 224)
 
 
 @pytest.mark.usefixtures("own_models")

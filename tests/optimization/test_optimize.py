@@ -9,8 +9,10 @@ import torch
 from support.foreign_nets import lived_in
 from support.nets import build, families, images
 from torch import nn
+from torch.nn.utils import prune
 
 from sparsenet_models import SparseNet, create_model, optimize
+from sparsenet_models.layers.blocks import PreActivationLayer
 from sparsenet_models.models.feature_net import FeatureNet
 from sparsenet_models.optimization import chains
 from sparsenet_models.optimization.compiling import CompiledWherePays, time_step
@@ -248,6 +250,52 @@ def test_inside_compilers_the_net_runs_as_before():
         assert torch.equal(compiled(images()), net(images()))
 
 
+def test_a_pruned_weight_and_a_new_bias_are_folded_anew():
+    net, optimized = net_and_optimized("sparsenet")
+    with torch.no_grad():
+        before = optimized(images())
+        for changed in (net, optimized):
+            changed.stem.conv.bias = nn.Parameter(torch.ones(changed.stem.conv.out_channels))
+        with_bias = net(images())
+        assert (with_bias - before).abs().max() > 1e-3
+        assert_close(optimized(images()), with_bias)
+        for changed in (net, optimized):
+            prune.l1_unstructured(changed.stem.conv, "weight", 0.5)
+        assert_close(optimized(images()), net(images()))
+
+
+def test_a_layer_with_a_forward_pass_of_its_own_keeps_it():
+    class Halved(PreActivationLayer):
+        def forward(self, x):
+            return super().forward(x) / 2
+
+    net = lived_in(build("sparsenet")).eval()
+    for stage in net.stages:
+        stage.layers[0].__class__ = Halved
+    with torch.no_grad():
+        expected = net(images())
+        assert_close(optimize(net)(images()), expected)
+    assert runs_folded(net)
+
+
+def test_a_net_in_double_precision_keeps_its_digits():
+    net = lived_in(build("sparsenet")).double().eval()
+    optimized = optimize(copy.deepcopy(net))
+    with torch.no_grad():
+        assert_close(optimized(images().double()), net(images().double()), tolerance=1e-12)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit:FutureWarning")
+def test_derivatives_in_forward_mode_are_those_of_the_net():
+    net, optimized = net_and_optimized("sparsenet")
+    batch = images(count=64)
+    for each in (net, optimized):
+        each.requires_grad_(False)
+    _, expected = torch.func.jvp(net, (batch,), (torch.ones_like(batch),))
+    _, slope = torch.func.jvp(optimized, (batch,), (torch.ones_like(batch),))
+    assert_close(slope, expected)
+
+
 def test_the_norms_are_folded_within_a_block_alone():
     net = lived_in(build("sparsenet")).eval()
     with torch.no_grad():
@@ -381,6 +429,13 @@ def test_without_a_compiler_a_warning_says_that_nothing_is_compiled(monkeypatch,
 def test_a_wrong_dtype_is_refused(dtype, error, message):
     with pytest.raises(error, match=message):
         optimize(build("sparsenet").eval(), dtype=dtype)
+
+
+def test_a_dtype_for_a_net_whose_activations_have_weights_is_refused():
+    net = build("sparsenet", act_layer=nn.PReLU).eval()
+    with pytest.raises(ValueError, match=r"PReLU layers of the net, such as 'stages\.0\.layers\.0\.act1',"):
+        optimize(net, dtype=torch.bfloat16)
+    assert not runs_folded(net)
 
 
 def test_a_dtype_for_training_is_refused():

@@ -22,3 +22,12 @@ def test_recalibrated_statistics_are_the_plain_means_over_the_first_fifty_batche
     torch.testing.assert_close(norm.running_mean, torch.stack([b.mean(1) for b in used]).mean(0))
     torch.testing.assert_close(norm.running_var, torch.stack([b.var(1) for b in used]).mean(0))
     assert norm.momentum == 0.1
+
+
+def test_recalibrated_statistics_are_those_of_the_net_without_dropout():
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Dropout(0.9), nn.BatchNorm2d(3))
+    batches = [torch.randn(8, 3, 4, 4) + 5]
+    recalibrate(net, batches)
+    torch.testing.assert_close(net[1].running_mean, batches[0].mean((0, 2, 3)))
+    assert not any(module.training for module in net.modules())

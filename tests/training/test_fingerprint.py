@@ -7,16 +7,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from support.trainer import TINY_NET, register_tiny_net
 
 from sparsenet_models.data.datasets import load_image_set
+from sparsenet_models.data.image_set import ImageSet
 from sparsenet_models.training.config import TrainConfig
 from sparsenet_models.training.fingerprint import END_BYTES, difference, fingerprint
 from sparsenet_models.training.loop import train
-from sparsenet_models.training.run_folder import load_checkpoint_state, save_checkpoint
+from sparsenet_models.training.run_folder import load_checkpoint_state, save_checkpoint, write_options
 
 CONFIG = {"input_size": (3, 32, 32), "interpolation": "bilinear", "crop_pct": 1.0, "crop_mode": "center"}
 
@@ -138,3 +140,16 @@ def test_a_byte_at_either_end_of_a_file_and_its_length_are_in_the_fingerprint(tm
         assert difference(before, now()) == "class 'b' in 'train' with other contents, or in another order"
     (folder / "b" / "0.png").write_bytes(bytes(size))
     assert difference(before, now()) == ""
+
+
+def test_a_run_within_a_folder_of_parquet_files_is_no_part_of_them(tmp_path):
+    (tmp_path / "train.parquet").write_bytes(b"rows")
+    images, labels = torch.zeros(1, 3, 2, 2, dtype=torch.uint8), torch.zeros(1, dtype=torch.int64)
+    rows = ImageSet(images, labels, ("a",), "set")
+    before = fingerprint(str(tmp_path), {"train": rows})
+    (tmp_path / "runs" / "first").mkdir(parents=True)
+    write_options(tmp_path / "runs" / "first", {"epochs": 1})
+    assert fingerprint(str(tmp_path), {"train": rows}) == before
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "test.parquet").write_bytes(b"rows")
+    assert fingerprint(str(tmp_path), {"train": rows}) != before

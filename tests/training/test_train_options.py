@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sparsenet_models.cli import main
+from sparsenet_models.cli.train import configuration
 from sparsenet_models.training.config import TrainConfig, parse_resolution
 from sparsenet_models.training.recipes import recipe_names, recipe_options, recipe_summaries
 from sparsenet_models.training.schedule import learning_rate
@@ -82,7 +83,8 @@ def test_a_resolution_of_another_form_is_refused_with_an_example(text):
         ("epochs", 0),
         ("epochs", 10**400),
         ("batch_size", 0),
-        ("lr", 0.0),
+        ("lr", -0.1),
+        ("lr", math.inf),
         ("lr", float("nan")),
         ("schedule", "cosin"),
         ("warmup", 1.5),
@@ -200,8 +202,27 @@ def test_the_command_line_has_every_option_with_its_default():
 def test_a_flag_overrides_its_recipe(tmp_path):
     given = ["--recipe", "cifar-tiny", "--lr", "-1"]
     result = CliRunner().invoke(main, ["train", MODEL, "--data", "d", "--out", str(tmp_path), *given])
-    assert "lr must be above 0, got -1.0" in result.stderr
+    assert "lr must be at least 0, got -1.0" in result.stderr
     clash = CliRunner().invoke(
         main, ["train", MODEL, "--data", "d", "--out", "o", "--recipe", "cifar-tiny", "--epochs", "4"]
     )
     assert "resolution adds up to 39 epochs, epochs is 4: change both" in clash.stderr
+
+
+@pytest.mark.parametrize(("optimizer", "rate"), [("sgd", 0.3), ("adamw", 0.001), ("muon", 0.01)])
+def test_without_a_rate_each_optimizer_has_its_own(optimizer, rate):
+    assert TrainConfig(**NAMED, optimizer=optimizer).lr == rate
+    assert TrainConfig(**NAMED, optimizer=optimizer, lr=0.05).lr == 0.05
+
+
+@pytest.mark.parametrize(
+    ("options", "rate"),
+    [
+        ({"optimizer": "adamw"}, 0.001),
+        ({"optimizer": "adamw", "lr": 0.02}, 0.02),
+        ({"optimizer": "sgd"}, 0.05),
+        ({}, 0.05),
+    ],
+)
+def test_another_optimizer_than_the_recipes_does_not_take_its_rate(options, rate):
+    assert configuration("finetune", NAMED | options).lr == rate

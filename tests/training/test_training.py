@@ -43,7 +43,7 @@ from sparsenet_models.pretrained.weight_file import (
     read_weight_description,
     save_weights,
 )
-from sparsenet_models.training import compiling, loop, precision
+from sparsenet_models.training import compiling, loop, precision, report
 from sparsenet_models.training.averaging import averaged
 from sparsenet_models.training.build import check_batch_norm
 from sparsenet_models.training.compiling import sides_to_compile
@@ -158,6 +158,14 @@ def test_before_averaging_starts_the_net_itself_is_measured(colour_folder, tmp_p
     train(config(colour_folder, tmp_path / "averaged", ema_decay=0.9, ema_start=0.6, **options))
     plain, averaged = metrics(tmp_path / "plain"), metrics(tmp_path / "averaged")
     assert [row["top1"] for row in averaged[:2]] == [row["top1"] for row in plain[:2]]
+
+
+def test_a_checkpoint_from_before_averaging_gives_the_weights_learnt_so_far(colour_folder, tmp_path):
+    options = {"epochs": 2, "resolution": ((8, 2),), "eval_every": 0, "ema_decay": 0.9}
+    learnt = read_state_dict(train(config(colour_folder, tmp_path, ema_start=0.99, **options)))
+    kept = read_state_dict(tmp_path / "checkpoint.pt")
+    assert kept.keys() == learnt.keys()
+    assert all(torch.equal(kept[name], tensor) for name, tensor in learnt.items())
 
 
 def test_a_damaged_checkpoint_is_named_and_kept(colour_folder, tmp_path):
@@ -536,6 +544,7 @@ def test_a_stuck_run_stops_early_and_says_so(colour_folder, tmp_path, capsys):
     weights = train(config(colour_folder, tmp_path / "run", **options))
     assert len(metrics(tmp_path / "run")) == int(read_metadata(weights)["epochs"]) < 30
     assert "stopping: no score has been better in 2 scored epochs" in capsys.readouterr().out
+    assert read_metadata(weights)["scored_on"] == "test images, which ended the run"
     weights.unlink()
     train(config(colour_folder, tmp_path / "run", **options), resume=True)
     assert len(metrics(tmp_path / "run")) == int(read_metadata(weights)["epochs"])
@@ -679,6 +688,20 @@ def test_without_val_the_best_epoch_is_chosen_on_training_images(colour_folder, 
     assert set(inputs.test_set.paths) == pictures(colour_folder, "test")
 
 
+def test_test_pictures_that_are_also_learnt_from_are_told_where_the_epoch_is_chosen_on_others(
+    colour_folder, tmp_path, capsys
+):
+    data = shutil.copytree(colour_folder, tmp_path / "data")
+    for name in ("000", "001", "002"):
+        shutil.copy(data / "train" / "red" / f"{name}.png", data / "test" / "red" / f"copy{name}.png")
+    options = config(data, tmp_path / "run", keep_best=True)
+    inputs = open_inputs(options)
+    learnt = {Path(path).name for path in inputs.train_set.paths if "red" in path}
+    copied = len(learnt & {"000.png", "001.png", "002.png"})
+    assert copied
+    assert f"{copied} of 23 images to score on are also among those to learn from" in capsys.readouterr().out
+
+
 def test_with_held_out_images_no_test_image_is_seen(colour_folder, tmp_path):
     inputs = open_inputs(config(colour_folder, tmp_path / "run", validation=0.25))
     assert set(inputs.watched_set.paths) == pictures(colour_folder, "train") - set(inputs.train_set.paths)
@@ -693,10 +716,10 @@ def pictures(data: Path, split: str) -> set[str]:
 
 def test_the_time_left_is_estimated_from_the_pixels_that_are_left(colour_folder, tmp_path, monkeypatch):
     estimates = []
-    monkeypatch.setattr(loop, "duration", lambda seconds: estimates.append(seconds) or "")
+    monkeypatch.setattr(report, "duration", lambda seconds: estimates.append(seconds) or "")
     train(config(colour_folder, tmp_path / "run", resolution=((8, 1), (16, 2))))
     seconds = [96 / float(row["images_per_second"]) for row in metrics(tmp_path / "run")]
-    assert estimates[1:] == pytest.approx([seconds[0] * 8, seconds[1], 0], rel=0.01)
+    assert estimates == pytest.approx([seconds[0] * 8, seconds[1], 0], rel=0.01)
 
 
 def test_a_name_without_a_tag_takes_the_statistics_of_the_data_that_it_learns(tmp_path):
