@@ -16,33 +16,39 @@ from .progress import progress
 @click.command()
 @click.argument("model", metavar="[NAME.TAG|PATH]", required=False)
 @click.option(
-    "--data", required=True, help=f"Folder of images, or a set to download: {', '.join(DOWNLOADS)}."
+    "--data",
+    help=f"Folder of images, or a set to download: {', '.join(DOWNLOADS)}; default: the net's own set.",
 )
 @checkpoint_option
 @click.option("--tta", is_flag=True, help="Also average the logits with those of the mirror image.")
 @click.option("--batch-size", type=click.IntRange(min=1), default=64, show_default=True)
 @device_option
 @precision_option
-def validate(model: str | None, data: str, tta: bool, batch_size: int, **options: Any) -> None:
+def validate(model: str | None, data: str | None, tta: bool, batch_size: int, **options: Any) -> None:
     """Measure a net on the test images of a data set.
 
-    Prints top-1, top-5, loss and images/s. PATH is a run, a saved model, or a weight file by `train`. A
-    folder of class folders is measured whole.
+    Prints top-1, top-5, loss and images/s, and the top-1 of the net's card where that is of these images.
+    PATH is a run, a saved model, or a weight file by `train`. A folder of class folders is measured whole.
     """
     if model is None and options["checkpoint"] is None:
         raise click.UsageError("name a model, or give a weight file with --checkpoint")
-    data_source(data)  # before torch is imported
+    if data is not None:
+        data_source(data)  # before torch is imported
 
     from ..data.datasets import fits_in_memory, split_for
     from ..data.evaluate import evaluate
     from ..data.image_set import StreamedImageSet
     from ..data.transforms import resolve_data_config
+    from ..models.pretrained_cfg import pretrained_cfg_of
     from ..optimization.inference import fold
 
     net = load_model(model, **options)
     fold(net)
     model = str(model or options["checkpoint"])
-    data_config = resolve_data_config(net)
+    data_config, cfg = resolve_data_config(net), pretrained_cfg_of(net)
+    if data is None and cfg.data not in DOWNLOADS:
+        raise click.UsageError(f"{model} was not trained on a set to download: give --data")
+    data = str(data or cfg.data)
     split = "test" if split_for(data, "test") else "train"
     if split == "train":
         note(f"{data} has neither test/ nor val/: all its images are measured, also those trained on")
@@ -56,6 +62,8 @@ def validate(model: str | None, data: str, tta: bool, batch_size: int, **options
         flipped = evaluate(net, image_set, **settings, flip=True, on_batch=advance) if tta else None
     say(f"{model} on {score.count:,} images of {image_set.name}")
     say(f"top-1  {score.top1:.2f}%  (error {100 - score.top1:.2f}%)")
+    if cfg.top1 is not None and (split, image_set.name) == ("test", cfg.data):
+        say(f"card   {cfg.top1:.2f}%  (error {100 - cfg.top1:.2f}%)")
     say(f"top-5  {score.top5:.2f}%")
     say(f"loss   {score.loss:.4f}")
     say(f"speed  {score.images_per_second:,.0f} images/s")
