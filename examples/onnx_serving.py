@@ -45,11 +45,12 @@ class Classifier:
     def read(self, path: Path) -> np.ndarray:
         """Return an image ``(3, H, W)``: scaled to cover the input, cropped at its centre, normalised."""
         image = ImageOps.exif_transpose(Image.open(path, formats=FORMATS)).convert("RGB")
-        smallest = int(self.width / self.crop_pct), int(self.height / self.crop_pct)
-        scale = max(minimum / side for minimum, side in zip(smallest, image.size))
-        image = image.resize(
-            tuple(max(minimum, int(side * scale)) for minimum, side in zip(smallest, image.size)), self.filter
-        )
+        width, height = int(self.width / self.crop_pct), int(self.height / self.crop_pct)
+        if height * image.width >= width * image.height:
+            width = height * image.width // image.height
+        else:
+            height = width * image.height // image.width
+        image = image.resize((width, height), self.filter)
         left, top = round((image.width - self.width) / 2), round((image.height - self.height) / 2)
         image = image.crop((left, top, left + self.width, top + self.height))
         return ((np.asarray(image, np.float32) / 255 - self.mean) / self.std).transpose(2, 0, 1)

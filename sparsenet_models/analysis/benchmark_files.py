@@ -108,6 +108,9 @@ def depth_curves(file: str | Path) -> list[DepthCurve]:
     rows = [row for row in _measured(file, "training step") if row["depth"]]
     if not rows:
         raise ValueError(f"{file} has no depths; `sparsenet benchmark --depths` measures them")
+    if not all(row["peak_mib"] for row in rows):
+        raise ValueError(f"{file} has rows without peak_mib, which cannot be measured on Windows")
+    rows.sort(key=lambda row: int(row["depth"]))
     largest = max(int(row["batch"]) for row in rows)
     names: dict[str, str] = {}
     groups: dict[tuple[str, str], list[dict[str, str]]] = defaultdict(list)

@@ -9,7 +9,8 @@ Everything but the parameters is for one image:
   count.
 - **live**: the most numbers held at once in inference, if each output is freed after its last reader and
   batch norm and ReLU work in place. While a convolution runs, these are its input, its output and the
-  outputs that later layers read; during a merge, the tensors read, the merged one and the same outputs.
+  outputs that later layers read; during a merge, the tensors read, the merged one and the same outputs, and
+  in a sum of more than two the sum of the ones before.
 """
 
 from __future__ import annotations
@@ -91,7 +92,7 @@ def stage_costs(
         outputs=[in_channels] + [width] * graph.num_layers,
         merged=[*(convolutions[0].in_channels for convolutions in layers), merged_channels(len(layers) + 1)],
         convolutions=[[(c.in_channels, c.out_channels) for c in convolutions] for convolutions in layers],
-        running_sum=merge == "sum" and graph.reads_everything,
+        merge="running sum" if merge == "sum" and graph.reads_everything else merge,
     )
     weights = sum(c.in_channels * c.out_channels * c.kernel**2 for c in shapes)
     return Costs(
@@ -120,7 +121,7 @@ def live_in_stage(
     outputs: Sequence[int],
     merged: Sequence[int],
     convolutions: Sequence[Iterable[tuple[int, int]]],
-    running_sum: bool,
+    merge: str,
 ) -> int:
     """Return the most that a stage of BN-ReLU-convolution layers holds at once in inference.
 
@@ -129,20 +130,19 @@ def live_in_stage(
         outputs: sizes of output 0 ... N.
         merged: sizes of the merged inputs of layer 1 ... N + 1.
         convolutions: for layer 1 ... N, the input and output sizes of its convolutions.
-        running_sum: the outputs are added to one sum, and only that sum is held.
+        merge: "concat", "sum", or "running sum": one sum of all outputs goes from layer to layer.
     """
-    if running_sum:
-        during_merge = during_layer = [outputs[-1]] * (graph.num_layers + 1)
-    else:
-        during_merge = graph.waiting(outputs)
-        # While layer l runs, those outputs wait that layer l + 1 will find, except the layer's own.
-        own = [0 if last is None else size for size, last in zip(outputs, graph.last_uses())]
-        during_layer = [waiting - size for waiting, size in zip(during_merge[1:], own[1:])]
-    most = during_merge[-1] + (0 if running_sum else merged[-1])
-    for index, layer in enumerate(convolutions):
-        largest = max(entering + leaving for entering, leaving in layer)
-        most = max(most, during_merge[index] + merged[index], during_layer[index] + largest)
-    return most
+    largest = [max(entering + leaving for entering, leaving in layer) for layer in convolutions]
+    if merge == "running sum":
+        # An addition has the old sum, a layer's output and the new sum.
+        return max(3 * outputs[-1], outputs[-1] + max(largest))
+    during_merge = graph.waiting(outputs)
+    # While layer l runs, those outputs wait that layer l + 1 will find, except the layer's own.
+    own = [0 if last is None else size for size, last in zip(outputs, graph.last_uses())]
+    during_layer = [waiting - size for waiting, size in zip(during_merge[1:], own[1:])]
+    sums = [2 if merge == "sum" and graph.fan_in(number) > 2 else 1 for number in range(1, len(merged) + 1)]
+    merging = [waiting + count * size for waiting, count, size in zip(during_merge, sums, merged)]
+    return max(*merging, *map(sum, zip(during_layer, largest)))
 
 
 def pixel_count(size: tuple[int, int]) -> int:

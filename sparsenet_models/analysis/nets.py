@@ -162,7 +162,7 @@ def _live(block: Block, calls: dict[nn.Module, Call]) -> int:
             [(calls[m].entering, calls[m].leaving) for m in layer.modules() if isinstance(m, nn.Conv2d)]
             for layer in block.layers
         ],
-        running_sum=block.running_sum,
+        merge="running sum" if block.running_sum else block.merge,
     )
 
 

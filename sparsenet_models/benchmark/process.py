@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from typing import Any
 
+import torch
+
 from ..common.messages import one_line
 
 _METHOD = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
@@ -36,7 +38,8 @@ class Process:
         if _METHOD == "forkserver":  # so importing torch is no part of a first call
             _context.set_forkserver_preload(["torch", "sparsenet_models.factory"])
         self._connection, theirs = _context.Pipe()
-        self._process = _context.Process(target=_serve, args=(theirs, function, arguments), daemon=True)
+        arguments = (theirs, torch.get_num_threads(), function, arguments)
+        self._process = _context.Process(target=_serve, args=arguments, daemon=True)
         self._process.start()
         theirs.close()
 
@@ -68,10 +71,14 @@ class Process:
 
 
 def _serve(
-    connection: Connection, function: Callable[..., Iterator[Any]], arguments: tuple[Any, ...]
+    connection: Connection,
+    threads: int,
+    function: Callable[..., Iterator[Any]],
+    arguments: tuple[Any, ...],
 ) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends this process
     os.dup2(2, 1)
+    torch.set_num_threads(threads)
     try:
         values = function(*arguments)
         while True:

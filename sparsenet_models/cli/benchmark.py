@@ -11,6 +11,7 @@ from ..common.arguments import positive_integers
 from ..common.files import atomic_write
 from .messages import say
 from .nets import INFERENCE_PRECISIONS
+from .paths import FilePath
 from .progress import progress
 
 
@@ -25,9 +26,7 @@ from .progress import progress
 @click.option("--dtype", type=click.Choice(INFERENCE_PRECISIONS), default="float32", show_default=True)
 @click.option("--rounds", type=click.IntRange(min=1), default=7, show_default=True)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or mps.")
-@click.option(
-    "--csv", "csv_file", type=click.Path(dir_okay=False, path_type=Path), help="A file to write too."
-)
+@click.option("--csv", "csv_file", type=FilePath(), help="A file to write too.")
 @click.option("--json", "form", flag_value="json", help="Print JSON in place of the table.")
 @click.option("--markdown", "form", flag_value="markdown", help="Print a table for a page.")
 def benchmark(

@@ -11,13 +11,14 @@ import click
 from .images import images_for
 from .messages import say
 from .nets import checkpoint_option, load_model
+from .paths import FilePath
 from .progress import progress
 
 
 @click.command()
 @click.argument("model", metavar="NAME.TAG|PATH")
 @click.option("--format", "file_format", required=True, type=click.Choice(("onnx", "pt2")))
-@click.option("--out", required=True, type=click.Path(dir_okay=False), help="The file to write.")
+@click.option("--out", required=True, type=FilePath(), help="The file to write.")
 @click.option(
     "--size", type=int, help="Side of the images to compare on, which the metadata name; default the model's."
 )
@@ -28,7 +29,7 @@ from .progress import progress
 def export(
     model: str,
     file_format: str,
-    out: str,
+    out: Path,
     size: int | None,
     quantize: str | None,
     checkpoint: str | None,
@@ -62,10 +63,10 @@ def export(
                 compared = _export_int8(net, model, out, quantize, on_step)
     except ExportFailed as error:
         raise click.ClickException(str(error)) from error
-    say(f"{out}: {Path(out).stat().st_size:,} bytes; {compared}")
+    say(f"{out}: {out.stat().st_size:,} bytes; {compared}")
 
 
-def _export(net: Any, model: str, out: str, file_format: str, size: int | None, on_step: Any) -> str:
+def _export(net: Any, model: str, out: Path, file_format: str, size: int | None, on_step: Any) -> str:
     """Write the file; return how it compares with ``net``, which is called ``model``."""
     from ..integrations.export import export_model
 
@@ -74,7 +75,7 @@ def _export(net: Any, model: str, out: str, file_format: str, size: int | None, 
     return f"on four batches no logit differs from those of {model} by more than {difference:.1e}"
 
 
-def _export_int8(net: Any, model: str, out: str, data: str, on_step: Any) -> str:
+def _export_int8(net: Any, model: str, out: Path, data: str, on_step: Any) -> str:
     """Write the int8 file; return how it compares with ``net``, which is called ``model``."""
     import torch
 
@@ -82,6 +83,8 @@ def _export_int8(net: Any, model: str, out: str, data: str, on_step: Any) -> str
     from ..integrations.quantize import CALIBRATION_IMAGES, export_int8
 
     images = images_for(net, model, data, "train")
+    if len(images) < 2:
+        raise click.ClickException(f"--quantize needs at least two images, {data} has {len(images)}")
     random = torch.Generator().manual_seed(0)
     calibration, held_out = torch.randperm(len(images), generator=random).tensor_split(
         [min(CALIBRATION_IMAGES, len(images) // 2)]

@@ -9,6 +9,7 @@ import click
 
 from .messages import say
 from .nets import load_model
+from .paths import FilePath
 
 
 @click.group()
@@ -17,8 +18,8 @@ def plot() -> None:
 
 
 def _out(default: str) -> Any:
-    path = click.Path(dir_okay=False, path_type=Path)
-    return click.option("--out", type=path, default=default, show_default=True, help="The picture to write.")
+    text = "The picture to write."
+    return click.option("--out", type=FilePath(), default=default, show_default=True, help=text)
 
 
 @plot.command()
@@ -76,8 +77,8 @@ def accuracy(out: Path) -> None:
 
 
 @plot.command()
-@click.argument("speed", metavar="SPEED.CSV", type=click.Path(dir_okay=False, path_type=Path))
-@click.argument("depth", metavar="DEPTH.CSV", type=click.Path(dir_okay=False, path_type=Path))
+@click.argument("speed", metavar="SPEED.CSV", type=FilePath())
+@click.argument("depth", metavar="DEPTH.CSV", type=FilePath())
 @_out("efficiency.png")
 def efficiency(speed: Path, depth: Path, out: Path) -> None:
     """Draw error by speed, and memory and time by depth.
@@ -91,7 +92,7 @@ def efficiency(speed: Path, depth: Path, out: Path) -> None:
 
 
 @plot.command()
-@click.argument("metrics", metavar="METRICS.CSV", type=click.Path(dir_okay=False, path_type=Path))
+@click.argument("metrics", metavar="METRICS.CSV", type=FilePath())
 @_out("curves.png")
 def curves(metrics: Path, out: Path) -> None:
     """Draw loss, learning rate and error of a run."""

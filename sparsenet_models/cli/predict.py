@@ -84,13 +84,15 @@ def predict(
 
 def _picture_files(images: Sequence[str]) -> tuple[list[str], bool]:
     """Return the files to read, those of folders too, and whether a folder failed, which is told here."""
+    from ..common.files import local_path
     from ..data.class_folders import pictures_in
 
     paths: list[str] = []
     failed = False
     for image in images:
         try:
-            paths += pictures_in(Path(image)) if Path(image).is_dir() else [image]
+            path = local_path(image)
+            paths += pictures_in(path) if path.is_dir() else [str(path)]
         except (ValueError, OSError) as error:
             error_line(error)
             failed = True

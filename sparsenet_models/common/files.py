@@ -15,8 +15,10 @@ def local_path(path: str | os.PathLike[str]) -> Path:
     """Return the path that a user named, with ``~`` and ``~user`` expanded.
 
     Raises:
-        ValueError: there is no such user.
+        ValueError: there is no such user, or the text is empty, which would stand for the current folder.
     """
+    if path == "":
+        raise ValueError("the path of a file or a folder is empty")
     try:
         return Path(path).expanduser()
     except RuntimeError as error:

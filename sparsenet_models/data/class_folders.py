@@ -16,6 +16,9 @@ from .pictures import picture_suffixes
 RUN_FILES = ("run.json", "checkpoint.pt", "model.safetensors")
 """Files of which the folder of a training run has at least one: it may lie in the folder of its images."""
 
+RUN_PICTURES = ("curves.png", "confusion.png")
+"""The pictures that a training run writes."""
+
 MAX_NAMED = 5
 
 _logger = logging.getLogger(__name__)
@@ -32,11 +35,9 @@ class ClassFolders:
 
 def visible_folders(path: Path) -> list[Path]:
     """Return the folders in ``path``, sorted, without hidden ones and those of training runs."""
-    return sorted(
-        child
-        for child in path.iterdir()
-        if not child.name.startswith(".") and child.is_dir() and not holds_runs(child)
-    )
+    folders = (child for child in path.iterdir() if not child.name.startswith(".") and child.is_dir())
+    # By name, as paths compare without regard to capital letters on Windows.
+    return sorted((child for child in folders if not holds_runs(child)), key=lambda child: child.name)
 
 
 def has_pictures(folder: Path) -> bool:
@@ -126,6 +127,8 @@ def _identity(folder: Path) -> tuple[int, int]:
 def holds_runs(folder: Path) -> bool:
     """Return whether ``folder`` is the folder of a run, or holds nothing but such folders."""
     if _is_run(folder):
+        if any(_is_picture(child.name) and child.name not in RUN_PICTURES for child in folder.iterdir()):
+            _log_once(f"{one_line(str(folder), 300)} is left out: it holds {' or '.join(RUN_FILES)}")
         return True
     runs = False
     with os.scandir(folder) as entries:

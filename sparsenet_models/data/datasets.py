@@ -31,6 +31,9 @@ SPLIT_NAMES = {
     "test": ("test", "val", "validation"),
 }
 
+LIKE_SPLITS = {"train", "training", "test", "testing", "val", "valid", "validation", "eval", "dev"}
+"""Names in small letters of folders that are hardly classes."""
+
 IN_MEMORY_BYTES = 2 * 2**30
 """Image sets with at most this many bytes of pixels are read into memory, larger ones are streamed."""
 
@@ -105,6 +108,8 @@ def _open(
 ) -> StreamedImageSet:
     path = data_source(source)
     name = path if isinstance(path, str) else path.resolve().name
+    if split == "validation" and (isinstance(path, str) or is_tiny_imagenet(path)):
+        raise ValueError(f"{name} has no images for validation beside those of split='test'")
     if path in ("cifar10", "cifar100"):
         rows = downloaded_cifar(name, split)
         open_image_at = partial(_open_pixels, rows.data, data_config["input_size"][0])
@@ -148,8 +153,19 @@ def _class_folders(path: Path, split: str) -> Path | None:
     splits = {name for names in SPLIT_NAMES.values() for name in names}
     folders = [child.name for child in visible_folders(path)]
     if split == "train" and folders and splits.isdisjoint(folders) and not list(path.glob("**/*.parquet")):
+        _refuse_misnamed_splits(path)
         return path
     return None
+
+
+def _refuse_misnamed_splits(path: Path) -> None:
+    """Raise a ValueError if a class seems to be a split under another name: it holds folders alone."""
+    for folder in visible_folders(path):
+        if folder.name.lower() in LIKE_SPLITS and visible_folders(folder) and not has_pictures(folder):
+            raise ValueError(
+                f"{folder} holds folders and would be a class of the name {folder.name!r}: name the splits "
+                f"train, val and test, or put the classes into {path / 'train'}"
+            )
 
 
 def _of_files(found: ClassFolders, name: str, data_config: dict[str, Any], workers: int) -> StreamedImageSet:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from os import PathLike
 
 import torch
 from torch import Tensor, nn
@@ -38,8 +39,11 @@ def predict(model: nn.Module, images: Sequence[str], top_k: int = 5) -> Iterator
         top_k: number of classes in a prediction; more than the model has means all.
 
     Raises:
+        TypeError: ``images`` is one path.
         ValueError: ``top_k`` is below 1, or the model has no names for its classes.
     """
+    if isinstance(images, (str, PathLike)):
+        raise TypeError(f"images must be a list of paths, got {images!r}")
     top_k = integer("top_k", top_k, minimum=1)
     data_config = resolve_data_config(model)
     names: tuple[str, ...] | None = model.pretrained_cfg.get("label_names")  # type: ignore[union-attr, operator]

@@ -26,7 +26,7 @@ def data_source(source: str | PathLike[str]) -> Path | str:
     folder = local_path(source)
     if folder.is_dir():
         return folder
-    if source in DOWNLOADS:
+    if str(source) in DOWNLOADS:
         return str(source)
     if folder.exists():
         raise NotADirectoryError(f"data must be a folder of images, {source} is a file")

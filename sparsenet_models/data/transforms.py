@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -142,7 +142,8 @@ def _geometry(
         raise ValueError(f"unknown interpolation {interpolation!r}{hint}")
     if crop_mode != "center":
         raise ValueError(f"crop_mode must be 'center', got {crop_mode!r}")
-    if len(input_size) != 3 or not all(is_integer(side) and side >= 1 for side in input_size):
+    is_triple = isinstance(input_size, Sequence) and len(input_size) == 3
+    if not is_triple or not all(is_integer(side) and side >= 1 for side in input_size):
         raise ValueError(f"input_size must be (channels, height, width) in pixels, got {input_size!r}")
     if input_size[0] not in (1, 3):
         raise ValueError(
@@ -185,9 +186,10 @@ class ResizeToCover:
         if image.size == (self.width, self.height):
             return image
         image = self._middle(image)
-        scale = max(self.height / image.height, self.width / image.width)
-        # Rounding must not make the side that just fits smaller than asked.
-        size = (max(self.height, int(image.height * scale)), max(self.width, int(image.width * scale)))
+        if self.height * image.width >= self.width * image.height:
+            size = (self.height, self.height * image.width // image.height)
+        else:
+            size = (self.width * image.height // image.width, self.width)
         return _torchvision_v2().functional.resize(image, size, self.interpolation)
 
     def _middle(self, image: Image.Image) -> Image.Image:

@@ -30,6 +30,7 @@ from ..pretrained.fetch import verified_file
 
 try:
     import timm
+    from timm.models._features import FeatureGetterNet
 except ImportError as error:
     raise ImportError(f"the package timm cannot be imported ({error}): {pip_install('timm')}") from error
 
@@ -68,11 +69,14 @@ def _entrypoint(name: str) -> Callable[..., nn.Module]:
 
     def entrypoint(pretrained: bool = False, **kwargs: Any) -> nn.Module:
         feature_cls = kwargs.get("feature_cls", "getter")
-        if isinstance(feature_cls, str) and feature_cls.lower() != "getter":
+        is_getter = feature_cls is None or feature_cls is FeatureGetterNet
+        if not is_getter and str(feature_cls).lower() != "getter":
             raise ValueError(
                 f"feature_cls of {name} must be 'getter', which is its default; got {feature_cls!r}"
             )
         cfg, overlay = kwargs.pop("pretrained_cfg", None), kwargs.pop("pretrained_cfg_overlay", None) or {}
+        if overlay.get("url") or overlay.get("hf_hub_id"):  # timm would prefer the tag's own file
+            overlay = {"file": None, "hf_hub_id": None, "hf_hub_filename": None, **overlay}
         if pretrained:
             _check_sha256(name, cfg, overlay, kwargs.get("cache_dir"))
         kwargs.setdefault("pretrained_filter_fn", partial(_complete_state, name))

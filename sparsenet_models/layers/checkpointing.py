@@ -23,11 +23,12 @@ class Checkpointable(nn.Module):
     grad_checkpointing = False
 
     def run(self, layer: nn.Module, x: Tensor) -> Tensor:
-        """Return ``layer(x)``, checkpointed if ``grad_checkpointing`` is on and the module trains.
+        """Return ``layer(x)``, checkpointed if ``grad_checkpointing`` is on and gradients are asked for.
 
         ``x`` has any shape that the layer takes.
         """
-        return checkpointed(layer, layer, x) if self.grad_checkpointing and self.training else layer(x)
+        is_on = self.grad_checkpointing and torch.is_grad_enabled()
+        return checkpointed(layer, layer, x) if is_on else layer(x)
 
 
 def checkpointed(function: Callable[..., Any], modules: nn.Module, *inputs: Any) -> Any:

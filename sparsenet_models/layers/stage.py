@@ -83,6 +83,9 @@ class Stage(Checkpointable):
             for layer in remaining:
                 total = total + self._run(layer, [total])
             return total
+        for read in self.read_last[: first - 1]:
+            for output in read:
+                del outputs[output]
         # By position: torch 2.4's compiler does not know the keyword `start`.
         for number, layer in enumerate(remaining, first):
             outputs[number] = self._run(layer, [outputs[source] for source in self.sources[number - 1]])
@@ -92,7 +95,7 @@ class Stage(Checkpointable):
 
     def _run(self, layer: nn.Module, read: list[Tensor]) -> Any:
         """Return the output of ``layer``; with checkpointing only the tensors that it reads are kept."""
-        if not (self.grad_checkpointing and self.training):
+        if not (self.grad_checkpointing and torch.is_grad_enabled()):
             return layer(self._merged(read))
         return checkpointed(lambda *read: layer(self._merged(list(read))), layer, *read)
 
@@ -108,8 +111,9 @@ class Stage(Checkpointable):
 
 
 def _read_last(sources: list[tuple[int, ...]]) -> list[list[int]]:
-    """Return, for layer 1 ... N + 1, the outputs that no later layer reads."""
-    last_reader = {output: index for index, read in enumerate(sources) for output in read}
+    """Return, for layer 1 ... N + 1, the outputs that no later layer reads, its own too."""
+    made_by = {output: output - 1 for output in range(1, len(sources))}
+    last_reader = made_by | {output: index for index, read in enumerate(sources) for output in read}
     read_last: list[list[int]] = [[] for _ in sources]
     for output, index in last_reader.items():
         read_last[index].append(output)

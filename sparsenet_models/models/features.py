@@ -26,7 +26,8 @@ def chosen_indices(indices: int | Sequence[int] | None, count: int, name: str = 
     """
     if indices is None:
         return list(range(count))
-    if isinstance(indices, int) and is_integer(indices):
+    if is_integer(indices):
+        indices = int(indices)  # type: ignore[arg-type]
         if not -count <= indices <= count or indices == 0:
             raise ValueError(
                 f"{name}={indices} is out of range: a net of {count} feature maps has the last "

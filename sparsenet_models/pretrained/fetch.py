@@ -72,13 +72,14 @@ def fetch(
     """
     from huggingface_hub import hf_hub_download  # here, as it takes a while to import
 
+    cache = None if cache_dir is None else local_path(cache_dir)
     try:
         path = Path(
             hf_hub_download(
                 repository,
                 filename,
                 revision=revision,
-                cache_dir=None if cache_dir is None else local_path(cache_dir),
+                cache_dir=cache,
                 library_name=LIBRARY,
                 library_version=__version__,
             )

@@ -12,6 +12,7 @@ from huggingface_hub.errors import (
     FileMetadataError,
     GatedRepoError,
     HfHubHTTPError,
+    HFValidationError,
     LocalEntryNotFoundError,
     RepositoryNotFoundError,
     RevisionNotFoundError,
@@ -36,7 +37,7 @@ def fetch_error(
     if isinstance(error, HfHubHTTPError):
         message = _answer(error, file, repository, filename, revision)
         return type(error)(message, response=error.response)
-    if isinstance(error, ValueError):
+    if isinstance(error, HFValidationError):
         return ValueError(bad_name(repository, error))
     return OSError(
         f"{file} could not be fetched from {constants.ENDPOINT} into {cache}: {first_line(error)}; nothing "

@@ -102,13 +102,16 @@ def _checked_description(metadata: Mapping[str, str]) -> dict[str, Any]:
         raise ValueError(f"data_config must be an object, got {short_repr(fields)}")
     for key in sorted(fields.keys() - DATA_CONFIG_KEYS):
         raise ValueError(f"data_config has no field {key!r}{did_you_mean(key, DATA_CONFIG_KEYS)}")
-    if "class_names" in metadata:
-        fields["label_names"] = json.loads(metadata["class_names"])
-    if metadata.get("architecture"):
+    is_ours = bool(metadata.get("architecture"))
+    # Other code may have these keys for other things.
+    names = metadata.get("class_names", "")
+    if names.startswith("[") or (names and is_ours):
+        fields["label_names"] = json.loads(names)
+    if is_ours:
         fields["tag"] = metadata.get("tag", "")
-    for key in (*TRAINING_KEYS, "license"):
-        if text := metadata.get(key):
-            fields[key] = int(text) if key in ("epochs", "epochs_before", "seed") else text
+        for key in (*TRAINING_KEYS, "license"):
+            if text := metadata.get(key):
+                fields[key] = int(text) if key in ("epochs", "epochs_before", "seed") else text
     # Files by older versions do not say on which images they were scored.
     if metadata.get("scored_on") == TEST_IMAGES and metadata.get("top1"):
         fields["top1"] = float(metadata["top1"])

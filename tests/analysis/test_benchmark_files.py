@@ -42,7 +42,7 @@ def depth(tmp_path):
     rows = [
         row(f"{net}_bc_100_k12 depth={layers}", "eager", 16, 1e3 / layers**power, layers, 400.0 + layers)
         for net, power in (("sparsenet", 1), ("densenet", 2))
-        for layers in (40, 100)
+        for layers in (100, 40)
     ]
     rows.append(row("sparsenet_bc_100_k12 depth=40", "eager", 1, 5.0, 40))
     return written(tmp_path / "depth.csv", rows, "training step")
@@ -113,6 +113,12 @@ def test_a_file_that_is_damaged_is_refused_by_name(speed, change):
     speed.write_text(change(speed.read_text()))
     with pytest.raises(ValueError, match=r"speed\.csv is (cut off|no file by)"):
         speed_points(speed)
+
+
+def test_a_row_without_a_peak_is_refused_by_name(tmp_path):
+    on_windows = row("resnet_20 depth=20", "eager", 1, 9.0, 20, peak=None)
+    with pytest.raises(ValueError, match=r"w\.csv has rows without peak_mib"):
+        depth_curves(written(tmp_path / "w.csv", [on_windows], "training step"))
 
 
 def test_a_gpu_has_no_memory_before_the_net(tmp_path):

@@ -5,17 +5,26 @@ from __future__ import annotations
 import csv
 import json
 import sys
+from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 
 import pytest
+import torch
 from support.command import run
 
 from sparsenet_models.analysis import analyze_model
+from sparsenet_models.benchmark.process import Process
 from sparsenet_models.benchmark.run import ALLOWED, Row
 
 NAME = "sparsenet_40_k12"
+
 FEW = ("--size", 8, "--rounds", 2, "--device", "cpu")
+
+
+def thread_counts() -> Iterator[int]:
+    while True:
+        yield torch.get_num_threads()
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +84,17 @@ def test_a_missing_package_is_said_in_its_row(forward):
 def test_memory_is_that_of_the_process_of_each_row(forward):
     for row in forward[0]["rows"][:2]:
         assert 0 < row["base_mib"] <= row["peak_mib"]
+
+
+def test_contestants_have_as_many_threads_as_the_machine_is_said_to_have(monkeypatch):
+    before = torch.get_num_threads()
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            with Process(thread_counts) as process:
+                assert process.next() == threads
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_the_machine_is_named(forward):

@@ -81,6 +81,30 @@ def test_wrong_input_is_one_line_that_names_it(elsewhere, arguments, message):
     assert sorted(elsewhere.rglob("*")) == before
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("predict", ""),
+        ("predict", "cat.jpg", "--checkpoint", ""),
+        ("validate", MODEL, "--data", ""),
+        ("train", MODEL, "--data", "", "--out", "run"),
+        ("export", MODEL, "--format", "pt2", "--out", ""),
+    ],
+)
+def test_an_empty_path_is_not_the_current_folder(elsewhere, arguments):
+    result = run(*arguments)
+    assert result.exit_code == 1
+    assert result.stderr.splitlines()[-1] == "Error: the path of a file or a folder is empty"
+    assert len(list(elsewhere.iterdir())) == 3
+
+
+def test_a_file_to_write_may_be_in_the_home_folder(elsewhere, monkeypatch):
+    monkeypatch.setenv("HOME", str(elsewhere))
+    result = run("plot", "pattern", "sparse", "--depth", "4", "--out=~/folder/p.png")
+    assert result.exit_code == 0, result.output
+    assert (elsewhere / "folder" / "p.png").exists()
+
+
 def test_verify_takes_a_path_as_the_other_verbs_do(elsewhere):
     result = run("verify", WEIGHTS, "folder")
     assert result.exit_code == 1

@@ -11,7 +11,9 @@ import pytest
 from support.command import run
 from support.repository import REPOSITORY
 
+from sparsenet_models import create_model
 from sparsenet_models.data.class_folders import pictures_in, read_class_folders
+from sparsenet_models.data.predict import predict
 
 PHOTO = REPOSITORY / "examples" / "photos" / "cat_chelsea.jpg"
 MODEL = "resnet_20.cifar10"
@@ -43,6 +45,12 @@ def test_predict_classifies_every_picture_of_a_folder_and_names_what_is_left_out
 
 def test_a_folder_to_predict_and_a_class_folder_are_read_by_the_same_rules(folder):
     assert tuple(pictures_in(folder)) == read_class_folders(folder.parent).paths
+
+
+def test_one_path_in_place_of_a_list_is_refused():
+    net = create_model("sparsenet_bc_40_k12.cifar10", pretrained=True)
+    with pytest.raises(TypeError, match=r"images must be a list of paths, got 'cat\.jpg'"):
+        next(predict(net, "cat.jpg"))
 
 
 def test_a_folder_without_a_picture_is_one_error_and_the_others_are_answered(tmp_path, folder):

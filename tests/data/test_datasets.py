@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -290,6 +291,37 @@ def test_the_folder_of_a_run_beside_the_classes_is_no_class(tmp_path, out):
     (tmp_path / out / "run.json").touch()
     image_set = load_image_set(tmp_path, "train", CONFIG)
     assert (image_set.class_names, len(image_set)) == (("bus", "car"), 2)
+
+
+def test_a_class_that_holds_the_file_of_a_run_is_left_out_with_a_line(tmp_path, caplog):
+    for name in ("bus", "car"):
+        picture(tmp_path / name / "a.png")
+    (tmp_path / "car" / "model.safetensors").touch()
+    assert load_image_set(tmp_path, "train", CONFIG).class_names == ("bus",)
+    assert f"{tmp_path / 'car'} is left out: it holds run.json or checkpoint.pt or " in caplog.text
+
+
+@pytest.mark.parametrize("names", [("Training", "Testing"), ("Train", "Test"), ("train_", "VALID")])
+def test_folders_that_are_hardly_classes_are_refused(tmp_path, names):
+    for name in names:
+        for kind in ("bus", "car"):
+            picture(tmp_path / name / kind / "a.png")
+    with pytest.raises(ValueError, match="holds folders and would be a class of the name") as caught:
+        load_image_set(tmp_path, "train", CONFIG)
+    assert str(tmp_path / "train") in str(caught.value)
+    picture(tmp_path / "dev" / "a.png")  # pictures of its own, so a class
+    for name in names:
+        shutil.rmtree(tmp_path / name)
+    assert load_image_set(tmp_path, "train", CONFIG).class_names == ("dev",)
+
+
+@pytest.mark.parametrize("name", ["cifar10", "imagenette", "tiny-imagenet"])
+def test_the_test_images_of_a_known_set_are_not_given_out_for_validation(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=f"{name} has no images for validation beside those of split='test'"):
+        load_image_set(name, "validation", CONFIG)
+    with pytest.raises(ValueError, match=f"{name} has no images for validation"):
+        load_image_set(Path(name), "validation", CONFIG)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="names of other bytes are a Unix thing")

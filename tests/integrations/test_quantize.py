@@ -6,8 +6,9 @@ import re
 import pytest
 import torch
 from click.testing import CliRunner
+from PIL import Image
 
-from sparsenet_models import create_model, resolve_data_config
+from sparsenet_models import create_model, get_pretrained_cfg, resolve_data_config
 from sparsenet_models.cli import main
 from sparsenet_models.data.datasets import load_image_set
 from sparsenet_models.data.evaluate import normalised
@@ -56,6 +57,17 @@ def test_a_file_that_loses_too_much_is_not_written(ten_class_folder, tmp_path, m
     with pytest.raises(ExportFailed, match=r"net.onnx was not written: in int8 .* of 28 images"):
         export_int8(net, tmp_path / "net.onnx", images, images)
     assert not list(tmp_path.iterdir())
+
+
+def test_int8_needs_an_image_for_the_ranges_and_one_to_compare_on(tmp_path):
+    for name in get_pretrained_cfg(NAME).label_names:
+        (tmp_path / "data" / "train" / name).mkdir(parents=True)
+    Image.new("RGB", (32, 32)).save(tmp_path / "data" / "train" / "cat" / "a.png")
+    out, data = tmp_path / "net.onnx", tmp_path / "data"
+    words = ["export", NAME, "--format", "onnx", "--out", str(out), "--quantize", str(data)]
+    result = CliRunner().invoke(main, words)
+    assert f"Error: --quantize needs at least two images, {data} has 1" in result.stderr
+    assert not out.exists()
 
 
 @pytest.mark.parametrize("words", [["--format", "pt2"], ["--format", "onnx", "--size", "64"]])

@@ -215,9 +215,11 @@ def test_feature_maps_are_those_of_the_net_in_the_callers_order(name, feature_cl
     assert backbone.default_cfg["input_size"] == (3, 32, 32)
 
 
-@pytest.mark.parametrize("feature_cls", ["list", "hook", "fx"])
+@pytest.mark.parametrize("feature_cls", ["list", "hook", "fx", timm.models.FeatureHookNet])
 def test_a_wrapper_that_takes_nets_apart_is_refused(feature_cls):
-    with pytest.raises(ValueError, match=f"feature_cls of {NAME} must be 'getter', .* got '{feature_cls}'"):
+    with pytest.raises(
+        ValueError, match=rf"feature_cls of {NAME} must be 'getter', .* got .*(list|hook|fx|Hook)"
+    ):
         timm.create_model(NAME, features_only=True, feature_cls=feature_cls)
 
 
@@ -308,6 +310,13 @@ def test_weights_on_the_hub_are_asked_for_at_their_revision():
     register()
     cfg = timm.models.get_pretrained_cfg("tiny_net_on_the_hub.toy")
     assert timm.models._hub.hf_split(cfg.hf_hub_id) == ("org/name", "f" * 40)
+
+
+@pytest.mark.parametrize("source", [{"hf_hub_id": "no/such"}, {"url": "http://127.0.0.1:9/w.safetensors"}])
+def test_weights_of_the_users_own_elsewhere_are_not_the_bundled_ones(monkeypatch, source):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(Exception, match=r"no/such|offline|127\.0\.0\.1|refused|find"):
+        timm.create_model(f"{NAME}.cifar10", pretrained=True, pretrained_cfg_overlay=source)
 
 
 def test_a_file_of_the_users_own_takes_the_place_of_the_weights(tmp_path):

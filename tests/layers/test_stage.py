@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import weakref
 
 import pytest
 import torch
@@ -81,3 +82,19 @@ def test_a_stage_refuses_to_sum_outputs_of_different_widths():
         Stage(StageGraph(2), "sum", in_channels=5, width=4, make_layer=make_layer)
     with pytest.raises(ValueError, match=r"merge must be one of .* got 'mean'"):
         Stage(StageGraph(2), "mean", in_channels=4, width=4, make_layer=make_layer)
+
+
+@pytest.mark.parametrize("rule", [lambda layer: (0,), lambda layer: (layer - 1,)])
+def test_an_output_is_freed_once_no_later_layer_reads_it(rule):
+    stage = Stage(StageGraph(8, rule), "concat", in_channels=4, width=4, make_layer=make_layer)
+    made, alive = [], []
+
+    def note(module: nn.Module, inputs: tuple, output: torch.Tensor) -> None:
+        made.append(weakref.ref(output))
+        alive.append(sum(reference() is not None for reference in made))
+
+    for layer in stage.layers:
+        layer.register_forward_hook(note)
+    with torch.inference_mode():
+        stage(torch.zeros(1, 4, 5, 5))
+    assert max(alive) <= 2  # an output and the one before it

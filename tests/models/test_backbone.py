@@ -7,6 +7,7 @@ import itertools
 import pickle
 import re
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -63,8 +64,9 @@ def test_maps_come_in_the_callers_order_and_from_the_end_where_negative(family):
     every = net.forward_intermediates(images(), intermediates_only=True)
     picked = net.forward_intermediates(images(), [2, 0, -1, 0], intermediates_only=True)
     assert all(torch.equal(a, b) for a, b in zip(picked, [every[2], every[0], every[-1], every[0]]))
-    lasts = net.forward_intermediates(images(), 2, intermediates_only=True)
-    assert all(torch.equal(a, b) for a, b in zip(lasts, every[-2:]))
+    for count in (2, np.int64(2)):
+        lasts = net.forward_intermediates(images(), count, intermediates_only=True)
+        assert all(torch.equal(a, b) for a, b in zip(lasts, every[-2:]))
 
 
 @families
@@ -182,9 +184,10 @@ def test_checkpointed_equals_plain_with_the_batch_norm_buffers(family):
     assert all(torch.equal(other[name], tensor) for name, tensor in state.items())
 
 
-def test_checkpointing_keeps_fewer_numbers_for_the_backward_pass():
+@pytest.mark.parametrize("training", [True, False])
+def test_checkpointing_keeps_fewer_numbers_for_the_backward_pass(training):
     def kept(checkpointing: bool) -> int:
-        net = SparseNet(depth=100, growth_rate=4).train()
+        net = SparseNet(depth=100, growth_rate=4).train(training)
         net.set_grad_checkpointing(checkpointing)
         sizes: dict[int, int] = {}
 

@@ -275,6 +275,13 @@ def test_hostile_metadata_are_refused_in_one_short_line(tmp_path, key, value):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("metadata", [{"epochs": "10.0"}, {"seed": "None"}, {"class_names": "cat,dog"}])
+def test_metadata_of_other_code_do_not_keep_a_file_from_loading(tmp_path, metadata):
+    path = tmp_path / "theirs.safetensors"
+    save_file(create_model(NAME).state_dict(), path, metadata)
+    assert create_model(NAME, checkpoint_path=path).pretrained_cfg["epochs"] is None
+
+
 def test_the_metadata_of_a_saved_file_are_read_back(run, tmp_path):
     save_pretrained(by_the_run(run, tmp_path), tmp_path / "saved")
     assert read_weight_description(tmp_path / "saved" / "model.safetensors") == read_weight_description(

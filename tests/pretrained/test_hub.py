@@ -571,6 +571,12 @@ def test_a_name_that_cannot_be_a_repositorys_is_refused(hub, environment, tmp_pa
     assert hub.requests == []
 
 
+def test_a_token_that_no_header_can_have_is_no_wrong_name(hub, environment):
+    message = run(load(f"hf-hub:{REPOSITORY}"), environment | {"HF_TOKEN": "hf_…"}).error("OSError")
+    assert "could not be fetched" in message
+    assert "cannot be the name" not in message
+
+
 # Pushing
 
 PUSH = """
