@@ -92,7 +92,8 @@ def _picture_files(images: Sequence[str]) -> tuple[list[str], bool]:
     for image in images:
         try:
             path = local_path(image)
-            paths += pictures_in(path) if path.is_dir() else [str(path)]
+            file = str(path) if image.startswith("~") else image  # told as it was given
+            paths += pictures_in(path) if path.is_dir() else [file]
         except (ValueError, OSError) as error:
             error_line(error)
             failed = True

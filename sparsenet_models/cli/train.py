@@ -97,7 +97,8 @@ def configuration(recipe: str | None, given: dict[str, Any]) -> TrainConfig:
         given = given | {"resolution": parse_resolution(given["resolution"])}
         options.pop("epochs", None)
     if given.get("optimizer") not in (None, options.get("optimizer", "sgd")):
-        options.pop("lr", None)  # it is the rate of the recipe's own optimizer
+        for key in ("lr", "weight_decay"):  # they are for the recipe's own optimizer
+            options.pop(key, None)
     return TrainConfig.from_options(options | given)
 
 

@@ -27,7 +27,7 @@ from .progress import progress
 def validate(model: str | None, data: str | None, tta: bool, batch_size: int, **options: Any) -> None:
     """Measure a net on the test images of a data set.
 
-    Prints top-1, top-5, loss and images/s, and the top-1 of the net's card where that is of these images.
+    Prints top-1, top-5, loss and images/s, and the top-1 of the net's card where that is of the same set.
     PATH is a run, a saved model, or a weight file by `train`. A folder of class folders is measured whole.
     """
     if model is None and options["checkpoint"] is None:
@@ -62,7 +62,8 @@ def validate(model: str | None, data: str | None, tta: bool, batch_size: int, **
         flipped = evaluate(net, image_set, **settings, flip=True, on_batch=advance) if tta else None
     say(f"{model} on {score.count:,} images of {image_set.name}")
     say(f"top-1  {score.top1:.2f}%  (error {100 - score.top1:.2f}%)")
-    if cfg.top1 is not None and (split, image_set.name) == ("test", cfg.data):
+    is_known = image_set.name in DOWNLOADS and image_set.name == cfg.data
+    if cfg.top1 is not None and is_known and split == "test":
         say(f"card   {cfg.top1:.2f}%  (error {100 - cfg.top1:.2f}%)")
     say(f"top-5  {score.top5:.2f}%")
     say(f"loss   {score.loss:.4f}")

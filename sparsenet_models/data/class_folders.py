@@ -128,7 +128,8 @@ def holds_runs(folder: Path) -> bool:
     """Return whether ``folder`` is the folder of a run, or holds nothing but such folders."""
     if _is_run(folder):
         if any(_is_picture(child.name) and child.name not in RUN_PICTURES for child in folder.iterdir()):
-            _log_once(f"{one_line(str(folder), 300)} is left out: it holds {' or '.join(RUN_FILES)}")
+            files = " or ".join(RUN_FILES)
+            _log_once(f"{one_line(str(folder), 300)} is left out as a training run, as it holds {files}")
         return True
     runs = False
     with os.scandir(folder) as entries:

@@ -52,14 +52,16 @@ def load_image_set(
             folders, which is one training split; a folder that ``datasets.load_dataset`` reads, by its
             first Image and its first ClassLabel column; Tiny ImageNet in its own layout; or "cifar10",
             "cifar100", "imagenette" or "tiny-imagenet", which is downloaded.
-        split: "train", "test" (``val/`` where there is no ``test/``), or "validation" (``val/`` alone).
+        split: "train", "test" (``val/`` where there is no ``test/``), or "validation" (``val/`` alone; the
+            sets that are downloaded have none).
         data_config: the image configuration, as ``resolve_data_config`` returns it.
         loader: "memory" reads all images now, "stream" reads each image when it is used; "auto" reads
             sets of at most ``IN_MEMORY_BYTES`` into memory.
         workers: number of processes that read a streamed set; 0 reads in this process.
 
     Raises:
-        ValueError: the folder is none of these, or has no image; ``split`` or ``loader`` is unknown.
+        ValueError: the folder is none of these, or has no image; a class has the name of a split and holds
+            folders; ``split`` or ``loader`` is unknown, or the set has no such split.
         OSError: the folder is missing, an image is damaged, or the download fails.
         ImportError: reading it needs a package that is not installed.
     """

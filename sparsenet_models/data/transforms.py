@@ -45,7 +45,7 @@ def resolve_data_config(model: nn.Module | Mapping[str, Any] | Any) -> dict[str,
     cfg = getattr(model, "pretrained_cfg", model)
     if dataclasses.is_dataclass(cfg):
         cfg = vars(cfg)
-    if not isinstance(cfg, Mapping) or "input_size" not in cfg:
+    if not isinstance(cfg, Mapping) or cfg.get("input_size") is None:
         raise ValueError(
             f"{type(model).__name__} has no pretrained_cfg with an image configuration; build it with "
             "create_model(name), or pass input_size, mean and std to create_transform yourself"

@@ -81,7 +81,7 @@ class ClassifierNet(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-        if isinstance(self.head.fc, nn.Linear):
+        if isinstance(self.head.fc, nn.Linear) and self.head.fc.bias is not None:
             nn.init.zeros_(self.head.fc.bias)
 
     @property

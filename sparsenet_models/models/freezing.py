@@ -9,6 +9,7 @@ from ..common.messages import did_you_mean
 from ..layers.norms import FrozenBatchNorm2d
 from .classifier_net import ClassifierNet
 from .feature_net import FeatureNet
+from .wrappers import unwrap_model
 
 
 def freeze(model: nn.Module, up_to: str) -> None:
@@ -22,7 +23,7 @@ def freeze(model: nn.Module, up_to: str) -> None:
         >>> freeze(model, up_to="stages.1")
 
     Args:
-        model: a net of any family, or its ``FeatureNet``.
+        model: a net of any family, or its ``FeatureNet``; torch's wrappers around it are looked through.
         up_to: one of ``model.parts()``, for a ``FeatureNet`` one of ``model.net.parts()``.
 
     Raises:
@@ -59,6 +60,7 @@ def unfreeze(model: nn.Module, up_to: str = "head") -> None:
 
 
 def _parts_up_to(model: nn.Module, up_to: str) -> list[nn.Module]:
+    model = unwrap_model(model)
     net = model.net if isinstance(model, FeatureNet) else model
     if not isinstance(net, ClassifierNet):
         raise TypeError(f"model must be a net of this library's families, got {type(model).__name__}")

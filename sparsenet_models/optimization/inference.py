@@ -129,7 +129,7 @@ class FoldedLayer:
             return False
         if self.contents is None or not self.contents.are_current():
             self.contents, self.forward = _Contents(self.module), None
-        if any(module.training for module in self.contents.modules):
+        if self.contents.are_hooked or any(module.training for module in self.contents.modules):
             return False
         if unpack_dual(x).tangent is not None:  # oneDNN's convolution has no derivative in forward mode
             return False
@@ -160,6 +160,8 @@ class _Contents:
 
     def __init__(self, module: nn.Module) -> None:
         self.modules = list(module.modules())
+        # Pruned layers, for instance, make their weights in a hook before each pass.
+        self.are_hooked = any(each._forward_pre_hooks for each in self.modules)
         self.children = [tuple(each._modules.values()) for each in self.modules]
         self.stores = [store for each in self.modules for store in (each._parameters, each._buffers)]
         self.sizes = list(map(len, self.stores))

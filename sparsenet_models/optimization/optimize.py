@@ -19,8 +19,8 @@ Model = TypeVar("Model", bound=nn.Module)
 MOST_SHAPES = 64
 """For so many shapes of batches a net in train mode may be compiled; further ones run without."""
 
-KEEPS_WEIGHTS = (nn.Conv2d, nn.Linear, _BatchNorm, FrozenBatchNorm2d, nn.GroupNorm)
-"""Layers that take images of another floating-point type than their weights, or that are folded."""
+TAKE_ANY_TYPE = (nn.Conv2d, _BatchNorm, FrozenBatchNorm2d, nn.GroupNorm)
+"""Layers whose weights are converted, or that take tensors of another type than their weights."""
 
 INFERENCE_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
@@ -36,8 +36,8 @@ def optimize(model: Model, *, dtype: torch.dtype | None = None, compile: bool = 
     Logits differ from the net's own by rounding, in float32 by about 1e-6 of the largest. When weights or
     statistics change, they are folded anew (changes in place through ``tensor.data`` are not seen). In train
     mode, under autocast, in torch.compile, torch.export and tracers, and where gradients are asked for (with
-    a warning), the net runs as before. Forward hooks on parts of layers do not run. The copies that
-    ``nn.DataParallel`` makes of a net cannot be optimized.
+    a warning), the net runs as before, and so do pruned layers. Forward hooks on parts of layers do not run.
+    The copies that ``nn.DataParallel`` makes of a net cannot be optimized.
 
     **Train mode**: weights are in channels-last layout, and with ``compile`` the net is compiled by
     torch.compile for the shapes of batches whose steps are faster with it, at most 64 of them. A few steps of
@@ -91,10 +91,12 @@ def optimize(model: Model, *, dtype: torch.dtype | None = None, compile: bool = 
 
 
 def _check_layers(model: nn.Module, dtype: torch.dtype) -> None:
-    nets = (module for module in model.modules() if isinstance(module, ClassifierNet))
+    """Raise a ValueError if a layer would get tensors of ``dtype`` that do not go with its weights."""
+    nets = [module for module in model.modules() if isinstance(module, ClassifierNet)]
+    in_heads = {module for net in nets for module in net.head.modules()}
     for name, layer in (named for net in nets for named in net.named_modules()):
-        has_weights = next(layer.parameters(recurse=False), None) is not None
-        if has_weights and not isinstance(layer, KEEPS_WEIGHTS):
+        of_other_type = any(weight.dtype != dtype for weight in layer.parameters(recurse=False))
+        if of_other_type and layer not in in_heads and not isinstance(layer, TAKE_ANY_TYPE):
             raise ValueError(
                 f"dtype={dtype} does not go with the {type(layer).__name__} layers of the net, such as "
                 f"{name!r}, whose weights keep their type: convert the whole net with net.to(dtype)"

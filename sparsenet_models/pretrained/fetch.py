@@ -87,7 +87,7 @@ def fetch(
     except Exception as error:
         from .hub_errors import fetch_error
 
-        raise fetch_error(error, repository, filename, revision, cache_dir) from error
+        raise fetch_error(error, repository, filename, revision, cache) from error
     blob = _blob_of(path)
     _check_in_cache(path, blob)
     try:

@@ -8,12 +8,12 @@ from os import PathLike
 from pathlib import Path
 
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
 
 from ..common.files import local_path
 from ..common.messages import printable
 from ..layers.activations import give_each_place_its_own
 from ..models.pretrained_cfg import DATA_CONFIG_KEYS, pretrained_cfg_of
+from ..models.wrappers import unwrap_model
 from .misfits import is_float, misfits, nearest_net
 from .weight_file import described_by, read_weight_description, read_weights_and_layout
 
@@ -102,17 +102,6 @@ def load_into(model: nn.Module, path: Path, *, new_head: bool, headless: bool, n
         raise ValueError(f"{file} does not fit the model: {problems}{hint}")
     model.load_state_dict(state, strict=not head_left_out)
     return head_left_out
-
-
-def unwrap_model(model: nn.Module) -> nn.Module:
-    """Return the net inside the wrappers of torch.compile, DistributedDataParallel and AveragedModel."""
-    while True:
-        if isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel, AveragedModel)):
-            model = model.module
-        elif isinstance(inner := getattr(model, "_orig_mod", None), nn.Module):
-            model = inner
-        else:
-            return model
 
 
 def _adapted_stem(weight: Tensor, expected: Tensor) -> Tensor:

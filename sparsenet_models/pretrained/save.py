@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from ..common.files import atomic_write, local_path, sha256_of
 from ..models.pretrained_cfg import WEIGHTS, pretrained_cfg_of
+from ..models.wrappers import unwrap_model
 from .config_json import CONFIG, config_of
-from .load import unwrap_model
 from .model_card import CARD, model_card
 from .weight_file import read_weights, save_weights, weight_description
 

@@ -97,16 +97,16 @@ def read_weight_description(path: Path) -> tuple[str | None, dict[str, Any]]:
 
 
 def _checked_description(metadata: Mapping[str, str]) -> dict[str, Any]:
+    is_ours = bool(metadata.get("architecture"))
+    if not is_ours:  # other code may have these keys for other things
+        metadata = {key: text for key, text in metadata.items() if _is_json(text)}
     fields = json.loads(metadata.get("data_config", "{}"))
     if not isinstance(fields, dict):
         raise ValueError(f"data_config must be an object, got {short_repr(fields)}")
     for key in sorted(fields.keys() - DATA_CONFIG_KEYS):
         raise ValueError(f"data_config has no field {key!r}{did_you_mean(key, DATA_CONFIG_KEYS)}")
-    is_ours = bool(metadata.get("architecture"))
-    # Other code may have these keys for other things.
-    names = metadata.get("class_names", "")
-    if names.startswith("[") or (names and is_ours):
-        fields["label_names"] = json.loads(names)
+    if "class_names" in metadata:
+        fields["label_names"] = json.loads(metadata["class_names"])
     if is_ours:
         fields["tag"] = metadata.get("tag", "")
         for key in (*TRAINING_KEYS, "license"):
@@ -120,6 +120,14 @@ def _checked_description(metadata: Mapping[str, str]) -> dict[str, Any]:
         overlay["num_classes"] = CHECKS["num_classes"]("num_classes", len(overlay["label_names"]))
     check_images(overlay)
     return overlay
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
 
 
 def described_by(

@@ -7,6 +7,7 @@ from itertools import islice
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from .config import TrainConfig
@@ -47,7 +48,7 @@ def recalibrate(model: nn.Module, batches: Iterable[Tensor]) -> None:
         model: the net; it is left in eval mode.
         batches: training images ``(B, C, H, W)``, of which the first ``RECALIBRATION_BATCHES`` are used.
     """
-    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
     momenta = [norm.momentum for norm in norms]
     model.eval()  # no dropout, and no layer that drop path skips
     for norm in norms:

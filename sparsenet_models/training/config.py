@@ -46,7 +46,8 @@ class TrainConfig:
     """The options of ``sparsenet train``; the help text of each is in its field's metadata.
 
     ``model`` is ``architecture`` or ``architecture.tag``, ``data`` a folder or the name of a set to
-    download (see ``data.load_image_set``), ``out`` the folder of the run.
+    download (see ``data.load_image_set``), ``out`` the folder of the run. ``lr=0`` becomes the rate of the
+    optimizer at once.
 
     Raises:
         ValueError: an option is out of range; the message names it and its value.

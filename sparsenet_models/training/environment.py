@@ -55,10 +55,10 @@ def git_commit() -> str:
         return ""
     try:
         commit = _git(checkout, "rev-parse", "HEAD")
-        changes = _git(checkout, "status", "--porcelain", "--untracked-files=no")
+        changed = _git(checkout, "status", "--porcelain", "--untracked-files=no")
     except (OSError, subprocess.CalledProcessError):
         return ""
-    return f"{commit}-dirty" if changes else commit
+    return f"{commit}-dirty" if changed else commit
 
 
 def _git(folder: Path, *arguments: str) -> str:

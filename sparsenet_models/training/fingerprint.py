@@ -117,8 +117,8 @@ def _files_in(folder: Path) -> list[str]:
         if path.name.startswith("."):
             continue
         if path.is_dir():
-            files += [] if holds_runs(path) else _files_in(path)
-        elif path.suffix.lower() not in (".md", ".txt"):
+            files += [] if path.is_symlink() or holds_runs(path) else _files_in(path)
+        elif path.is_file() and path.suffix.lower() not in (".md", ".txt"):
             files.append(str(path))
     return sorted(files)
 

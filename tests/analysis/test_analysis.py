@@ -637,3 +637,11 @@ def test_an_analysis_of_a_thousand_layers_is_quick_enough_to_type():
         for depth in (16, 128, 1024):
             analyze(rule, [depth])
     assert time.process_time() - start < 1
+
+
+def test_a_net_with_gradient_checkpointing_is_analysed_as_without():
+    net = SparseNet(depth=16, growth_rate=4)
+    expected = analyze_model(net).costs
+    net.set_grad_checkpointing()
+    assert analyze_model(net).costs == expected
+    assert all(stage.grad_checkpointing for stage in net.stages)

@@ -298,7 +298,7 @@ def test_a_class_that_holds_the_file_of_a_run_is_left_out_with_a_line(tmp_path, 
         picture(tmp_path / name / "a.png")
     (tmp_path / "car" / "model.safetensors").touch()
     assert load_image_set(tmp_path, "train", CONFIG).class_names == ("bus",)
-    assert f"{tmp_path / 'car'} is left out: it holds run.json or checkpoint.pt or " in caplog.text
+    assert f"{tmp_path / 'car'} is left out as a training run, as it holds run.json or " in caplog.text
 
 
 @pytest.mark.parametrize("names", [("Training", "Testing"), ("Train", "Test"), ("train_", "VALID")])

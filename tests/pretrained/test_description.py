@@ -275,7 +275,16 @@ def test_hostile_metadata_are_refused_in_one_short_line(tmp_path, key, value):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("metadata", [{"epochs": "10.0"}, {"seed": "None"}, {"class_names": "cat,dog"}])
+METADATA_OF_OTHERS = (
+    {"epochs": "10.0"},
+    {"seed": "None"},
+    {"class_names": "cat,dog"},
+    {"class_names": "['cat', 'dog']"},
+    {"data_config": "cifar.yaml"},
+)
+
+
+@pytest.mark.parametrize("metadata", METADATA_OF_OTHERS)
 def test_metadata_of_other_code_do_not_keep_a_file_from_loading(tmp_path, metadata):
     path = tmp_path / "theirs.safetensors"
     save_file(create_model(NAME).state_dict(), path, metadata)

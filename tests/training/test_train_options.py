@@ -226,3 +226,8 @@ def test_without_a_rate_each_optimizer_has_its_own(optimizer, rate):
 )
 def test_another_optimizer_than_the_recipes_does_not_take_its_rate(options, rate):
     assert configuration("finetune", NAMED | options).lr == rate
+
+
+def test_another_optimizer_than_the_recipes_does_not_take_its_decay():
+    assert configuration("cifar-muon", NAMED).weight_decay == 0.02
+    assert configuration("cifar-muon", NAMED | {"optimizer": "sgd"}).weight_decay == 1e-4
