@@ -13,7 +13,7 @@ from pathlib import Path
 from ..common.messages import one_line
 from .pictures import picture_suffixes
 
-RUN_FILES = ("run.json", "checkpoint.pt", "model.safetensors")
+RUN_FILES = ("run.json", "checkpoint.pt", "model.safetensors", ".lock")
 """Files of which the folder of a training run has at least one: it may lie in the folder of its images."""
 
 RUN_PICTURES = ("curves.png", "confusion.png")
@@ -128,8 +128,10 @@ def holds_runs(folder: Path) -> bool:
     """Return whether ``folder`` is the folder of a run, or holds nothing but such folders."""
     if _is_run(folder):
         if any(_is_picture(child.name) and child.name not in RUN_PICTURES for child in folder.iterdir()):
-            files = " or ".join(RUN_FILES)
-            _log_once(f"{one_line(str(folder), 300)} is left out as a training run, as it holds {files}")
+            files = ", ".join(RUN_FILES)
+            _log_once(
+                f"{one_line(str(folder), 300)} is left out as a training run, as it holds one of {files}"
+            )
         return True
     runs = False
     with os.scandir(folder) as entries:

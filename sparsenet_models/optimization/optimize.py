@@ -9,8 +9,11 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from ..layers.chain import Chain
 from ..layers.norms import FrozenBatchNorm2d
+from ..layers.stage import Stage
 from ..models.classifier_net import ClassifierNet
+from .chains import has_chain
 from .compiling import CompiledWherePays, why_not_compile
 from .inference import fold, unfold
 
@@ -29,7 +32,7 @@ def optimize(model: Model, *, dtype: torch.dtype | None = None, compile: bool = 
     """Make a net fast on this machine, in place, for the mode that it is in; return it.
 
     Its modules, parameters, buffers, state dict and methods stay as they are. Another call in the same mode
-    replaces what the one before did.
+    replaces what the one before did; one in train mode also takes back that of eval mode.
 
     **Eval mode**: batch norms are folded into the convolutions around them, layers that read several outputs
     join them in the pass that normalises them, and tensors are in channels-last layout. Nothing is compiled.
@@ -93,6 +96,15 @@ def optimize(model: Model, *, dtype: torch.dtype | None = None, compile: bool = 
 def _check_layers(model: nn.Module, dtype: torch.dtype) -> None:
     """Raise a ValueError if a layer would get tensors of ``dtype`` that do not go with its weights."""
     nets = [module for module in model.modules() if isinstance(module, ClassifierNet)]
+    for net in nets:
+        for layer in _layers(net):
+            is_hooked = any(module._forward_pre_hooks for module in layer.modules())
+            if is_hooked or not has_chain(layer):
+                raise ValueError(
+                    f"dtype={dtype} does not go with a {type(layer).__name__} that cannot be folded, as it "
+                    f"{'has hooks' if is_hooked else 'computes in its own way'}: convert the whole net with "
+                    "net.to(dtype)"
+                )
     in_heads = {module for net in nets for module in net.head.modules()}
     for name, layer in (named for net in nets for named in net.named_modules()):
         of_other_type = any(weight.dtype != dtype for weight in layer.parameters(recurse=False))
@@ -101,3 +113,10 @@ def _check_layers(model: nn.Module, dtype: torch.dtype) -> None:
                 f"dtype={dtype} does not go with the {type(layer).__name__} layers of the net, such as "
                 f"{name!r}, whose weights keep their type: convert the whole net with net.to(dtype)"
             )
+
+
+def _layers(net: nn.Module) -> list[nn.Module]:
+    """Return the layers of stages, and the other chains."""
+    stages = [module for module in net.modules() if isinstance(module, Stage)]
+    chains = [module for module in net.modules() if isinstance(module, Chain)]
+    return [*chains, *(layer for stage in stages for layer in stage.layers if layer not in chains)]

@@ -48,10 +48,11 @@ class TrainingBatches:
         self.config, self.mean, self.std, self.device = config, mean, std, device
         self.batch_size = min(config.batch_size, len(image_set))
         if self.batch_size % processes.count:
-            nearest = max(1, round(self.batch_size / processes.count)) * processes.count
+            most = len(image_set) // processes.count
+            nearest = min(max(1, round(self.batch_size / processes.count)), most) * processes.count
             raise ValueError(
-                f"batch_size {self.batch_size} cannot be split among {processes.count} processes; "
-                f"the nearest that can is {nearest}"
+                f"batch_size {config.batch_size}, with {len(image_set):,} images, cannot be split among "
+                f"{processes.count} processes; the nearest that can is {nearest}"
             )
         part = self.batch_size // processes.count
         self.part = slice(processes.rank * part, (processes.rank + 1) * part)

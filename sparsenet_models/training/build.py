@@ -93,11 +93,17 @@ def check_place_for_graphs(processes: Processes, device: torch.device) -> None:
         raise ValueError(f"cuda_graphs needs one process, there are {processes.count}: leave it out")
 
 
-def check_net_for_graphs(model: nn.Module) -> None:
-    """Raise unless every training step of ``model`` computes the same, as CUDA graphs need.
+def check_net_for_graphs(model: nn.Module, size: tuple[int, int, int]) -> None:
+    """Raise unless every training step of ``model`` computes the same, on squares, as CUDA graphs need.
+
+    Args:
+        model: the net.
+        size: of its images: channels, height and width.
 
     Raises:
         ValueError: it does not; the message names the option.
     """
+    if size[1] != size[2]:
+        raise ValueError(f"cuda_graphs needs square images, the net's have {size[1]} x {size[2]} pixels")
     if skips_layers(model):
         raise ValueError("cuda_graphs needs a net that skips no layers in training: leave it out")

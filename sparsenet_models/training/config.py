@@ -176,8 +176,11 @@ class TrainConfig:
                 f"cutmix and mixup are shares of the batches, at most 1 together, got {self.cutmix} and "
                 f"{self.mixup}"
             )
-        if self.patience and not self.eval_every:
-            raise ValueError(f"patience={self.patience} needs scores: eval_every must be at least 1, got 0")
+        if self.patience and not 1 <= self.eval_every <= self.epochs:
+            raise ValueError(
+                f"patience={self.patience} needs scores: eval_every must be at least 1 and at most "
+                f"epochs={self.epochs}, got {self.eval_every}"
+            )
         total = sum(epochs for _, epochs in self.resolution)
         if self.resolution and total != self.epochs:
             raise ValueError(f"resolution adds up to {total} epochs, epochs is {self.epochs}: change both")

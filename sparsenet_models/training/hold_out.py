@@ -26,8 +26,8 @@ def hold_out(image_set: AnyImageSet, share: float, seed: int) -> tuple[AnyImageS
         members = (image_set.labels == label).nonzero()[:, 0]
         if len(members) < 2:
             raise ValueError(
-                f"class {name!r} of {image_set.name} has too few images, {len(members)}: two are "
-                "needed, one to learn from and one to hold out, or images in val/"
+                f"class {name!r} of {image_set.name} has too few images, {len(members)}: two are needed, one "
+                "to learn from and one to hold out; with images in val/ and no --validation, none is held out"
             )
         count = min(max(1, round(share * len(members))), len(members) - 1)
         held.append(members[torch.randperm(len(members), generator=generator)[:count]])

@@ -146,7 +146,7 @@ class _Run:
             check_same_images(checkpoint, config, self.inputs.fingerprint)
         model = new_net(config, self.inputs)
         if config.cuda_graphs:
-            check_net_for_graphs(model)
+            check_net_for_graphs(model, self.inputs.data_config["input_size"])
         if checkpoint is None:
             self.record = self._new_record(model)
         else:
@@ -219,7 +219,7 @@ class _Run:
         if stuck:
             say(f"stopping: no score has been better in {self.config.patience} scored epochs")
         elif epoch < self.config.epochs and self.agreement.is_any(self.stop.made, at_end=True):
-            raise TrainingStopped(f"interrupted; {last_checkpoint(self.folder)}")
+            raise self._interrupted()
 
     def keep_steps(self) -> None:
         """Save the steps since the last checkpoint, where the disk takes them."""
@@ -444,10 +444,17 @@ class _Run:
         """Within an epoch: save and stop after a signal, save after ``checkpoint_minutes``."""
         if self.agreement.is_any(self.stop.made):
             self._save()
-            raise TrainingStopped(f"interrupted; {last_checkpoint(self.folder)}")
+            raise self._interrupted()
         waited = time.monotonic() - self.saved_at
         if self.config.checkpoint_minutes and waited >= 60 * self.config.checkpoint_minutes:
             self._save()
+
+    def _interrupted(self) -> TrainingStopped:
+        # The others may come here before the first process has saved, or have no such folder.
+        kept = "the first process says which checkpoint is kept"
+        return TrainingStopped(
+            f"interrupted; {last_checkpoint(self.folder) if self.processes.is_first else kept}"
+        )
 
     def _save(self) -> None:
         self._stop_unless_finite(self.record.loss.item())

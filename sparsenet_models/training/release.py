@@ -29,7 +29,8 @@ from ..factory import create_model
 from ..models.pretrained_cfg import WEIGHTS, PretrainedCfg
 from ..models.registry import WEIGHTS_DIR
 from ..pretrained.model_card import IMAGE_TERMS, scored_images
-from ..pretrained.weight_file import read_metadata, save_weights
+from ..pretrained.weight_file import TEST_IMAGES, read_metadata, save_weights
+from .inputs import HELD_OUT_SHARE
 from .run_folder import CURVES, METRICS, OPTIONS, options_file
 
 MOST_LOST_TO_HALF = 0.05
@@ -45,6 +46,9 @@ class Stored:
     score: Score
     with_flips: Score
     """The score with the logits of mirror images averaged in."""
+
+    full_top1: float
+    """Top-1 on the same images in single precision."""
 
     in_half: bool
     data_config: dict[str, Any]
@@ -102,14 +106,15 @@ def main(
         "license": metadata["license"],
         **stored.data_config,
     }
-    full_top1 = float(metadata["top1"])
     if bundle:
-        card = _card(name, fields, score, full_top1, stored.in_half, before)
+        card = _card(name, fields, stored, metadata.get("scored_on", TEST_IMAGES), before)
         (WEIGHTS_DIR / f"{name}.json").write_text(_json(fields), encoding="utf-8")
         (WEIGHTS_DIR / f"{name}.md").write_text(card, encoding="utf-8")
     result = fields | {"top1_with_flips": round(stored.with_flips.top1, 2)}
     _record(run, log, Path(data), result, RUNS_DIR / name / run.name)
-    click.echo(f"{target}: {target.stat().st_size:,} bytes, top-1 {full_top1:.2f}% -> {score.top1:.2f}%")
+    click.echo(
+        f"{target}: {target.stat().st_size:,} bytes, top-1 {stored.full_top1:.2f}% -> {score.top1:.2f}%"
+    )
 
 
 def _name_to_release(metadata: dict[str, str], tag: str | None, overwrite: bool) -> str:
@@ -139,16 +144,19 @@ def _store(source: Path, metadata: dict[str, str], name: str, data: str, target:
     reloaded.load_state_dict(halved.state_dict())
     scored, written = reloaded, halved
     score = score_of(scored)
-    in_half = abs(score.top1 - float(metadata["top1"])) <= MOST_LOST_TO_HALF
+    is_scored = metadata.get("scored_on", TEST_IMAGES) == TEST_IMAGES
+    full_top1 = float(metadata["top1"]) if is_scored else score_of(model).top1
+    in_half = abs(score.top1 - full_top1) <= MOST_LOST_TO_HALF
     if not in_half:
         scored = written = model
         score = score_of(scored)
     tag = name.partition(".")[2]
+    measured = {"top1": f"{score.top1:.2f}", "scored_on": TEST_IMAGES}
     with atomic_write(target) as (path,):
-        save_weights(written, path, {**metadata, "tag": tag, "top1": f"{score.top1:.2f}"})
+        save_weights(written, path, {**metadata, "tag": tag, **measured})
     default = resolve_data_config(create_model(trained_as, device="meta"))
     changed = {key: value for key, value in data_config.items() if value != default[key]}
-    return Stored(score, score_of(scored, flip=True), in_half, changed)
+    return Stored(score, score_of(scored, flip=True), full_top1, in_half, changed)
 
 
 def _costs(metadata: dict[str, str], input_size: tuple[int, int, int] | None) -> dict[str, Any]:
@@ -202,17 +210,20 @@ def _training_seconds(run: Path) -> float:
         return sum(float(row["seconds"]) for row in csv.DictReader(file))
 
 
-def _card(
-    name: str, fields: dict[str, Any], score: Score, full_top1: float, in_half: bool, before: str
-) -> str:
+def _card(name: str, fields: dict[str, Any], result: Stored, watched: str, before: str) -> str:
+    """Return the card of a weight; ``watched`` says on which images the run scored its epochs."""
+    score = result.score
     accuracy = f"**{100 - score.top1:.2f}%** (accuracy {score.top1:.2f}%)"
-    stored = "half precision (matrices and kernels), single (the rest)" if in_half else "single precision"
+    halves = "half precision (matrices and kernels), single (the rest)"
+    stored = halves if result.in_half else "single precision"
     recipe = json.loads(fields["recipe"])
     averaged = "The weights are the running mean" if recipe["ema_decay"] else "The weights are those"
     epoch = "the epoch that scored best" if recipe.get("keep_best") else "the last epoch"
     every = recipe["eval_every"]
     images = scored_images(fields["data"])
-    looks = f"the {images} were looked at {f'each {every} epochs' if every else 'once, at the end'}"
+    on_others = watched.startswith("held-out")
+    looked = f"each {every} epochs" if every and not on_others else "once, at the end"
+    looks = f"the {images} were looked at {looked}"
     terms = f"| training images | {IMAGE_TERMS[fields['data']]} |\n" if fields["data"] in IMAGE_TERMS else ""
     minutes = f"{fields['train_seconds'] / 60:.0f} minutes on {fields['machine']}"
     return f"""# {name}
@@ -224,13 +235,13 @@ def _card(
 | view | single, 32-bit floating point |
 | parameters, multiply-adds of an image | {fields["num_params"]:,}, {fields["macs"]:,} |
 | stored in | {stored} |
-| top-1 accuracy before, in single precision | {full_top1:.2f}% |
+| top-1 accuracy before, in single precision | {result.full_top1:.2f}% |
 | training | {PretrainedCfg(**fields).epochs_text} epochs, seed {fields["seed"]}, {minutes} |
 | library | sparsenet_models {fields["library_version"]}, commit {fields["git_commit"] or "unknown"} |
 | licence | {fields["license"]} |
 {terms}| sha256 | `{fields["sha256"]}` |
 
-Trained here {_start(recipe, before)}. {averaged} of {epoch};
+Trained here {_start(recipe, on_others, before)}. {averaged} of {epoch};
 {looks}, and then for the figures of the stored file, without and with mirror images. Reproduce it with
 
     sparsenet validate {name} --data {_place(fields["data"])}
@@ -241,15 +252,16 @@ and the training with
 """
 
 
-def _start(recipe: dict[str, Any], before: str) -> str:
+def _start(recipe: dict[str, Any], on_others: bool, before: str) -> str:
     earlier = f" ({before})" if before else ""
     if recipe.get("pretrained"):
-        source = f"the net's pretrained weights{earlier}, sha256 `{recipe['init_sha256']}`,"
+        source = f"the pretrained weights {recipe['model']}{earlier}, sha256 `{recipe['init_sha256']}`,"
     elif recipe.get("init_from"):
         source = f"the weights {recipe['init_from']}{earlier}, sha256 `{recipe['init_sha256']}`,"
     else:
         source = "random initialisation"
-    held_out = f" but {recipe['validation']:.0%} of each class" if recipe.get("validation") else ""
+    share = recipe.get("validation") or HELD_OUT_SHARE
+    held_out = f" but {share:.0%} of each class" if on_others else ""
     taught = f", with {recipe['distill']} as the teacher" if recipe.get("distill") else ""
     if recipe.get("soft_labels"):
         taught = f", with soft labels, sha256 `{recipe['soft_labels_sha256']}`"
@@ -263,9 +275,11 @@ def _place(data: str) -> str:
 
 def _command(name: str, data: str, recipe: dict[str, Any]) -> str:
     """Return the command line that trains ``name`` with the options in ``recipe``."""
-    architecture = name.partition(".")[0]
-    words = ["sparsenet", "train", architecture, "--data", _place(data), "--out", "runs/again"]
+    model = recipe.get("model", name.partition(".")[0])
+    words = ["sparsenet", "train", model, "--data", _place(data), "--out", "runs/again"]
     for key, value in recipe.items():
+        if key == "model":
+            continue
         option = f"--{key.replace('_', '-')}"
         if key == "resolution":
             value = ",".join(f"{side}:{epochs}" for side, epochs in value)

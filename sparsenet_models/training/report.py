@@ -61,6 +61,8 @@ def weights_metadata(
     """
     options = config.to_dict() | {"precision": record.precision}
     recipe = {key: options[key] for key in options if key not in ("model", "data", "out")}
+    if config.pretrained:
+        recipe["model"] = config.model  # its tag says which weights
     if record.init_sha256:
         recipe["init_sha256"] = record.init_sha256
     if config.soft_labels:

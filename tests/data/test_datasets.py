@@ -21,6 +21,7 @@ from sparsenet_models.data.evaluate import evaluate, normalised, with_classes
 from sparsenet_models.data.image_set import ImageSet
 from sparsenet_models.data.pictures import open_image
 from sparsenet_models.data.transforms import create_transform
+from sparsenet_models.training.run_lock import locked
 
 CONFIG = dict(
     input_size=(3, 32, 32),
@@ -282,6 +283,13 @@ def test_a_link_to_nothing_is_named(tmp_path):
         load_image_set(tmp_path, "train", CONFIG)
 
 
+def test_a_run_that_begins_beside_the_classes_is_no_class(tmp_path):
+    for name in ("bus", "car"):
+        picture(tmp_path / name / "a.png")
+    with locked(tmp_path / "runs" / "net-set"):
+        assert load_image_set(tmp_path, "train", CONFIG).class_names == ("bus", "car")
+
+
 @pytest.mark.parametrize("out", ["out", "runs/net-set"])
 def test_the_folder_of_a_run_beside_the_classes_is_no_class(tmp_path, out):
     for name in ("bus", "car"):
@@ -298,7 +306,7 @@ def test_a_class_that_holds_the_file_of_a_run_is_left_out_with_a_line(tmp_path, 
         picture(tmp_path / name / "a.png")
     (tmp_path / "car" / "model.safetensors").touch()
     assert load_image_set(tmp_path, "train", CONFIG).class_names == ("bus",)
-    assert f"{tmp_path / 'car'} is left out as a training run, as it holds run.json or " in caplog.text
+    assert f"{tmp_path / 'car'} is left out as a training run, as it holds one of run.json, " in caplog.text
 
 
 @pytest.mark.parametrize("names", [("Training", "Testing"), ("Train", "Test"), ("train_", "VALID")])

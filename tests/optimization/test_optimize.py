@@ -441,6 +441,16 @@ def test_a_dtype_for_a_net_whose_activations_have_weights_is_refused():
     assert not runs_folded(net)
 
 
+def test_a_dtype_for_a_net_with_layers_that_cannot_be_folded_is_refused():
+    pruned, own = build("sparsenet").eval(), build("sparsenet").eval()
+    prune.l1_unstructured(pruned.stages[0].layers[0].conv1, "weight", 0.5)
+    own.stages[1].layers[0].__class__ = type("Own", (PreActivationLayer,), {"forward": lambda self, x: x})
+    for net, reason in ((pruned, "PreActivationLayer .* has hooks"), (own, "Own .* computes in its own way")):
+        with pytest.raises(ValueError, match=rf"dtype=torch.bfloat16 does not go with a {reason}"):
+            optimize(net, dtype=torch.bfloat16)
+        assert not runs_folded(net)
+
+
 def test_a_dtype_for_training_is_refused():
     with pytest.raises(ValueError, match=r"in train mode call the net inside torch\.autocast"):
         optimize(build("sparsenet"), dtype=torch.bfloat16)

@@ -132,7 +132,7 @@ def test_processes_share_the_batches_that_one_would_see(count):
 
 
 def test_a_batch_that_processes_cannot_share_is_refused_with_the_nearest_that_they_can():
-    with pytest.raises(ValueError, match=r"batch_size 10 cannot be split among 4 .* is 8"):
+    with pytest.raises(ValueError, match=r"batch_size 10, with 25 images, cannot be split among 4 .* is 8"):
         batches_of(numbered_images(25), 10, Processes(4, 0))
 
 

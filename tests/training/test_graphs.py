@@ -54,10 +54,13 @@ def test_graphs_are_refused_in_several_processes():
         check_place_for_graphs(Processes(2), GPU)
 
 
-def test_graphs_are_refused_for_a_net_that_skips_layers():
-    check_net_for_graphs(create_model("sparsenet_bc_40_k12", device="meta"))
+def test_graphs_are_refused_for_a_net_that_skips_layers_and_for_oblong_images():
+    plain = create_model("sparsenet_bc_40_k12", device="meta")
+    check_net_for_graphs(plain, (3, 32, 32))
     with pytest.raises(ValueError, match="cuda_graphs needs a net that skips no layers"):
-        check_net_for_graphs(create_model("fractalnet_c2", device="meta", global_drop_path=0.5))
+        check_net_for_graphs(create_model("fractalnet_c2", device="meta", global_drop_path=0.5), (3, 32, 32))
+    with pytest.raises(ValueError, match="cuda_graphs needs square images, the net's have 64 x 128 pixels"):
+        check_net_for_graphs(plain, (3, 64, 128))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")

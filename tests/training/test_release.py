@@ -91,6 +91,29 @@ def test_the_card_names_the_soft_labels_that_a_run_learned_from(ten_class_folder
     assert "sha256 " not in card.partition("and the training with")[2]
 
 
+def test_the_card_of_a_run_scored_on_held_out_images_says_so_and_names_its_weights(
+    ten_class_folder, places, tmp_path
+):
+    run = tmp_path / "seed0"
+    options = dict(epochs=1, batch_size=32, resolution=((8, 1),), precision="float32", compile=False)
+    options |= dict(validation=0.25, pretrained=True)
+    data = shutil.copytree(ten_class_folder, tmp_path / "ten")
+    for folder in (data / "train").iterdir():  # two of each class at least
+        shutil.copy(next(folder.iterdir()), folder / "again.png")
+    train(TrainConfig(f"{NAME}.cifar10", str(data), str(run), device="cpu", **options))
+    assert read_metadata(run / "model.safetensors")["scored_on"] == "held-out images"
+    run.with_suffix(".log").touch()
+    told = released(run, data)
+    assert told.exit_code == 0, told.output
+    card = (places[0] / f"{NAME}.cifar10.md").read_text()
+    assert f"Trained here from the pretrained weights {NAME}.cifar10, sha256 `" in card
+    assert "on all training images but 25% of each class." in card
+    assert "test images were looked at once, at the end" in card
+    assert f"sparsenet train {NAME}.cifar10 --data" in card
+    assert "--model" not in card
+    assert read_metadata(places[0] / f"{NAME}.cifar10.safetensors")["scored_on"] == "test images"
+
+
 def test_a_run_with_its_options_in_config_json_is_released(run_folder, ten_class_folder, places, tmp_path):
     old = shutil.copytree(run_folder, tmp_path / "old" / "seed0")
     (old / "run.json").rename(old / "config.json")

@@ -131,7 +131,8 @@ def test_an_option_out_of_range_is_refused_by_name(option, value):
     ("options", "message"),
     [
         ({"cutmix": 0.75, "mixup": 0.5}, r"at most 1 together, got 0\.75 and 0\.5"),
-        ({"patience": 3, "eval_every": 0}, "patience=3 needs scores: eval_every must be at least 1, got 0"),
+        ({"patience": 3, "eval_every": 0}, "patience=3 needs scores: eval_every must be at least 1 and at"),
+        ({"patience": 3, "eval_every": 50}, "most epochs=40, got 50"),
     ],
 )
 def test_options_that_contradict_each_other_are_refused(options, message):
