@@ -25,7 +25,7 @@ from sparsenet_models.data.pictures import open_image
 from sparsenet_models.models.listing import TABLE_COLUMNS
 from sparsenet_models.models.registry import WEIGHTS_DIR
 from sparsenet_models.training.config import TrainConfig
-from sparsenet_models.training.release import _card
+from sparsenet_models.training.release import Stored, _card
 
 PHOTO = REPOSITORY / "examples" / "photos" / "cat_chelsea.jpg"
 GOLDEN = Path(__file__).parent / "golden_logits.json"
@@ -93,7 +93,7 @@ def test_the_bundled_weights_stay_within_32_mebibytes():
         ),
         (
             {"pretrained": True, "init_sha256": "abc", "keep_best": True, "eval_every": 1, "validation": 0.2},
-            "from the net's pretrained weights, sha256 `abc`, on all training images but 20% of each class. "
+            "from the pretrained weights m, sha256 `abc`, on all training images but 20% of each class. "
             "The weights are those of the epoch that scored best;",
         ),
         (
@@ -110,7 +110,9 @@ def test_a_card_says_where_the_run_started_and_which_epoch_it_kept(changes, sent
     fields["recipe"] = json.dumps(TrainConfig("m", "d", "o", epochs=3).to_dict() | changes)
     score = Score(90.0, 99.0, 0.3, count=100, images_per_second=1.0, confusion=torch.zeros(10, 10))
     before = "40 epochs" if "init_from" in changes else ""
-    assert f"Trained here {sentence}\n" in _card(name, fields, score, 90.0, True, before)
+    watched = "held-out images, on which the epoch was chosen" if "validation" in changes else "test images"
+    stored = Stored(score, score, 90.0, in_half=True, data_config={})
+    assert f"Trained here {sentence}\n" in _card(name, fields, stored, watched, before)
 
 
 def test_the_table_has_a_row_for_every_weight_with_the_figures_of_its_card():
