@@ -14,7 +14,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from ..aggregation import StageGraph
 from ..common.arguments import integer
 from ..factory import create_model
-from ..layers.checkpointing import Checkpointable
+from ..layers.checkpointing import set_checkpointing
 from ..layers.stage import Stage
 from ..models.fractalnet import Column, FractalBlock
 from ..models.resnet import ProjectedStage
@@ -67,9 +67,7 @@ def analyze_model(model: str | nn.Module, input_size: tuple[int, int, int] | Non
     blocks = [module for module in net.modules() if isinstance(module, (Stage, FractalBlock, Column))]
     if not blocks:
         raise ValueError(f"{name} has neither stages nor fractal blocks to analyse")
-    for module in net.modules():
-        if isinstance(module, Checkpointable):
-            module.grad_checkpointing = False
+    set_checkpointing(net, False)
     # In train mode drop-path could skip layers. Autograd keeps the same tensors in both modes.
     net.eval()
     calls, kept = _trace(net, _input_size(name, net, input_size))

@@ -104,15 +104,12 @@ def size(net: Net, side: int) -> Iterator[tuple[int, int]]:
 def export(net: Net, setting: Setting, path: Path) -> Iterator[float]:
     """Write a net as an ONNX file, and yield the seconds that it took."""
     model = _built(builder(net), setting)
-    start = end = time.perf_counter()
+    began: dict[str, float] = {}
+    start = time.perf_counter()
     if not net.library:
-
-        def note(step: str) -> None:
-            nonlocal end
-            if step == "reading back":  # which others do not do
-                end = time.perf_counter()
-
-        export_model(model, path, "onnx", (setting.side, setting.side), note)
+        sides = (setting.side, setting.side)
+        export_model(model, path, "onnx", sides, lambda step: began.update({step: time.perf_counter()}))
+        end = began["reading back"]  # which others do not do
     else:  # for images of this shape alone, as some nets take no other
         program = torch.onnx.export(
             model, (_images(setting),), dynamo=True, input_names=["images"], verbose=False

@@ -27,8 +27,19 @@ class Checkpointable(nn.Module):
 
         ``x`` has any shape that the layer takes.
         """
-        is_on = self.grad_checkpointing and torch.is_grad_enabled()
-        return checkpointed(layer, layer, x) if is_on else layer(x)
+        return checkpointed(layer, layer, x) if self.recomputes else layer(x)
+
+    @property
+    def recomputes(self) -> bool:
+        """Whether a pass now would keep less and compute it again: gradients are asked for."""
+        return self.grad_checkpointing and torch.is_grad_enabled()
+
+
+def set_checkpointing(net: nn.Module, enable: bool) -> None:
+    """Switch ``grad_checkpointing`` of every part of ``net`` that has it."""
+    for module in net.modules():
+        if isinstance(module, Checkpointable):
+            module.grad_checkpointing = enable
 
 
 def checkpointed(function: Callable[..., Any], modules: nn.Module, *inputs: Any) -> Any:

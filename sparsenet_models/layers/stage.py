@@ -95,7 +95,7 @@ class Stage(Checkpointable):
 
     def _run(self, layer: nn.Module, read: list[Tensor]) -> Any:
         """Return the output of ``layer``; with checkpointing only the tensors that it reads are kept."""
-        if not (self.grad_checkpointing and torch.is_grad_enabled()):
+        if not self.recomputes:
             return layer(self._merged(read))
         return checkpointed(lambda *read: layer(self._merged(list(read))), layer, *read)
 

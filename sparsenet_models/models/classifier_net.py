@@ -9,7 +9,7 @@ from typing import Any, Literal, overload
 from torch import Tensor, nn
 
 from ..common.arguments import integer
-from ..layers.checkpointing import Checkpointable
+from ..layers.checkpointing import set_checkpointing
 from ..layers.head import ClassifierHead
 from .features import chosen_indices
 from .pretrained_cfg import NO_COSTS, NO_METRICS
@@ -178,9 +178,7 @@ class ClassifierNet(nn.Module):
         L log L in a SparseNet and L^2 in a DenseNet. A step takes 1.2 to 1.8 times as long
         (docs/efficiency.md).
         """
-        for module in self.modules():
-            if isinstance(module, Checkpointable):
-                module.grad_checkpointing = enable
+        set_checkpointing(self, enable)
 
     def forward_stem(self, x: Tensor) -> Tensor:
         """Return the stem's output, ``(N, C, H / r, W / r)``."""

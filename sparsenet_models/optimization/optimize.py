@@ -116,7 +116,7 @@ def _check_layers(model: nn.Module, dtype: torch.dtype) -> None:
 
 
 def _layers(net: nn.Module) -> list[nn.Module]:
-    """Return the layers of stages, and the other chains."""
-    stages = [module for module in net.modules() if isinstance(module, Stage)]
+    """Return the chains and the layers of stages, which may be chains too."""
     chains = [module for module in net.modules() if isinstance(module, Chain)]
-    return [*chains, *(layer for stage in stages for layer in stage.layers if layer not in chains)]
+    stages = [module for module in net.modules() if isinstance(module, Stage)]
+    return [*chains, *(layer for stage in stages for layer in stage.layers)]
