@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ..analysis.flops import count_multiply_adds
+from ..analysis.flops import count_activations, count_multiply_adds
 from ..integrations.export import export_model
 from ..training.precision import autocast
 from .engines import FROM_FILE, IN_TORCH, Call, Setting
@@ -94,11 +94,12 @@ def contestant(
         yield Round(timed(run, device, number), _peak_mib(device))
 
 
-def size(net: Net, side: int) -> Iterator[tuple[int, int]]:
-    """Yield the parameters of a net and its multiply-adds for one image."""
+def size(net: Net, side: int) -> Iterator[tuple[int, int, int]]:
+    """Yield the parameters of a net, and its multiply-adds and activations for one image."""
     model = _built(builder(net), Setting(1, side))
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    yield parameters, count_multiply_adds(model, (3, side, side))
+    image = (3, side, side)
+    yield parameters, count_multiply_adds(model, image), count_activations(model, image)
 
 
 def export(net: Net, setting: Setting, path: Path) -> Iterator[float]:

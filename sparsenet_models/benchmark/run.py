@@ -37,6 +37,7 @@ OPERATIONS = {False: 2, True: 6}
 class Row:
     """A net in an engine at one batch size; None for what was not measured, which ``note`` explains.
 
+    Multiply-adds and activations (the numbers that convolutions and linear layers write) are for one image.
     ``speedup`` is relative to the first row of the same batch size. Memory is that of the process, on a GPU
     that of its tensors; ``base_mib`` is it before the net was built.
     """
@@ -47,6 +48,7 @@ class Row:
     depth: int | None
     parameters: int | None = None
     multiply_adds: int | None = None
+    activations: int | None = None
     ms_per_image: float | None = None
     ms_per_image_min: float | None = None
     ms_per_image_max: float | None = None
@@ -134,16 +136,16 @@ def benchmark(
 
 
 def _measure_size(net: Net, side: int, rows: Sequence[Row]) -> None:
-    """Write the parameters and multiply-adds of a net into its rows, or why it cannot be run."""
+    """Write the parameters, multiply-adds and activations of a net into its rows, or why it cannot be run."""
     try:
         with Process(size, net, side) as process:
-            parameters, multiply_adds = process.next()
+            measured = process.next()
     except Failed as failed:
         for row in rows:
             row.note = str(failed)
     else:
         for row in rows:
-            row.parameters, row.multiply_adds = parameters, multiply_adds
+            row.parameters, row.multiply_adds, row.activations = measured
 
 
 class _Run:

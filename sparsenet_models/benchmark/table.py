@@ -89,9 +89,12 @@ def _heading(result: Benchmark) -> list[str]:
 
 
 def _size(row: Row) -> str:
-    if row.parameters is None or row.multiply_adds is None:
+    if row.parameters is None or row.multiply_adds is None or row.activations is None:
         return row.net
-    return f"{row.net}: {row.parameters / 1e6:.2f}M parameters, {row.multiply_adds / 1e6:,.1f}M multiply-adds"
+    return (
+        f"{row.net}: {row.parameters / 1e6:.2f}M parameters, {row.multiply_adds / 1e6:,.1f}M multiply-adds, "
+        f"{row.activations / 1e6:.1f}M activations"
+    )
 
 
 def _formatted(value: float | None, format_: str) -> str:

@@ -25,14 +25,16 @@ class TrainingBatches:
 
     Args:
         image_set: the training images; those in memory are moved to ``device``.
-        config: batch size (at most N; a smaller last batch is skipped), seed and augmentations.
+        config: batch size (at most N; a smaller last batch is skipped), parts of a step, seed and
+            augmentations.
         mean: of each channel, with pixels in [0, 1].
         std: the standard deviation of each channel, likewise.
         device: of the batches.
         processes: of a distributed run; each gets its own part of every batch.
 
     Raises:
-        ValueError: the batch size is not a multiple of the number of processes.
+        ValueError: the batch size is not a multiple of the number of processes, or a process has fewer
+            images of a step than it computes parts.
     """
 
     def __init__(
@@ -55,12 +57,23 @@ class TrainingBatches:
                 f"{processes.count} processes; the nearest that can is {nearest}"
             )
         part = self.batch_size // processes.count
+        if part < config.accumulate:
+            raise ValueError(
+                f"accumulate must be at most {part}, the images of a step in each process, got "
+                f"{config.accumulate}"
+            )
+        self.images_at_a_time = part // config.accumulate
         self.part = slice(processes.rank * part, (processes.rank + 1) * part)
         self.rank = processes.rank
         self.flipped_first = torch.rand(len(image_set), generator=self._generator(0)) < 0.5
 
     def __len__(self) -> int:
         return len(self.image_set) // self.batch_size
+
+    def part_of_a_step(self) -> Tensor:
+        """Return the first ``images_at_a_time`` images of the first batch, to time steps on."""
+        images, _ = next(self.epoch(1))
+        return images[: self.images_at_a_time]
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the batches of ``epoch`` (from 1), from step ``start`` on.

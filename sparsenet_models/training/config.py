@@ -228,6 +228,10 @@ class TrainConfig:
                 return side
         return None
 
+    def sides_and_epochs(self, own_side: int) -> tuple[tuple[int, int], ...]:
+        """Return each side in pixels with its epochs, in their order; ``own_side`` without ``resolution``."""
+        return self.resolution or ((own_side, self.epochs),)
+
     def augments_in(self, epoch: int) -> bool:
         """Return whether cutout, TrivialAugment, CutMix and MixUp are on in ``epoch`` (from 1)."""
         return epoch <= round(self.augment_until * self.epochs, 6)  # 0.29 * 100 is below 29

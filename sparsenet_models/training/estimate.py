@@ -30,7 +30,7 @@ def epochs_left(config: TrainConfig, full: int, done: float, side: int | None) -
         side: in pixels, as ``config.side_in`` returns it.
     """
     pixels, end = 0.0, 0
-    for part_side, epochs in config.resolution or ((full, config.epochs),):
+    for part_side, epochs in config.sides_and_epochs(full):
         end += epochs
         pixels += part_side**2 * max(0, min(epochs, end - done))
     return pixels / (side or full) ** 2

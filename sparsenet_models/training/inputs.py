@@ -51,6 +51,12 @@ class Inputs:
         return self.train_set.class_names
 
     @property
+    def input_size(self) -> tuple[int, int, int]:
+        """Channels, height and width of the images, unless another size is asked for."""
+        size: tuple[int, int, int] = self.data_config["input_size"]
+        return size
+
+    @property
     def mean_and_std(self) -> dict[str, Any]:
         """The numbers for each channel that pixels in [0, 1] are normalised with."""
         return {key: self.data_config[key] for key in ("mean", "std")}

@@ -6,7 +6,6 @@ import math
 import time
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,29 +17,19 @@ from ..common.files import atomic_write, local_path
 from ..common.messages import duration
 from ..data.evaluate import Score
 from ..models.pretrained_cfg import WEIGHTS
-from ..optimization.compiling import allow_shapes, why_not_compile
-from ..optimization.cuda_graphs import captured
 from ..pretrained.weight_file import save_weights, weight_bytes
 from .agreement import Agreement
 from .batches import TrainingBatches
-from .build import (
-    check_batch_norm,
-    check_net_for_graphs,
-    check_place_for_graphs,
-    new_net,
-    skips_layers,
-    start_from,
-)
-from .compiling import sides_to_compile
+from .build import check_batch_norm, check_net_for_graphs, check_place_for_graphs, new_net, start_from
 from .config import TrainConfig
 from .distill import Teacher
-from .distributed import Processes, from_first, joined_processes, restarts, summed, wrapped
+from .distributed import Processes, from_first, joined_processes, restarts, summed
 from .environment import changes, environment, git_commit
 from .estimate import FIRST_STEPS, epochs_left, seconds_per_step
+from .execution import Execution
 from .inputs import open_inputs
 from .interrupt import StopRequest, stop_on_signal
 from .muon import require_muon
-from .precision import fastest_precision
 from .progress import say, tracked
 from .record import Record
 from .report import EpochReport, weights_metadata
@@ -56,7 +45,7 @@ from .run_lock import locked
 from .schedule import learning_rate
 from .scoring import Scorer
 from .state import TrainingState
-from .step import TrainingStep, balanced_weights, resized
+from .step import TrainingStep, balanced_weights
 
 
 class TrainingStopped(RuntimeError):
@@ -146,7 +135,7 @@ class _Run:
             check_same_images(checkpoint, config, self.inputs.fingerprint)
         model = new_net(config, self.inputs)
         if config.cuda_graphs:
-            check_net_for_graphs(model, self.inputs.data_config["input_size"])
+            check_net_for_graphs(model, self.inputs.input_size)
         if checkpoint is None:
             self.record = self._new_record(model)
         else:
@@ -158,15 +147,15 @@ class _Run:
         self.batches = TrainingBatches(
             self.inputs.train_set, config, **normalisation, device=device, processes=processes
         )
-        check_batch_norm(
-            model, self._images_at_a_time(), self._parts_by_side(), self.inputs.data_config["input_size"][0]
-        )
+        channels, _, own_side = self.inputs.input_size
+        sides = [side for side, _ in config.sides_and_epochs(own_side)]
+        check_batch_norm(model, self.batches.images_at_a_time, sides, channels)
         self.scorer = Scorer(self.inputs, self.batches, processes, device)
         teacher = None
         if config.distill:
             teacher = Teacher(config.distill, self.inputs.class_names, **normalisation, device=device)
-        self.record.precision = from_first(self._chosen_precision(), processes)
-        self.compiled_sides = self._compiled_sides()
+        execution = Execution(model, config, self.batches, self.inputs.input_size, processes, device)
+        self.compiled_sides = execution.choose(self.record)
         if checkpoint is not None:
             self.state.load_state_dict(checkpoint)
             within = f", step {self.record.step} of the next" if self.record.step else ""
@@ -176,7 +165,7 @@ class _Run:
         self._record_environment()
         self.training_step = TrainingStep(
             self.state,
-            self._forward_at(),
+            execution.forward_at(self.compiled_sides, self.record.precision),
             teacher,
             self._class_weights(),
             config,
@@ -263,37 +252,6 @@ class _Run:
         sha256 = start_from(source, model, self.inputs.class_names) if source else ""
         return Record(git_commit(), sha256, torch.zeros((), device=self.device))
 
-    def _chosen_precision(self) -> str:
-        if self.config.precision != "auto":
-            return self.config.precision
-        if self.record.precision:
-            return self.record.precision
-        if self.config.cuda_graphs:  # timing steps that Python launches would time Python
-            return "bfloat16" if torch.cuda.get_device_capability(self.device) >= (8, 0) else "float32"
-        chosen, seconds = fastest_precision(self.state.model, resized(self._part_of_a_step(), None))
-        timed = ", ".join(f"{name} {value:.2f} s" for name, value in seconds.items())
-        part = "a step" if self.config.accumulate == 1 else "a part of a step"
-        say(f"precision: {chosen} ({part} without torch.compile: {timed})")
-        return chosen
-
-    def _compiled_sides(self) -> tuple[int, ...]:
-        """Return the sides in pixels of the images for which the net is compiled."""
-        if not self.config.compile or self.config.cuda_graphs:
-            return ()
-        reason = from_first(why_not_compile(self.device), self.processes)
-        if reason:
-            say(f"{reason}: running without torch.compile")
-            return ()
-        if self.record.compiled_sides is None:
-            self.record.compiled_sides = sides_to_compile(
-                self.state.model,
-                self._part_of_a_step(),
-                self._parts_by_side(),
-                self.record.precision,
-                self.processes,
-            )
-        return self.record.compiled_sides
-
     def _record_environment(self) -> None:
         now = environment(
             self.config, self.record.precision, self.compiled_sides, self.processes, self.device
@@ -306,57 +264,11 @@ class _Run:
             say(f"the environment has changed, so the last digits may differ: {different}")
         environments.append(now | {"from_epoch": self.record.epochs_done, "from_step": self.record.step})
 
-    def _forward_at(self) -> Callable[[int | None], Any]:
-        """Return a function from the side of images to the net as a step calls it with them."""
-        model = self.state.model
-        plain = wrapped(model, self.processes, skips_layers(model))
-        if self.config.cuda_graphs:
-            batch, channels = self.batches.batch_size, self.inputs.data_config["input_size"][0]
-            own, precision = self._own_side(), self.record.precision
-            return cache(lambda side: captured(model, (batch, channels, side or own, side or own), precision))
-        sides = self.compiled_sides
-        if not sides:
-            return lambda side: plain
-        allow_shapes(len(sides) * min(2, self.config.accumulate))  # parts may differ by an image
-        compiled = torch.compile(plain, dynamic=False)
-        own = self._own_side()
-        return lambda side: compiled if (side or own) in sides else plain
-
-    def _images_at_a_time(self) -> int:
-        """Return the images in the smallest part of a step that this process computes.
-
-        Raises:
-            ValueError: it has fewer images than parts.
-        """
-        own = self.batches.part.stop - self.batches.part.start
-        if own < self.config.accumulate:
-            raise ValueError(
-                f"accumulate must be at most {own}, the images of a step in each process, got "
-                f"{self.config.accumulate}"
-            )
-        return own // self.config.accumulate
-
-    def _part_of_a_step(self) -> Tensor:
-        """Return so many images of the first batch, ``(B, C, H, W)``, normalised, to time steps on."""
-        images, _ = next(self.batches.epoch(1))
-        return images[: self._images_at_a_time()]
-
     def _class_weights(self) -> Tensor | None:
         if not self.config.class_weights:
             return None
         labels, classes = self.inputs.train_set.labels, len(self.inputs.class_names)
         return balanced_weights(labels, classes).to(self.device)
-
-    def _own_side(self) -> int:
-        """Return the side in pixels of images of which no other size is asked for."""
-        return self.inputs.data_config["input_size"][-1]
-
-    def _parts_by_side(self) -> dict[int, int]:
-        """Return how many parts of steps the net learns from, by the side in pixels of their images."""
-        parts: dict[int, int] = {}
-        for side, epochs in self.config.resolution or ((self._own_side(), self.config.epochs),):
-            parts[side] = parts.get(side, 0) + epochs * len(self.batches) * self.config.accumulate
-        return parts
 
     def _train_steps(self, epoch: int) -> None:
         """Train the steps of an epoch that are left, with checkpoints in between."""
@@ -410,7 +322,7 @@ class _Run:
 
     def _epochs_left(self, done: float, epoch: int) -> float:
         """Return the epochs after ``done``, in epochs that take as long as ``epoch``."""
-        return epochs_left(self.config, self._own_side(), done, self.config.side_in(epoch))
+        return epochs_left(self.config, self.inputs.input_size[-1], done, self.config.side_in(epoch))
 
     def _top1_after(self, epoch: int) -> float | None:
         every = self.config.eval_every

@@ -13,7 +13,9 @@ import pytest
 import torch
 from support.command import run
 
+from sparsenet_models import create_model
 from sparsenet_models.analysis import analyze_model
+from sparsenet_models.analysis.flops import count_activations
 from sparsenet_models.benchmark.process import Process
 from sparsenet_models.benchmark.run import ALLOWED, Row
 
@@ -46,6 +48,7 @@ def test_a_row_has_the_figures_of_its_net_and_times_in_order(forward):
     for row in shown["rows"][:2]:
         assert (row["net"], row["batch"], row["note"]) == (NAME, 2, "")
         assert (row["parameters"], row["multiply_adds"]) == (costs.parameters, costs.macs)
+        assert row["activations"] == count_activations(create_model(NAME), (3, 8, 8))
         assert 0 < row["ms_per_image_min"] <= row["ms_per_image"] <= row["ms_per_image_max"]
         assert row["images_per_second"] == pytest.approx(1000 / row["ms_per_image"])
         assert row["first_call_seconds"] > 0
