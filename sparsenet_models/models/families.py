@@ -17,6 +17,7 @@ _SHAPES: dict[str, dict[str, Any]] = {
     "100_k36": dict(depth=100, growth_rate=36),
     "bc_40_k12": dict(depth=40, growth_rate=12, bottleneck=True),
     "bc_100_k12": dict(depth=100, growth_rate=12, bottleneck=True),
+    "bc_100_k16": dict(depth=100, growth_rate=16, bottleneck=True),
     "bc_100_k24": dict(depth=100, growth_rate=24, bottleneck=True),
     "bc_100_k36": dict(depth=100, growth_rate=36, bottleneck=True),
     "bc_100_k64": dict(depth=100, growth_rate=64, bottleneck=True),

@@ -213,7 +213,7 @@ def test_list_takes_a_pattern():
     assert "did you mean 'densenet_bc_40_k12'" in run("list", "densnet_bc_40_k12").output
     listed = run("list", "densenet_bc_*").stdout.split()
     assert listed == list_models("densenet_bc_*")
-    assert len(listed) == 7
+    assert len(listed) == 8
 
 
 def test_list_pretrained_shows_the_recorded_accuracy():

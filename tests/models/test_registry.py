@@ -40,7 +40,7 @@ from sparsenet_models.models.registry import (
 
 SHAPES = (
     *("40_k12", "40_k24", "100_k12", "100_k24", "100_k36"),
-    *("bc_40_k12", "bc_100_k12", "bc_100_k24", "bc_100_k36", "bc_100_k64"),
+    *("bc_40_k12", "bc_100_k12", "bc_100_k16", "bc_100_k24", "bc_100_k36", "bc_100_k64"),
     *("bc_100_k16_32_64", "bc_100_k32_64_128"),
 )
 CIFAR_NETS = [f"{family}_{shape}" for family in ("sparsenet", "densenet") for shape in SHAPES]
@@ -93,6 +93,7 @@ def test_names_come_in_natural_order():
     ]
     assert list_models("densenet_bc_100_*") == [
         "densenet_bc_100_k12",
+        "densenet_bc_100_k16",
         "densenet_bc_100_k16_32_64",
         "densenet_bc_100_k24",
         "densenet_bc_100_k32_64_128",
