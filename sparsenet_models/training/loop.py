@@ -148,7 +148,7 @@ class _Run:
             self.inputs.train_set, config, **normalisation, device=device, processes=processes
         )
         channels, _, own_side = self.inputs.input_size
-        sides = [side for side, _ in config.sides_and_epochs(own_side)]
+        sides = dict(config.sides_and_epochs(own_side))  # each once
         check_batch_norm(model, self.batches.images_at_a_time, sides, channels)
         self.scorer = Scorer(self.inputs, self.batches, processes, device)
         teacher = None
