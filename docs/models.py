@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import csv
 import re
+import textwrap
 from pathlib import Path
 
 from sparsenet_models import get_pretrained_cfg
@@ -58,7 +59,13 @@ def table() -> str:
         f"{float(run['peak_gflops']):.0f} GFLOP/s. MiB: the weight file. Multiply-adds are at the size of "
         "the weight's images: 96x96 for `tiny_imagenet_kd`, 64x64 for `tiny_imagenet`, 32x32 for the others."
     )
-    return "\n".join([*(f"| {' | '.join(row)} |" for row in rows), "", caption])
+    return "\n".join(
+        [
+            *(f"| {' | '.join(row)} |" for row in rows),
+            "",
+            *textwrap.wrap(caption, 120, break_on_hyphens=False),
+        ]
+    )
 
 
 if __name__ == "__main__":

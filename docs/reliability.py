@@ -15,7 +15,7 @@ from pathlib import Path
 REPOSITORY = Path(__file__).parent.parent
 TESTS = ("tests/pretrained", "tests/test_create_model.py", "tests/integrations/test_convert.py")
 
-HEAD = """# Errors of weights, and what they look like
+HEAD = """# Missing and damaged weights: what you see
 
 Weights are loaded whole or not at all: on any error a net that exists keeps all its values, and
 `create_model` returns none. A fetched file gets its name only when it is complete, and each load checks it

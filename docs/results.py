@@ -49,7 +49,10 @@ GOAL_COLUMNS = (
 
 CARDS_HEAD = (
     "`python docs/results.py` writes this page. What it includes is in the folder "
-    f"[sparsenet_models/weights]({REPOSITORY}/tree/main/sparsenet_models/weights), a file for each weight."
+    f"[sparsenet_models/weights]({REPOSITORY}/tree/main/sparsenet_models/weights), a file for each weight. "
+    "`$SPARSENET_DATA` is a folder with the Parquet files of CIFAR-10 and CIFAR-100 in `cifar10/` and "
+    f"`cifar100/` ([how to fetch them]({REPOSITORY}/blob/main/CONTRIBUTING.md)); `sparsenet validate NAME` "
+    "without `--data` downloads the set."
 )
 
 
@@ -94,8 +97,9 @@ def page(runs: list[dict[str, Any]]) -> str:
         "(`sparsenet_models/analysis/published.py`). Errors are top-1 in percent on all 10,000 test "
         "images, of Tiny ImageNet its 10,000 validation images, single view unless a column says otherwise, "
         "after the last epoch. All training images were used. No option was chosen by its error on CIFAR's "
-        "test images. Those of Tiny ImageNet were scored during its runs, and its schedule of image sizes "
-        "was chosen by them, so its errors are slightly optimistic.",
+        "test images, but the runs named `seed0-longer` were begun once those of shorter runs were known. "
+        "The validation images of Tiny ImageNet were scored during its runs, and its schedule of image "
+        "sizes was chosen by them. So the errors of these runs are slightly optimistic.",
         "## Every finished run",
         "All runs are listed, also those whose weights are not used. `sparsenet list --pretrained` lists "
         "the bundled weights, as does `sparsenet_models/weights/results.csv`, which the wheel has too; "
@@ -106,8 +110,9 @@ def page(runs: list[dict[str, Any]]) -> str:
         table(RUN_COLUMNS, [finished(run) for run in runs]),
         spread(runs),
         "## Goals",
-        'The errors that this project wants to reach, on 2 CPU cores and with a GPU. The columns "ours" have '
-        "the error of the best recipe run on such a machine, the mean of its seeds.",
+        'The errors that this project aims at, on 2 CPU cores and with a GPU: "must" is what the first '
+        'release has to reach, "goal" what is hoped for. The columns "ours" have the error of the best '
+        "recipe run on such a machine, the mean of its seeds.",
         table(GOAL_COLUMNS, [goal(*row, runs) for row in GOALS]),
         "Still to be trained: " + missing_weights(runs) + ".",
         "## Published figures",

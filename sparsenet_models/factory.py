@@ -91,9 +91,9 @@ def create_model(
     source = find_model(model_name, cache_dir)
     cfg = source.cfg
     if isinstance(pretrained_cfg, PretrainedCfg):
-        cfg = replace(pretrained_cfg, architecture=cfg.architecture)
+        cfg = pretrained_cfg
     elif isinstance(pretrained_cfg, Mapping):
-        cfg = PretrainedCfg(architecture=cfg.architecture).overlaid(pretrained_cfg, "pretrained_cfg")
+        cfg = PretrainedCfg().overlaid(pretrained_cfg, "pretrained_cfg")
     elif pretrained_cfg is not None and not isinstance(pretrained_cfg, str):
         raise TypeError(
             "pretrained_cfg must be a tag, a sparsenet_models.PretrainedCfg or a dict of its fields, got a "
@@ -102,14 +102,15 @@ def create_model(
     if checkpoint_path is not None:
         checkpoint_path = local_path(checkpoint_path)
         _, description = read_weight_description(checkpoint_path)
-        has_tag_or_config = any(mark in model_name for mark in ".:")
-        cfg = described_by(description, checkpoint_path, cfg, keep_names=has_tag_or_config)
+        has_own_names = pretrained_cfg is not None or any(mark in model_name for mark in ".:")
+        cfg = described_by(description, checkpoint_path, cfg, keep_names=has_own_names)
     if model_kwargs:
         cfg = replace(cfg, **NO_METRICS, **NO_COSTS)
-    if "output_stride" in model_kwargs:
+    if _CHANGE_MAPS & model_kwargs.keys():
         cfg = replace(cfg, pool_size=None)
     if pretrained_cfg_overlay:
         cfg = cfg.overlaid(pretrained_cfg_overlay)
+    cfg = replace(cfg, architecture=source.cfg.architecture)  # that of the net which is built
 
     # 2. The arguments.
     if out_indices is not None and not features_only:
@@ -142,8 +143,10 @@ def create_model(
     path = verified_file(cfg, cache_dir) if pretrained else checkpoint_path
     if path is not None:
         new_head = num_classes is not None or features_only
-        keeps_head = load_into(model, path, new_head=new_head, headless=not pretrained, new_stem=True)
-        if keeps_head and not pretrained and not features_only and model.num_classes != 0:
+        headless = not pretrained or cfg.num_classes == 0
+        keeps_head = load_into(model, path, new_head=new_head, headless=headless, new_stem=True)
+        has_head = getattr(model, "num_classes", None) != 0
+        if keeps_head and not pretrained and not features_only and has_head:
             warn_of_untrained_head(path)
     if pretrained:
         model.pretrained_cfg = {**model.pretrained_cfg, "file": str(path)}  # type: ignore[assignment,dict-item]
@@ -151,6 +154,9 @@ def create_model(
         model = FeatureNet(model, out_indices)  # type: ignore[arg-type]
     return model.to(device=device, dtype=dtype)
 
+
+_CHANGE_MAPS = {"output_stride", "stem", "layers", "widths"}
+"""The arguments that may change the size of a net's last map."""
 
 _KEYWORDS = inspect.signature(create_model).parameters.keys() - {"model_kwargs"}
 """The keywords of ``create_model`` itself, which the error about an unknown one may suggest."""

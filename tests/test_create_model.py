@@ -11,6 +11,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from safetensors.torch import save_file
 from support.nets import scrambled
 from support.reliability import fault
@@ -27,8 +28,10 @@ from sparsenet_models import (
     resolve_data_config,
     save_pretrained,
 )
+from sparsenet_models.data.predict import predict
 from sparsenet_models.integrations.export import export_model, target_path
 from sparsenet_models.pretrained.weight_file import save_weights
+from sparsenet_models.training.build import start_from
 
 NAME = "sparsenet_bc_40_k12"
 HEAD = {"head.fc.weight", "head.fc.bias"}
@@ -295,6 +298,15 @@ def test_a_new_head_leaves_everything_else_as_in_the_file(weights, trained, way)
     assert torch.equal(head.bias, torch.zeros(7))
 
 
+def test_a_saved_backbone_without_a_head_gets_a_new_one(tmp_path, trained, weights):
+    save_pretrained(create_model(NAME, checkpoint_path=weights, num_classes=0), tmp_path)
+    net = create_model(f"local-dir:{tmp_path}", pretrained=True, num_classes=5)
+    assert net.num_classes == 5
+    assert differing(net, trained) == HEAD
+    net = create_model(NAME, checkpoint_path=tmp_path / "model.safetensors", num_classes=5)
+    assert differing(net, trained) == HEAD
+
+
 @both_ways
 def test_asking_for_the_classes_of_the_file_keeps_its_head(weights, trained, way):
     assert differing(load(weights, way, num_classes=10), trained) == set()
@@ -483,7 +495,8 @@ def test_an_untrained_head_of_a_loaded_file_is_told(weights, caplog):
 
 def test_the_size_of_the_last_map_is_left_out_where_a_stride_changes_it():
     assert create_model(NAME, device="meta").pretrained_cfg["pool_size"] == (8, 8)
-    assert create_model(NAME, device="meta", output_stride=1).pretrained_cfg["pool_size"] is None
+    for changed in (dict(output_stride=1), dict(stem="imagenet")):
+        assert create_model(NAME, device="meta", **changed).pretrained_cfg["pool_size"] is None
 
 
 @pytest.mark.parametrize("arguments", [{"num_classes": 5}, {"in_chans": 1}, {"growth_rate": 8}])
@@ -505,8 +518,6 @@ def test_mean_and_std_follow_the_channels(in_chans, tag):
 
 
 def test_a_net_for_grey_images_gets_a_transform_for_grey_images():
-    from PIL import Image
-
     net = create_model(NAME, in_chans=1, device="meta")
     tensor = create_transform(**resolve_data_config(net))(Image.new("L", (32, 32)))
     assert tensor.shape == (1, 32, 32)
@@ -556,6 +567,35 @@ def test_a_function_written_for_timm_works(tmp_path):
     assert asked == [False] * 3  # loading is create_model's, whatever the function would do
     with pytest.raises(TypeError, match=r"depth"):
         create_model("timm_net", depth=40)
+
+
+@pytest.mark.usefixtures("own_models")
+def test_a_net_without_an_attribute_num_classes_loads_and_predicts(tmp_path):
+    class Bare(nn.Module):
+        def __init__(self, num_classes: int = 3) -> None:
+            super().__init__()
+            self.conv, self.fc = nn.Conv2d(3, 4, 1), nn.Linear(4, num_classes)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.fc(self.conv(x).mean(dim=(2, 3)))
+
+    cfg = PretrainedCfg(classifier="fc", first_conv="conv", num_classes=3, label_names=("a", "b", "c"))
+
+    @register_model(pretrained_cfgs={"own": cfg})
+    def bare_net(num_classes=3):
+        return Bare(num_classes)
+
+    save_file(Bare().state_dict(), tmp_path / "bare")
+    net = create_model("bare_net.own", checkpoint_path=tmp_path / "bare")
+    Image.new("RGB", (8, 8)).save(tmp_path / "image.png")
+    (answer,) = predict(net, [tmp_path / "image.png"])
+    assert {label for label, _ in answer.labels} == {"a", "b", "c"}
+    assert create_model("bare_net.own", checkpoint_path=tmp_path / "bare", num_classes=5).fc.out_features == 5
+    save_weights(net, tmp_path / "named", {"class_names": '["d", "e", "f"]'})
+    with pytest.raises(
+        ValueError, match=r"has as many classes under other names, and a Bare has no reset_cl"
+    ):
+        start_from(str(tmp_path / "named"), net, ("a", "b", "c"))
 
 
 @pytest.mark.usefixtures("own_models")
@@ -617,6 +657,40 @@ def test_pretrained_cfg_takes_the_place_of_the_tag(pretrained_cfg):
     same = create_model(f"{NAME}.cifar100", pretrained=True)
     assert net.pretrained_cfg == same.pretrained_cfg
     assert torch.equal(net.head.fc.weight, same.head.fc.weight)
+
+
+@pytest.mark.parametrize("kind", ["PretrainedCfg", "dict", "overlay"])
+def test_a_configuration_of_another_net_does_not_change_the_name_of_the_net(kind):
+    cfg = get_pretrained_cfg("resnet_20.cifar10")
+    given = {
+        "PretrainedCfg": dict(pretrained_cfg=cfg),
+        "dict": dict(pretrained_cfg=cfg.to_dict()),
+        "overlay": dict(pretrained_cfg_overlay=cfg.to_dict()),
+    }
+    net = create_model(NAME, device="meta", **given[kind])
+    assert net.pretrained_cfg["architecture"] == NAME
+
+
+def test_a_file_without_names_keeps_those_of_the_configuration_that_was_given(tmp_path):
+    save_file(create_model(NAME, num_classes=2).state_dict(), tmp_path / "own")
+    cfg = dict(num_classes=2, label_names=("cat", "dog"))
+    net = create_model(NAME, checkpoint_path=tmp_path / "own", pretrained_cfg=cfg)
+    assert net.pretrained_cfg["label_names"] == ("cat", "dog")
+
+
+def test_a_new_place_of_the_weights_forgets_the_old_one():
+    pinned = PretrainedCfg(
+        hf_hub_id="org/a", revision="1" * 40, hf_hub_filename="a.safetensors", sha256="2" * 64
+    )
+    other = pinned.overlaid(dict(hf_hub_id="org/b"))
+    assert (other.hf_hub_id, other.revision, other.hf_hub_filename, other.sha256) == (
+        "org/b",
+        None,
+        None,
+        None,
+    )
+    assert pinned.overlaid(dict(file="own.safetensors")).hf_hub_id is None
+    assert pinned.overlaid(dict(revision="main")).hf_hub_id == "org/a"
 
 
 @pytest.mark.parametrize(

@@ -36,8 +36,8 @@ def export(
 ) -> None:
     """Write a net as a file that runs without this library.
 
-    Its logits are compared with those of the net first. PATH is a run, a saved model, or a weight file by
-    `train`.
+    Its logits are compared with those of the net first. PATH is a run, a saved model, or a weight file
+    written by `train`.
 
     With --quantize, ranges are taken from 256 training images of DATA, and the int8 file is compared with
     the net on up to 1,000 test images; where there are none, on other training images.

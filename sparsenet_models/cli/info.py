@@ -27,7 +27,7 @@ LINE_CHARS = 100
 def info(model: str) -> None:
     """Print what is known of MODEL: size, classes, accuracy, training.
 
-    MODEL is a name, NAME.TAG, the folder of a run or of a saved model, or a weight file by `train`.
+    MODEL is a name, NAME.TAG, the folder of a run or of a saved model, or a weight file written by `train`.
     """
     from ..factory import create_model
     from ..models.registry import is_model, tags_with_weights

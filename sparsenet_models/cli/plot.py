@@ -109,7 +109,7 @@ def curves(metrics: Path, out: Path) -> None:
 def weights(models: tuple[str, ...], out: Path) -> None:
     """Draw how strongly trained nets weight each source.
 
-    PATH is a run, a saved model, or a weight file by `train`.
+    PATH is a run, a saved model, or a weight file written by `train`.
     """
     from ..analysis.plot import plot_weights
 

@@ -22,7 +22,8 @@ BAR_WIDTH = 30
 @click.option(
     "--model",
     metavar="NAME.TAG|PATH",
-    help="PATH: a run, a saved model, or a weight file by `train`. Default: the best SparseNet for CIFAR-10.",
+    help="PATH: a run, a saved model, or a weight file written by `train`. "
+    "Default: the best SparseNet for CIFAR-10.",
 )
 @click.option("--checkpoint", help="A weight file of another origin, for the --model that it fits.")
 @click.option("--top-k", type=int, default=5, show_default=True, help="How many classes to print.")

@@ -28,7 +28,8 @@ def validate(model: str | None, data: str | None, tta: bool, batch_size: int, **
     """Measure a net on the test images of a data set.
 
     Prints top-1, top-5, loss and images/s, and the top-1 of the net's card where that is of the same set.
-    PATH is a run, a saved model, or a weight file by `train`. A folder of class folders is measured whole.
+    PATH is a run, a saved model, or a weight file written by `train`. A folder of class folders is measured
+    whole.
     """
     if model is None and options["checkpoint"] is None:
         raise click.UsageError("name a model, or give a weight file with --checkpoint")

@@ -119,9 +119,11 @@ def _is_picture(name: str) -> bool:
     return Path(name).suffix.lower() in picture_suffixes()
 
 
-def _identity(folder: Path) -> tuple[int, int]:
+def _identity(folder: Path) -> tuple[int, int] | Path:
     status = folder.stat()
-    return status.st_dev, status.st_ino
+    return (
+        (status.st_dev, status.st_ino) if status.st_ino else folder.resolve()
+    )  # some file systems have no inodes
 
 
 def holds_runs(folder: Path) -> bool:

@@ -47,8 +47,10 @@ def predict(model: nn.Module, images: Sequence[str], top_k: int = 5) -> Iterator
     top_k = integer("top_k", top_k, minimum=1)
     data_config = resolve_data_config(model)
     names: tuple[str, ...] | None = model.pretrained_cfg.get("label_names")  # type: ignore[union-attr, operator]
-    if names is None or len(names) != model.num_classes:
-        raise ValueError(f"{type(model).__name__} has no names for its {model.num_classes} classes")
+    count = getattr(model, "num_classes", None)  # a registered net of another library may not have it
+    if names is None or count not in (None, len(names)):
+        classes = "classes" if count is None else f"{count} classes"
+        raise ValueError(f"{type(model).__name__} has no names for its {classes}")
     transform = create_transform(**data_config)
     parameter = next(model.parameters())
     model.eval()

@@ -39,6 +39,9 @@ class Stage(Checkpointable):
         ValueError: ``merge`` is unknown, or it is "sum" and ``in_channels != width``.
     """
 
+    first_computed = 1
+    """The first output that a layer computes."""
+
     def __init__(
         self,
         graph: StageGraph,
@@ -66,6 +69,15 @@ class Stage(Checkpointable):
             merged = [sum(channels[source] for source in sources) for sources in self.sources]
         self.layers = nn.ModuleList(make_layer(layer, merged[layer - 1]) for layer in range(1, len(merged)))
         self.out_channels = merged[-1]
+
+    @property
+    def skips_layers(self) -> bool:
+        """Whether the rule leaves out layers: the stage's output does not depend on what they compute."""
+        needed = set(self.sources[-1])
+        for layer in range(len(self.layers), 1, -1):
+            if layer in needed:
+                needed.update(self.sources[layer - 1])
+        return not needed.issuperset(range(self.first_computed, len(self.sources)))
 
     def forward(self, x: Tensor) -> Tensor:
         return self._continue({0: x})

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ..common.arguments import integer
 from ..layers.checkpointing import set_checkpointing
 from ..layers.head import ClassifierHead
+from ..layers.stage import Stage
 from .features import chosen_indices
 from .pretrained_cfg import NO_COSTS, NO_METRICS
 
@@ -111,7 +112,7 @@ class ClassifierNet(nn.Module):
     @property
     def skips_layers(self) -> bool:
         """Whether a training step may skip layers, whose parameters then get no gradient."""
-        return False
+        return any(isinstance(module, Stage) and module.skips_layers for module in self.modules())
 
     @overload
     def get_classifier(self, name_only: Literal[False] = ...) -> nn.Module: ...

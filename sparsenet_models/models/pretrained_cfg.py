@@ -155,6 +155,8 @@ class PretrainedCfg:
         changes = dict(overlay)
         if changes.get("file") is not None:
             changes["file"] = str(changes["file"])
+        if {"file", "hf_hub_id"} & changes.keys():
+            changes = {**dict.fromkeys(WEIGHT_SOURCE_KEYS), **changes}
         if WEIGHT_SOURCE_KEYS & changes.keys():
             changes = {"file": None, "sha256": None, "file_size": None, **NO_TRAINING, **changes}
         size = changes.get("input_size", self.input_size)

@@ -116,6 +116,8 @@ class ProjectedStage(Stage):
     later layers and the stage's output read as in any ``Stage``.
     """
 
+    first_computed = 0
+
     def forward(self, x: Tensor) -> Tensor:
         projection, output = self._run(self.layers[0], [x])
         return self._continue({0: projection, 1: output})

@@ -7,10 +7,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..layers.chain import Chain
 from ..models.resnet import ProjectedBranch
-from .folding import at_least_float32, clamp_of, is_foldable, scale_and_shift
+from .folding import at_least_float32, clamp_of, is_convolution, is_foldable, is_relu, scale_and_shift
 from .steps import ClampStep, ConvolutionStep, ScaledReLUStep
 
 Step = Callable[[Any], Tensor]
@@ -57,17 +58,19 @@ def folded_forward(module: Any, dtype: torch.dtype) -> Folded:
 
 
 def _run_steps(steps: Sequence[Step]) -> Folded:
-    first, rest = steps[0], steps[1:]
-    first_joins = isinstance(first, (ClampStep, ScaledReLUStep))
+    # One that was not folded may use the statistics of the batch.
+    has_norm = any(isinstance(step, _BatchNorm) for step in steps)
 
     def run_at_once(parts: list[Tensor]) -> Tensor:
-        x = first(parts) if first_joins else first(torch.cat(parts, dim=1) if len(parts) > 1 else parts[0])
-        for step in rest:
-            x = step(x)
-        return x
+        for step in steps:
+            if isinstance(step, (ClampStep, ScaledReLUStep)):
+                parts = [step(parts)]
+            else:
+                parts = [step(torch.cat(parts, dim=1) if len(parts) > 1 else parts[0])]
+        return parts[0]
 
     def run(parts: list[Tensor]) -> Tensor:
-        images = _images_at_once(parts)
+        images = len(parts[0]) if has_norm else _images_at_once(parts)
         if images >= len(parts[0]):
             return run_at_once(parts)
         return torch.cat([run_at_once(list(few)) for few in zip(*(part.split(images) for part in parts))])
@@ -87,15 +90,15 @@ def _images_at_once(parts: list[Tensor]) -> int:
 def fold_chain(chain: Sequence[nn.Module], dtype: torch.dtype) -> list[Step]:
     """Return steps that compute in eval mode what the modules of ``chain`` do one after another.
 
-    A ``ClampStep`` or ``ScaledReLUStep`` that comes first takes a list of tensors, to be joined along
-    channels. Modules that cannot be folded are steps themselves.
+    A ``ClampStep`` or ``ScaledReLUStep`` takes a list of tensors, to be joined along channels. Modules that
+    cannot be folded are steps themselves.
     """
     steps: list[Step] = []
     rest = list(chain)
     while rest:
-        if isinstance(rest[0], nn.Conv2d):
+        if is_convolution(rest[0]):
             steps.append(_folded_convolution(rest, None, None, dtype))
-        elif len(rest) > 1 and is_foldable(rest[0]) and isinstance(rest[1], nn.ReLU):
+        elif len(rest) > 1 and is_foldable(rest[0]) and is_relu(rest[1]):
             scale, shift = scale_and_shift(rest[0])
             del rest[:2]
             # float16 is too narrow for the bounds of a clamp.
@@ -111,7 +114,7 @@ def fold_chain(chain: Sequence[nn.Module], dtype: torch.dtype) -> list[Step]:
 
 def _is_pointwise(module: nn.Module) -> bool:
     """Return whether ``module`` is a 1x1 convolution without padding."""
-    return isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1) and module.padding == (0, 0)
+    return is_convolution(module) and module.kernel_size == (1, 1) and module.padding == (0, 0)
 
 
 def _folded_convolution(
@@ -138,7 +141,7 @@ def _folded_convolution(
         scale, shift = scale_and_shift(rest.pop(0))
         weight = weight * scale.view(-1, 1, 1, 1)
         bias = shift if bias is None else bias * scale + shift
-        relu = bool(rest) and isinstance(rest[0], nn.ReLU)
+        relu = bool(rest) and is_relu(rest[0])
         if relu:
             rest.pop(0)
     return ConvolutionStep(conv, weight, bias, relu, dtype)

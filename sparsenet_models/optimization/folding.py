@@ -29,7 +29,32 @@ class Clamp(NamedTuple):
 
 def is_foldable(module: nn.Module) -> bool:
     """Return whether a module is a batch norm that uses its running statistics in eval mode."""
-    return isinstance(module, (_BatchNorm, FrozenBatchNorm2d)) and module.running_mean is not None
+    return (
+        _computes_as(module, _BatchNorm, nn.SyncBatchNorm, FrozenBatchNorm2d)
+        and module.running_mean is not None
+    )
+
+
+def is_relu(module: nn.Module) -> bool:
+    """Return whether a module computes what ``nn.ReLU`` does."""
+    return _computes_as(module, nn.ReLU)
+
+
+def is_convolution(module: nn.Module) -> bool:
+    """Return whether a module computes what ``nn.Conv2d`` does, with a border of so many zeros."""
+    return (
+        isinstance(module, nn.Conv2d)
+        and _computes_as(module, nn.Conv2d)
+        and type(module)._conv_forward is nn.Conv2d._conv_forward
+        and module.padding_mode == "zeros"
+        and not isinstance(module.padding, str)
+    )
+
+
+def _computes_as(module: nn.Module, *kinds: type[nn.Module]) -> bool:
+    """Return whether a module has the forward pass of one of ``kinds``: a subclass may have its own."""
+    forward = type(module).forward
+    return "forward" not in vars(module) and any(forward is kind.forward for kind in kinds)
 
 
 def scale_and_shift(norm: Any) -> tuple[Tensor, Tensor]:

@@ -125,7 +125,7 @@ class FoldedLayer:
         """
         x = parts[0]
         is_traced = torch.compiler.is_compiling() or torch.jit.is_tracing() or not isinstance(x, Tensor)
-        if is_traced or torch.is_autocast_enabled(x.device.type):
+        if is_traced or x.is_meta or torch.is_autocast_enabled(x.device.type):
             return False
         if self.contents is None or not self.contents.are_current():
             self.contents, self.forward = _Contents(self.module), None

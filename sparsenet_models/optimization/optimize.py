@@ -15,6 +15,7 @@ from ..layers.stage import Stage
 from ..models.classifier_net import ClassifierNet
 from .chains import has_chain
 from .compiling import CompiledWherePays, why_not_compile
+from .folding import is_convolution
 from .inference import fold, unfold
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -22,8 +23,8 @@ Model = TypeVar("Model", bound=nn.Module)
 MOST_SHAPES = 64
 """For so many shapes of batches a net in train mode may be compiled; further ones run without."""
 
-TAKE_ANY_TYPE = (nn.Conv2d, _BatchNorm, FrozenBatchNorm2d, nn.GroupNorm)
-"""Layers whose weights are converted, or that take tensors of another type than their weights."""
+TAKE_ANY_TYPE = (_BatchNorm, FrozenBatchNorm2d, nn.GroupNorm)
+"""Layers that take tensors of another type than their weights."""
 
 INFERENCE_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
@@ -108,7 +109,8 @@ def _check_layers(model: nn.Module, dtype: torch.dtype) -> None:
     in_heads = {module for net in nets for module in net.head.modules()}
     for name, layer in (named for net in nets for named in net.named_modules()):
         of_other_type = any(weight.dtype != dtype for weight in layer.parameters(recurse=False))
-        if of_other_type and layer not in in_heads and not isinstance(layer, TAKE_ANY_TYPE):
+        is_converted = is_convolution(layer) or layer in in_heads
+        if of_other_type and not is_converted and not isinstance(layer, TAKE_ANY_TYPE):
             raise ValueError(
                 f"dtype={dtype} does not go with the {type(layer).__name__} layers of the net, such as "
                 f"{name!r}, whose weights keep their type: convert the whole net with net.to(dtype)"

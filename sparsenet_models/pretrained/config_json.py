@@ -61,6 +61,14 @@ def read_config(path: Path) -> ModelSource:
         raise ValueError(f"{path} is refused: {one_line(str(error), 300)}") from error
 
 
+def check_is_readable(config: Mapping[str, Any]) -> None:
+    """Raise a ValueError if ``read_config`` would refuse a file with this content."""
+    try:
+        _checked(without_what_no_longer_holds(json.loads(json.dumps(config))))
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"the model is not saved, as its {CONFIG} would be refused: {error}") from error
+
+
 def config_of(
     model: nn.Module, weights_sha256: str, weights_size: int, with_evidence: bool
 ) -> dict[str, Any]:

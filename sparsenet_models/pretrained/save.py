@@ -12,9 +12,12 @@ from torch import Tensor, nn
 from ..common.files import atomic_write, local_path, sha256_of
 from ..models.pretrained_cfg import WEIGHTS, pretrained_cfg_of
 from ..models.wrappers import unwrap_model
-from .config_json import CONFIG, config_of
+from .config_json import CONFIG, check_is_readable, config_of
 from .model_card import CARD, model_card
 from .weight_file import read_weights, save_weights, weight_description
+
+NO_SHA256 = "0" * 64
+"""In a configuration whose weights are not written yet."""
 
 
 def save_pretrained(model: nn.Module, folder: str | PathLike[str]) -> None:
@@ -32,13 +35,14 @@ def save_pretrained(model: nn.Module, folder: str | PathLike[str]) -> None:
         folder: made where it is missing.
 
     Raises:
-        ValueError: the net was not built by ``create_model``, has an argument that JSON cannot hold, is on
-            the meta device, or has weights that are not finite; nothing is written then.
+        ValueError: the net was not built by ``create_model``, has an argument that JSON cannot hold or a
+            configuration that ``create_model`` would refuse, is on the meta device, or has weights that are
+            not finite; nothing is written then.
         OSError: the folder cannot be written; a model that was in it is still whole.
     """
     folder, model = local_path(folder), unwrap_model(model)
     _check_weights(model)
-    config_of(model, "", 0, with_evidence=False)  # raises before anything is written
+    check_is_readable(config_of(model, NO_SHA256, 0, with_evidence=False))  # before anything is written
     with_evidence = has_published_weights(model)
     name = folder.resolve().name.encode(errors="backslashreplace").decode()
     folder.mkdir(parents=True, exist_ok=True)

@@ -50,6 +50,11 @@ def start_from(source: str, model: nn.Module, class_names: tuple[str, ...]) -> s
     head_left_out = load_into(model, path, new_head=True, headless=True, new_stem=True)
     names = read_weight_description(path)[1].get("label_names")
     if not head_left_out and names is not None and tuple(names) != class_names:
+        if not hasattr(model, "reset_classifier"):
+            raise ValueError(
+                f"{source} has as many classes under other names, and a {type(model).__name__} has no "
+                "reset_classifier, which would make a new head"
+            )
         cast(ClassifierNet, model).reset_classifier(len(class_names))
         head_left_out = True
     say(f"starting from {path.name}" + (", with a new head" if head_left_out else ""))

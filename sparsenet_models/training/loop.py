@@ -35,6 +35,7 @@ from .record import Record
 from .report import EpochReport, weights_metadata
 from .resume import check_same_images, checkpoint_to_resume, is_finished, last_checkpoint
 from .run_folder import (
+    OPTIONS,
     remove_leftovers,
     save_checkpoint,
     write_metrics,
@@ -62,7 +63,7 @@ def train(config: TrainConfig, resume: bool = False) -> Path:
     Args:
         config: the options.
         resume: continue from the last checkpoint in ``config.out``; start afresh where there is none. A
-            process that torchrun restarted always resumes.
+            process that torchrun restarted resumes the run that it had begun.
 
     Raises:
         ValueError: an option does not fit the data, the net or the run that is resumed.
@@ -70,8 +71,8 @@ def train(config: TrainConfig, resume: bool = False) -> Path:
         TrainingStopped: the loss is no longer finite, the run was interrupted, the disk or the memory of the
             GPU is full, or the data were removed.
     """
-    resume = resume or restarts() > 0
     folder = local_path(config.out)
+    resume = resume or (restarts() > 0 and (folder / OPTIONS).is_file())
     with (
         joined_processes(config.device) as (processes, device),
         stop_on_signal(tells=processes.is_first) as stop,

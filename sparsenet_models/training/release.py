@@ -222,8 +222,8 @@ def _card(name: str, fields: dict[str, Any], result: Stored, watched: str, befor
     every = recipe["eval_every"]
     images = scored_images(fields["data"])
     on_others = watched.startswith("held-out")
-    looked = f"each {every} epochs" if every and not on_others else "once, at the end"
-    looks = f"the {images} were looked at {looked}"
+    looked = f"every {every} epochs" if every and not on_others else "once, at the end"
+    looks = f"the {images} were scored {looked}"
     terms = f"| training images | {IMAGE_TERMS[fields['data']]} |\n" if fields["data"] in IMAGE_TERMS else ""
     minutes = f"{fields['train_seconds'] / 60:.0f} minutes on {fields['machine']}"
     return f"""# {name}
@@ -242,11 +242,11 @@ def _card(name: str, fields: dict[str, Any], result: Stored, watched: str, befor
 {terms}| sha256 | `{fields["sha256"]}` |
 
 Trained here {_start(recipe, on_others, before)}. {averaged} of {epoch};
-{looks}, and then for the figures of the stored file, without and with mirror images. Reproduce it with
+{looks}, and again to measure the stored file, without and with mirror images. Measure it again with
 
     sparsenet validate {name} --data {_place(fields["data"])}
 
-and the training with
+and, with the library at the commit above, repeat the training with
 
     {_command(name, fields["data"], recipe)}
 """

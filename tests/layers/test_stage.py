@@ -48,6 +48,25 @@ def test_output_j_reaches_layer_i_directly_exactly_when_the_rule_says_so(rule, b
         assert all(gradients[source].eq(1).all() for source in reached)
 
 
+@pytest.mark.parametrize(
+    ("rule", "skips"),
+    [
+        ("sparse", False),
+        ("dense", False),
+        (lambda layer: (layer - 1,), False),
+        (lambda layer: (0,), True),
+        (lambda layer: (max(0, layer - 2),), True),
+    ],
+    ids=["sparse", "dense", "chain", "input alone", "every other"],
+)
+def test_a_stage_knows_whether_its_output_depends_on_every_layer(rule, skips):
+    stage = Stage(StageGraph(5, rule), "sum", in_channels=4, width=4, make_layer=make_layer)
+    assert stage.skips_layers == skips
+    x = torch.randn(2, 4, 5, 5, requires_grad=True)
+    stage(x).square().sum().backward()
+    assert skips == any(parameter.grad is None for parameter in stage.parameters())
+
+
 def test_the_layers_are_made_in_order_with_their_numbers_and_input_channels():
     made = []
 

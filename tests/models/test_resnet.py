@@ -211,6 +211,14 @@ def test_every_parameter_gets_a_finite_gradient_that_is_not_all_zero(kind):
         assert parameter.grad.any(), name
 
 
+@pytest.mark.parametrize(("base", "unread"), [(2, False), (4, False), (5, True)])
+def test_a_resnet_knows_whether_a_projection_is_read(base, unread):
+    model = ResNet(depth=20, aggregation="sparse", base=base)
+    assert model.skips_layers == unread
+    model(images(2, 3, 8, 8)).sum().backward()
+    assert (model.stages[1].layers[0].projection.weight.grad is None) == unread
+
+
 @pytest.mark.parametrize(("height", "width"), [(8, 8), (9, 17), (32, 32), (40, 33)])
 def test_a_resnet_runs_at_any_size_from_8_up(height, width):
     for kind in ("sparse", "sparse bottleneck"):

@@ -18,6 +18,54 @@ from sparsenet_models.optimization import chains
 from sparsenet_models.optimization.compiling import CompiledWherePays, time_step
 from sparsenet_models.optimization.inference import FoldedModule, FoldedStage, folded
 
+
+class NormAndActivation(nn.BatchNorm2d):
+    """As timm's BatchNormAct2d."""
+
+    def forward(self, x):
+        return super().forward(x).relu()
+
+
+class HalvedConvolution(nn.Conv2d):
+    def forward(self, x):
+        return self._conv_forward(x, self.weight / 2, self.bias)
+
+
+class HalvedWithin(nn.Conv2d):
+    def _conv_forward(self, x, weight, bias):
+        return super()._conv_forward(x, weight / 2, bias)
+
+
+class LeakyReLU(nn.ReLU):
+    def forward(self, x):
+        return torch.where(x > 0, x, x / 4)
+
+
+def with_convolutions(kind: type[nn.Conv2d] = nn.Conv2d, **attributes) -> nn.Module:
+    """Return a net all of whose convolutions are of a kind and have these attributes."""
+    net = build("sparsenet")
+    for module in net.modules():
+        if isinstance(module, nn.Conv2d):
+            module.__class__ = kind
+            module.__dict__.update(attributes)
+    return net
+
+
+def with_circular_padding() -> nn.Module:
+    net = build("sparsenet")
+    for stage in net.stages:
+        for layer in stage.layers:
+            layer.conv2 = nn.Conv2d(16, 4, 3, padding=1, padding_mode="circular", bias=False)
+    return net
+
+
+def with_a_new_forward_pass() -> nn.Module:
+    net = build("sparsenet")
+    conv = net.stages[0].layers[0].conv2
+    conv.forward = lambda x: 2 * nn.Conv2d.forward(conv, x)
+    return net
+
+
 OTHER_NETS = {
     "other norm": lambda: build("sparsenet", norm_layer="groupnorm"),
     "other activation": lambda: build("resnet", act_layer="silu"),
@@ -31,6 +79,13 @@ OTHER_NETS = {
     "plain layers": lambda: SparseNet(depth=13, growth_rate=4),
     "own rule": lambda: SparseNet(depth=16, growth_rate=4, bottleneck=True, aggregation=lambda n: (n - 1,)),
     "dilated": lambda: build("sparsenet_imagenet", output_stride=8),
+    "norms that activate": lambda: build("resnet", norm_layer=NormAndActivation, act_layer=nn.Identity),
+    "activations of a subclass": lambda: build("densenet", act_layer=LeakyReLU),
+    "convolutions of a subclass": lambda: with_convolutions(HalvedConvolution),
+    "convolutions of another subclass": lambda: with_convolutions(HalvedWithin),
+    "a convolution with a new forward pass": with_a_new_forward_pass,
+    "circular padding": with_circular_padding,
+    "padding by name": lambda: with_convolutions(padding="same"),
     "no classes": lambda: build("fractalnet", num_classes=0, global_pool="catavgmax"),
 }
 
@@ -326,6 +381,20 @@ def test_large_batches_are_computed_in_parts_with_the_same_logits(family, monkey
         assert_close(optimized(batch), net(batch))
 
 
+def test_a_large_batch_stays_whole_where_a_norm_uses_its_statistics(monkeypatch):
+    net = OTHER_NETS["statistics of the batch"]().eval()
+    monkeypatch.setattr(chains, "NUMBERS_AT_ONCE", 2 * 8 * 32 * 32)
+    with torch.inference_mode():
+        batch = images((32, 32), count=7)
+        expected = net(batch)
+        assert_close(optimize(net)(batch), expected)
+
+
+def test_an_optimized_net_has_shapes_on_the_meta_device():
+    net = optimize(build("sparsenet").eval()).to("meta")
+    assert net(torch.empty(2, 3, 32, 32, device="meta")).shape == (2, 10)
+
+
 def test_an_empty_batch_has_no_logits():
     with torch.inference_mode():
         assert optimize(build("resnet").eval())(torch.zeros(0, 3, 32, 32)).shape == (0, 10)
@@ -445,8 +514,12 @@ def test_a_dtype_for_a_net_with_layers_that_cannot_be_folded_is_refused():
     pruned, own = build("sparsenet").eval(), build("sparsenet").eval()
     prune.l1_unstructured(pruned.stages[0].layers[0].conv1, "weight", 0.5)
     own.stages[1].layers[0].__class__ = type("Own", (PreActivationLayer,), {"forward": lambda self, x: x})
-    for net, reason in ((pruned, "PreActivationLayer .* has hooks"), (own, "Own .* computes in its own way")):
-        with pytest.raises(ValueError, match=rf"dtype=torch.bfloat16 does not go with a {reason}"):
+    for net, reason in (
+        (pruned, "PreActivationLayer .* has hooks"),
+        (own, "Own .* computes in its own way"),
+        (with_convolutions(HalvedConvolution).eval(), "HalvedConvolution layers"),
+    ):
+        with pytest.raises(ValueError, match=rf"dtype=torch.bfloat16 does not go with (a|the) {reason}"):
             optimize(net, dtype=torch.bfloat16)
         assert not runs_folded(net)
 

@@ -318,10 +318,17 @@ def unsavable() -> dict[str, tuple[Callable[[], nn.Module], str]]:
         net.norm.bias.data[3] = float("nan")
         return net
 
+    def same_names() -> nn.Module:
+        net = create_model(NAME, num_classes=3)
+        net.pretrained_cfg["label_names"] = ("crane", "maillot", "crane")
+        return net
+
     return {
         "function": (lambda: create_model(NAME, aggregation=lambda layer: (layer - 1,)), "aggregation="),
         "no_name": (lambda: SparseNet(depth=7, growth_rate=2), r"create_model\(name\)"),
         "meta": (lambda: create_model(NAME, device="meta"), "meta device"),
+        "names": (same_names, "its config.json would be refused: label_names names 'crane' twice"),
+        "too_deep": (lambda: create_model("resnet_20", depth=2006), "at most 2,000"),
         "not_finite": (not_finite, "norm.bias has numbers that are not finite"),
     }
 

@@ -88,7 +88,7 @@ def test_the_card_names_the_soft_labels_that_a_run_learned_from(ten_class_folder
     card = (places[0] / f"{NAME}.cifar10.md").read_text()
     assert f"images, with soft labels, sha256 `{sha256_of(tmp_path / 'soft')}`." in card
     assert f"--soft-labels {soft_labels} " in card
-    assert "sha256 " not in card.partition("and the training with")[2]
+    assert "sha256 " not in card.partition("repeat the training with")[2]
 
 
 def test_the_card_of_a_run_scored_on_held_out_images_says_so_and_names_its_weights(
@@ -108,7 +108,7 @@ def test_the_card_of_a_run_scored_on_held_out_images_says_so_and_names_its_weigh
     card = (places[0] / f"{NAME}.cifar10.md").read_text()
     assert f"Trained here from the pretrained weights {NAME}.cifar10, sha256 `" in card
     assert "on all training images but 25% of each class." in card
-    assert "test images were looked at once, at the end" in card
+    assert "test images were scored once, at the end" in card
     assert f"sparsenet train {NAME}.cifar10 --data" in card
     assert "--model" not in card
     assert read_metadata(places[0] / f"{NAME}.cifar10.safetensors")["scored_on"] == "test images"

@@ -275,7 +275,9 @@ def test_weights_of_another_net_start_no_run(colour_folder, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_a_folder_in_use_is_refused_and_named(colour_folder, tmp_path):
+@pytest.mark.parametrize("restarts", ["0", "1"])
+def test_a_folder_in_use_is_refused_and_named(colour_folder, tmp_path, monkeypatch, restarts):
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", restarts)  # torchrun tries again
     (tmp_path / "keep.txt").write_text("mine")
     with pytest.raises(ValueError, match="out is not empty") as caught:
         train(config(colour_folder, tmp_path))
