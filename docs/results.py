@@ -39,7 +39,7 @@ GOALS = (
 
 RUN_COLUMNS = (
     *("net", "data", "error", "with flips", "parameters", "multiply-adds"),
-    *("epochs", "minutes", "machine", "log"),
+    *("epochs", "minutes", "machine", "bundled", "log"),
 )
 
 GOAL_COLUMNS = (
@@ -154,8 +154,14 @@ def finished(run: dict[str, Any]) -> tuple[str, ...]:
         str(cfg.epochs_text),
         f"{run['train_seconds'] / 60:.0f}",
         run["machine"],
+        "yes" if _is_bundled(run) else "",
         f"[{Path(run['run']).name}]({run['run']}/log.txt)",
     )
+
+
+def _is_bundled(run: dict[str, Any]) -> bool:
+    name = f"{run['net']}.{run['tag']}"
+    return name in list_pretrained() and run.get("sha256") == get_pretrained_cfg(name).sha256
 
 
 def spread(runs: list[dict[str, Any]]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from os import PathLike
 from typing import Any
@@ -18,6 +18,7 @@ from .models.feature_net import FeatureNet
 from .models.meta import building_on
 from .models.names import with_tag
 from .models.pretrained_cfg import NO_COSTS, NO_METRICS, PretrainedCfg
+from .pretrained.config_json import ModelSource
 from .pretrained.fetch import verified_file
 from .pretrained.load import load_into, warn_of_untrained_head
 from .pretrained.source import find_model
@@ -83,42 +84,21 @@ def create_model(
             as ``huggingface_hub.errors.RepositoryNotFoundError``.
     """
     model_kwargs = {key: value for key, value in model_kwargs.items() if value is not None}
-    checkpoint_path = checkpoint_path or None  # timm's scripts pass ""
-
-    # 1. What the name stands for.
-    if isinstance(pretrained_cfg, str):
-        model_name = with_tag(model_name, pretrained_cfg)
-    source = find_model(model_name, cache_dir)
-    cfg = source.cfg
-    if isinstance(pretrained_cfg, PretrainedCfg):
-        cfg = pretrained_cfg
-    elif isinstance(pretrained_cfg, Mapping):
-        cfg = PretrainedCfg().overlaid(pretrained_cfg, "pretrained_cfg")
-    elif pretrained_cfg is not None and not isinstance(pretrained_cfg, str):
-        raise TypeError(
-            "pretrained_cfg must be a tag, a sparsenet_models.PretrainedCfg or a dict of its fields, got a "
-            f"{type(pretrained_cfg).__module__}.{type(pretrained_cfg).__name__}"
-        )
-    if checkpoint_path is not None:
-        checkpoint_path = local_path(checkpoint_path)
-        _, description = read_weight_description(checkpoint_path)
-        has_own_names = pretrained_cfg is not None or any(mark in model_name for mark in ".:")
-        cfg = described_by(description, checkpoint_path, cfg, keep_names=has_own_names)
-    if model_kwargs:
-        cfg = replace(cfg, **NO_METRICS, **NO_COSTS)
-    if _CHANGE_MAPS & model_kwargs.keys():
-        cfg = replace(cfg, pool_size=None)
-    if pretrained_cfg_overlay:
-        cfg = cfg.overlaid(pretrained_cfg_overlay)
-    cfg = replace(cfg, architecture=source.cfg.architecture)  # that of the net which is built
-
-    # 2. The arguments.
+    checkpoint_path = local_path(checkpoint_path) if checkpoint_path else None  # timm's scripts pass ""
     if out_indices is not None and not features_only:
         raise ValueError(f"out_indices={out_indices!r} goes with features_only=True")
     if pretrained and checkpoint_path is not None:
         raise ValueError("give one of pretrained=True and checkpoint_path, not both")
     if dtype is not None and not isinstance(dtype, torch.dtype):
         raise TypeError(f"dtype must be a torch.dtype such as torch.float16, got {dtype!r}")
+
+    source = _source(model_name, pretrained_cfg, cache_dir)
+    cfg = source.cfg
+    if checkpoint_path is not None:
+        _, description = read_weight_description(checkpoint_path)
+        has_own_names = pretrained_cfg is not None or any(mark in model_name for mark in ".:")
+        cfg = described_by(description, checkpoint_path, cfg, keep_names=has_own_names)
+    cfg = _changed(cfg, model_kwargs.keys(), pretrained_cfg_overlay or {})
     arguments = {"num_classes": cfg.num_classes, **source.model_args, **model_kwargs}
     if num_classes is not None:
         arguments["num_classes"] = integer("num_classes", num_classes, minimum=0)
@@ -131,7 +111,6 @@ def create_model(
     arguments = {key: value for key, value in arguments.items() if value is not None}
     check_keywords(model_name, source.entrypoint, arguments, also=_KEYWORDS)
 
-    # 3. The net.
     with building_on(device):
         model = source.entrypoint(**arguments)
     if features_only and not isinstance(model, ClassifierNet):
@@ -139,20 +118,50 @@ def create_model(
     model.pretrained_cfg = cfg.dict_for(model)  # type: ignore[assignment]
     model.model_args = arguments  # type: ignore[assignment]
 
-    # 4. Its weights.
-    path = verified_file(cfg, cache_dir) if pretrained else checkpoint_path
-    if path is not None:
-        new_head = num_classes is not None or features_only
-        headless = not pretrained or cfg.num_classes == 0
-        keeps_head = load_into(model, path, new_head=new_head, headless=headless, new_stem=True)
-        has_head = getattr(model, "num_classes", None) != 0
-        if keeps_head and not pretrained and not features_only and has_head:
-            warn_of_untrained_head(path)
+    new_head = num_classes is not None or features_only
     if pretrained:
+        path = verified_file(cfg, cache_dir)
+        load_into(model, path, new_head=new_head, headless=cfg.num_classes == 0, new_stem=True)
         model.pretrained_cfg = {**model.pretrained_cfg, "file": str(path)}  # type: ignore[assignment,dict-item]
+    elif checkpoint_path is not None:
+        keeps_head = load_into(model, checkpoint_path, new_head=new_head, headless=True, new_stem=True)
+        if keeps_head and not features_only and getattr(model, "num_classes", None) != 0:
+            warn_of_untrained_head(checkpoint_path)
     if features_only:
         model = FeatureNet(model, out_indices)  # type: ignore[arg-type]
     return model.to(device=device, dtype=dtype)
+
+
+def _source(
+    model_name: str,
+    pretrained_cfg: str | Mapping[str, Any] | PretrainedCfg | None,
+    cache_dir: str | PathLike[str] | None,
+) -> ModelSource:
+    """Return what ``model_name`` stands for, with ``pretrained_cfg`` in place of its own configuration."""
+    if isinstance(pretrained_cfg, str):
+        return find_model(with_tag(model_name, pretrained_cfg), cache_dir)
+    source = find_model(model_name, cache_dir)
+    if pretrained_cfg is None:
+        return source
+    if isinstance(pretrained_cfg, PretrainedCfg):
+        cfg = pretrained_cfg
+    elif isinstance(pretrained_cfg, Mapping):
+        cfg = PretrainedCfg().overlaid(pretrained_cfg, "pretrained_cfg")
+    else:
+        raise TypeError(
+            "pretrained_cfg must be a tag, a sparsenet_models.PretrainedCfg or a dict of its fields, got a "
+            f"{type(pretrained_cfg).__module__}.{type(pretrained_cfg).__name__}"
+        )
+    return replace(source, cfg=replace(cfg, architecture=source.cfg.architecture))
+
+
+def _changed(cfg: PretrainedCfg, arguments: Collection[str], overlay: Mapping[str, Any]) -> PretrainedCfg:
+    """Return ``cfg`` without what ``arguments`` of the net make wrong, and with the keys of ``overlay``."""
+    if arguments:
+        cfg = replace(cfg, **NO_METRICS, **NO_COSTS)
+    if not _CHANGE_MAPS.isdisjoint(arguments):
+        cfg = replace(cfg, pool_size=None)
+    return replace(cfg.overlaid(overlay), architecture=cfg.architecture)
 
 
 _CHANGE_MAPS = {"output_stride", "stem", "layers", "widths"}

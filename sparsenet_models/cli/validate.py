@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import click
@@ -24,7 +25,10 @@ from .progress import progress
 @click.option("--batch-size", type=click.IntRange(min=1), default=64, show_default=True)
 @device_option
 @precision_option
-def validate(model: str | None, data: str | None, tta: bool, batch_size: int, **options: Any) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
+def validate(
+    model: str | None, data: str | None, tta: bool, batch_size: int, as_json: bool, **options: Any
+) -> None:
     """Measure a net on the test images of a data set.
 
     Prints top-1, top-5, loss and images/s, and the top-1 of the net's card where that is of the same set.
@@ -61,11 +65,26 @@ def validate(model: str | None, data: str | None, tta: bool, batch_size: int, **
     with progress("measuring", len(image_set) * (1 + tta)) as advance:
         score = evaluate(net, image_set, **settings, on_batch=advance)
         flipped = evaluate(net, image_set, **settings, flip=True, on_batch=advance) if tta else None
+    is_known = image_set.name in DOWNLOADS and image_set.name == cfg.data and split == "test"
+    of_card = cfg.top1 if is_known else None
+    if as_json:
+        measured = {
+            "model": model,
+            "data": image_set.name,
+            "images": score.count,
+            "top1": score.top1,
+            "top1_of_card": of_card,
+            "top1_with_flips": None if flipped is None else flipped.top1,
+            "top5": score.top5,
+            "loss": score.loss,
+            "images_per_second": score.images_per_second,
+        }
+        click.echo(json.dumps(measured, indent=2, allow_nan=False))
+        return
     say(f"{model} on {score.count:,} images of {image_set.name}")
     say(f"top-1  {score.top1:.2f}%  (error {100 - score.top1:.2f}%)")
-    is_known = image_set.name in DOWNLOADS and image_set.name == cfg.data
-    if cfg.top1 is not None and is_known and split == "test":
-        say(f"card   {cfg.top1:.2f}%  (error {100 - cfg.top1:.2f}%)")
+    if of_card is not None:
+        say(f"card   {of_card:.2f}%  (error {100 - of_card:.2f}%)")
     say(f"top-5  {score.top5:.2f}%")
     say(f"loss   {score.loss:.4f}")
     say(f"speed  {score.images_per_second:,.0f} images/s")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -75,7 +76,7 @@ def downloaded_tiny_imagenet() -> Path:
 
 
 def _folder() -> Path:
-    return local_path("~/.cache/sparsenet_models")
+    return local_path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "sparsenet_models"
 
 
 def _downloaded(name: str, folder_name: str, download: Callable[[str], object]) -> Path:

@@ -22,6 +22,9 @@ from ..models.registry import tags_with_weights
 
 LIBRARY = "sparsenet_models"
 
+TORCH_WEIGHTS = "pytorch_model.bin"
+"""The name of the weight file in folders that others wrote by ``torch.save``."""
+
 
 def verified_file(cfg: PretrainedCfg, cache_dir: str | PathLike[str] | None = None) -> Path:
     """Return the weight file of ``cfg``, fetched if need be, with its sha256 checked.
@@ -36,6 +39,11 @@ def verified_file(cfg: PretrainedCfg, cache_dir: str | PathLike[str] | None = No
     """
     if cfg.file is not None:
         path = local_path(cfg.file)
+        pickled = path.with_name(TORCH_WEIGHTS)
+        if pickled.is_file() and not path.exists():
+            raise FileNotFoundError(
+                f"weight file not found: {path}; checkpoint_path={str(pickled)!r} reads the one that is there"
+            )
         if cfg.sha256 is not None:
             verify_sha256(path, cfg.sha256)
         return path

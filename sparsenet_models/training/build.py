@@ -13,9 +13,10 @@ from ..common.files import local_path, sha256_of
 from ..factory import create_model
 from ..models.classifier_net import ClassifierNet
 from ..models.listing import list_models
-from ..models.registry import get_pretrained_cfg, is_model
+from ..models.registry import is_model
 from ..pretrained.fetch import verified_file
 from ..pretrained.load import load_into
+from ..pretrained.source import find_model, path_as_name
 from ..pretrained.weight_file import read_weight_description
 from .config import TrainConfig
 from .distributed import Processes
@@ -35,7 +36,9 @@ def new_net(config: TrainConfig, inputs: Inputs) -> nn.Module:
 
 
 def start_from(source: str, model: nn.Module, class_names: tuple[str, ...]) -> str:
-    """Load the weights of a file or of ``architecture.tag`` into ``model``; return the file's sha256.
+    """Load the weights of ``source`` into ``model``; return the file's sha256.
+
+    It is a file, the folder of a run or of a saved model, ``architecture.tag``, or ``hf-hub:org/name``.
 
     A head for other classes is left out; the stem of a colour net is adapted to grey images.
 
@@ -45,8 +48,9 @@ def start_from(source: str, model: nn.Module, class_names: tuple[str, ...]) -> s
     """
     path = local_path(source)
     registered = source in list_models(include_tags=True) or source in list_models()
-    if registered or (is_model(source) and not path.exists()):
-        path = verified_file(get_pretrained_cfg(source))
+    name = path_as_name(source)
+    if registered or (not path.is_file() and (":" in name or is_model(source))):
+        path = verified_file(find_model(name).cfg)
     head_left_out = load_into(model, path, new_head=True, headless=True, new_stem=True)
     names = read_weight_description(path)[1].get("label_names")
     if not head_left_out and names is not None and tuple(names) != class_names:

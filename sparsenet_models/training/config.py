@@ -56,7 +56,9 @@ class TrainConfig:
     model: str
     data: str
     out: str
-    init_from: str = option("", "Weights to start from: a file or NAME.TAG.", group="Net and images")
+    init_from: str = option(
+        "", "Weights to start from: a file, a folder, NAME.TAG or hf-hub:org/name.", group="Net and images"
+    )
     pretrained: bool = option(False, "Start from MODEL's pretrained weights, with a new head.")
     size: int = option(0, "Side in pixels to which images are resized; 0: that of the net's configuration.")
     in_chans: int = option(0, "Channels of the images, 1 (grey) or 3; 0: those of the net's configuration.")

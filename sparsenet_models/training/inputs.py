@@ -94,7 +94,7 @@ def image_configuration(config: TrainConfig, model_name: str) -> dict[str, Any]:
     if any(mark in config.model for mark in ":/\\"):
         raise ValueError(
             f"model must be a name from list_models(), got {config.model!r}: to continue from the weights of "
-            "a folder or of the Hub, name their architecture and pass their file with --init-from"
+            "a folder or of the Hub, name their architecture and pass them with --init-from"
         )
     cfg = get_pretrained_cfg(model_name)
     data_config = resolve_data_config(

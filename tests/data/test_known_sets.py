@@ -140,6 +140,7 @@ def test_a_text_file_of_tiny_imagenet_that_is_damaged_is_named(tiny_imagenet, tm
 def test_tiny_imagenet_is_downloaded_once_and_checked(tiny_imagenet, tmp_path, monkeypatch):
     archive = Path(shutil.make_archive(str(tmp_path / "tiny-imagenet-200"), "zip", tiny_imagenet.parent))
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     with served(tmp_path) as address:
         place = f"{address}/{archive.name}"
         monkeypatch.setattr(downloads, "TINY_IMAGENET", (place, "0" * 32))
@@ -163,7 +164,7 @@ def test_processes_that_need_a_set_at_once_download_it_once(tiny_imagenet, tmp_p
 
     def requests_of(count: int, home: Path) -> int:
         fetched.clear()
-        processes = [Elsewhere(code, {"HOME": str(home)}) for _ in range(count)]
+        processes = [Elsewhere(code, {"HOME": str(home), "XDG_CACHE_HOME": ""}) for _ in range(count)]
         folders = {process.answer().value() for process in processes}
         assert folders == {str(home / ".cache" / "sparsenet_models" / "tiny-imagenet-200")}
         return len(fetched)
@@ -186,7 +187,7 @@ def test_imagenette_is_downloaded_as_torchvision_has_it_with_its_classes_in_word
     archive = tmp_path / "imagenette2-320.tgz"
     with tarfile.open(archive, "w:gz") as tar:
         tar.add(folder, folder.name)
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     with served(tmp_path) as address:
         place = (f"{address}/{archive.name}", md5(archive))
         monkeypatch.setattr(Imagenette, "_ARCHIVES", Imagenette._ARCHIVES | {"320px": place})
@@ -195,6 +196,7 @@ def test_imagenette_is_downloaded_as_torchvision_has_it_with_its_classes_in_word
     assert train.class_names == test.class_names
     assert train.class_names[:3] == ("tench", "English springer", "cassette player")
     assert (len(train), test.labels.tolist()) == (20, list(range(10)))
+    assert visible(tmp_path / "cache" / "sparsenet_models") == [folder.name]
 
 
 @pytest.mark.parametrize("name", ["tiny-imagenet", "imagenette", "cifar100"])
@@ -202,6 +204,7 @@ def test_a_set_whose_home_cannot_be_reached_is_told_by_name(tmp_path, monkeypatc
     for proxy in ("http_proxy", "https_proxy"):
         monkeypatch.setenv(proxy, "http://127.0.0.1:9")
     monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     with pytest.raises(
         OSError, match=f"^{name} could not be downloaded into {tmp_path}.*; give a folder instead"
     ):

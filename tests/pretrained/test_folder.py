@@ -391,6 +391,10 @@ def test_a_saved_configuration_has_what_transformers_reads_where_it_reads_it(fol
 def test_missing_folders_and_files_are_named(tmp_path, folder):
     message = refusal(tmp_path / "nowhere", FileNotFoundError)
     fault("local-dir: of a folder that is not there", message, "nothing", tmp_path)
+    (folder / WEIGHTS).rename(folder / "pytorch_model.bin")
+    message = refusal(folder, FileNotFoundError)
+    assert message.endswith(f"; checkpoint_path='{folder / 'pytorch_model.bin'}' reads the one that is there")
+    (folder / "pytorch_model.bin").rename(folder / WEIGHTS)
     (folder / WEIGHTS).unlink()
     assert "weight file not found" in refusal(folder, FileNotFoundError)
     (folder / CONFIG).unlink()

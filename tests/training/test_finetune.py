@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from sparsenet_models import create_model, get_pretrained_cfg
+from sparsenet_models import create_model, get_pretrained_cfg, save_pretrained
 from sparsenet_models.cli import main
 from sparsenet_models.data.image_set import ImageSet
 from sparsenet_models.pretrained.weight_file import read_state_dict, save_weights
@@ -80,6 +80,18 @@ def test_a_file_that_is_named_after_a_net_is_a_file(tmp_path, monkeypatch):
     save_weights(source, Path(f"{MODEL}.safetensors"), {})
     start_from(f"{MODEL}.safetensors", net, get_pretrained_cfg(MODEL).label_names)
     assert torch.equal(net.stem.conv.weight, source.stem.conv.weight)
+
+
+@pytest.mark.parametrize("prefix", ["", "local-dir:"])
+def test_a_run_starts_from_the_folder_of_another_or_of_a_saved_model(tmp_path, prefix):
+    source, names = create_model(MODEL, pretrained=True), get_pretrained_cfg(MODEL).label_names
+    save_pretrained(source, tmp_path / "saved")
+    (tmp_path / "run").mkdir()
+    save_weights(source, tmp_path / "run" / "model.safetensors", {"architecture": "sparsenet_bc_40_k12"})
+    for folder in ("saved", "run"):
+        net = create_model(MODEL)
+        start_from(f"{prefix}{tmp_path / folder}", net, names)
+        assert torch.equal(net.head.fc.weight, source.head.fc.weight)
 
 
 def test_predict_prints_the_users_own_classes(flowers, finetuned):
@@ -217,7 +229,7 @@ def test_a_folder_or_repository_as_the_net_to_train_is_refused_with_the_right_op
         assert result.exit_code == 1
         assert result.stderr == (
             f"Error: model must be a name from list_models(), got {name!r}: to continue from the weights of "
-            "a folder or of the Hub, name their architecture and pass their file with --init-from\n"
+            "a folder or of the Hub, name their architecture and pass them with --init-from\n"
         )
 
 
