@@ -62,9 +62,10 @@ def create_model(
             three are adapted, as timm does.
         checkpoint_path: a weight file of your own, in place of ``pretrained``, of any layout that
             ``load_checkpoint`` reads. Its metadata, where it has them, name its classes and their number,
-            and the image configuration; otherwise those of the tag in ``model_name`` hold.
+            and the image configuration; otherwise those of the tag in ``model_name`` or of
+            ``pretrained_cfg`` hold.
         pretrained_cfg: in place of the configuration of ``model_name``: a tag, a ``PretrainedCfg``, or a
-            dict of its fields.
+            dict of its fields. The architecture stays that of ``model_name``.
         pretrained_cfg_overlay: keys of the pretrained configuration to replace, for instance
             ``dict(file="my.safetensors")``.
         cache_dir: where fetched weights are kept, default the Hub's own cache (``HF_HUB_CACHE``). Bundled
@@ -98,7 +99,7 @@ def create_model(
         _, description = read_weight_description(checkpoint_path)
         has_own_names = pretrained_cfg is not None or any(mark in model_name for mark in ".:")
         cfg = described_by(description, checkpoint_path, cfg, keep_names=has_own_names)
-    cfg = _changed(cfg, model_kwargs.keys(), pretrained_cfg_overlay or {})
+    cfg = _changed(cfg, source.model_args, model_kwargs, pretrained_cfg_overlay or {})
     arguments = {"num_classes": cfg.num_classes, **source.model_args, **model_kwargs}
     if num_classes is not None:
         arguments["num_classes"] = integer("num_classes", num_classes, minimum=0)
@@ -115,7 +116,7 @@ def create_model(
         model = source.entrypoint(**arguments)
     if features_only and not isinstance(model, ClassifierNet):
         raise ValueError(f"features_only needs a net of this library's families, {model_name!r} is not one")
-    model.pretrained_cfg = cfg.dict_for(model)  # type: ignore[assignment]
+    model.pretrained_cfg = cfg.dict_for(model, arguments.get("num_classes"))  # type: ignore[assignment]
     model.model_args = arguments  # type: ignore[assignment]
 
     new_head = num_classes is not None or features_only
@@ -155,11 +156,16 @@ def _source(
     return replace(source, cfg=replace(cfg, architecture=source.cfg.architecture))
 
 
-def _changed(cfg: PretrainedCfg, arguments: Collection[str], overlay: Mapping[str, Any]) -> PretrainedCfg:
-    """Return ``cfg`` without what ``arguments`` of the net make wrong, and with the keys of ``overlay``."""
-    if arguments:
+def _changed(
+    cfg: PretrainedCfg,
+    saved_args: Collection[str],
+    model_kwargs: Collection[str],
+    overlay: Mapping[str, Any],
+) -> PretrainedCfg:
+    """Return ``cfg`` without what arguments of the net make wrong, and with the keys of ``overlay``."""
+    if model_kwargs:
         cfg = replace(cfg, **NO_METRICS, **NO_COSTS)
-    if not _CHANGE_MAPS.isdisjoint(arguments):
+    if not _CHANGE_MAPS.isdisjoint((*saved_args, *model_kwargs)):
         cfg = replace(cfg, pool_size=None)
     return replace(cfg.overlaid(overlay), architecture=cfg.architecture)
 

@@ -493,10 +493,12 @@ def test_an_untrained_head_of_a_loaded_file_is_told(weights, caplog):
     assert "has no head for so many classes: the model keeps its own, untrained" in caplog.text
 
 
-def test_the_size_of_the_last_map_is_left_out_where_a_stride_changes_it():
+def test_the_size_of_the_last_map_is_left_out_where_a_stride_changes_it(tmp_path):
     assert create_model(NAME, device="meta").pretrained_cfg["pool_size"] == (8, 8)
     for changed in (dict(output_stride=1), dict(stem="imagenet")):
         assert create_model(NAME, device="meta", **changed).pretrained_cfg["pool_size"] is None
+    save_pretrained(create_model(NAME, output_stride=1), tmp_path)
+    assert create_model(f"local-dir:{tmp_path}").pretrained_cfg["pool_size"] is None
 
 
 @pytest.mark.parametrize("arguments", [{"num_classes": 5}, {"in_chans": 1}, {"growth_rate": 8}])
@@ -590,7 +592,9 @@ def test_a_net_without_an_attribute_num_classes_loads_and_predicts(tmp_path):
     Image.new("RGB", (8, 8)).save(tmp_path / "image.png")
     (answer,) = predict(net, [tmp_path / "image.png"])
     assert {label for label, _ in answer.labels} == {"a", "b", "c"}
-    assert create_model("bare_net.own", checkpoint_path=tmp_path / "bare", num_classes=5).fc.out_features == 5
+    other = create_model("bare_net.own", checkpoint_path=tmp_path / "bare", num_classes=5)
+    assert other.fc.out_features == 5
+    assert (other.pretrained_cfg["num_classes"], other.pretrained_cfg["label_names"]) == (5, None)
     save_weights(net, tmp_path / "named", {"class_names": '["d", "e", "f"]'})
     with pytest.raises(
         ValueError, match=r"has as many classes under other names, and a Bare has no reset_cl"
@@ -691,6 +695,7 @@ def test_a_new_place_of_the_weights_forgets_the_old_one():
     )
     assert pinned.overlaid(dict(file="own.safetensors")).hf_hub_id is None
     assert pinned.overlaid(dict(revision="main")).hf_hub_id == "org/a"
+    assert pinned.overlaid(dict(file=None)).hf_hub_id == "org/a"
 
 
 @pytest.mark.parametrize(

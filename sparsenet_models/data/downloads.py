@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from functools import partial
 from http.client import HTTPException
 from pathlib import Path
@@ -103,7 +104,8 @@ def _alone() -> Iterator[None]:
 @contextmanager
 def _told(name: str) -> Iterator[None]:
     try:
-        yield
+        with redirect_stdout(sys.stderr):  # old torchvisions print what they download
+            yield
     except (OSError, HTTPException, RuntimeError) as error:
         raise OSError(
             f"{name} could not be downloaded into {_folder()} ({error}); give a folder instead"

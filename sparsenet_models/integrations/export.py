@@ -136,7 +136,7 @@ def export_metadata(model: nn.Module, size: tuple[int, int]) -> dict[str, str]:
         key: value if isinstance(value, str) else json.dumps(value) for key, value in data_config.items()
     }
     names = cfg.get("label_names")
-    if names is not None and len(names) == model.num_classes:
+    if names is not None and getattr(model, "num_classes", None) in (None, len(names)):
         metadata["class_names"] = json.dumps(list(names))
     metadata |= {key: cfg[key] for key in ("architecture", "tag", "license") if cfg.get(key)}
     return metadata | {"library": "sparsenet_models", "library_version": __version__}

@@ -138,8 +138,8 @@ class PretrainedCfg:
 
         Metrics that the overlay does not give are dropped where it changes the weights or the preparation
         of images, and what depends on the size of images where it changes that. A new source of weights
-        (``file``, or a field of the Hub's) replaces the old one whole, with its ``sha256``, its ``file_size``
-        and what is known of its training.
+        (``file`` or ``hf_hub_id``) replaces the old one whole, and as another ``hf_hub_filename`` or
+        ``revision`` does, with its ``sha256``, its ``file_size`` and what is known of its training.
 
         Args:
             overlay: fields by name.
@@ -155,7 +155,7 @@ class PretrainedCfg:
         changes = dict(overlay)
         if changes.get("file") is not None:
             changes["file"] = str(changes["file"])
-        if {"file", "hf_hub_id"} & changes.keys():
+        if changes.get("file") is not None or changes.get("hf_hub_id") is not None:
             changes = {**dict.fromkeys(WEIGHT_SOURCE_KEYS), **changes}
         if WEIGHT_SOURCE_KEYS & changes.keys():
             changes = {"file": None, "sha256": None, "file_size": None, **NO_TRAINING, **changes}
@@ -166,13 +166,16 @@ class PretrainedCfg:
             changes = {**NO_METRICS, **changes}
         return dataclasses.replace(self, **changes)
 
-    def dict_for(self, model: "nn.Module") -> dict[str, Any]:
+    def dict_for(self, model: "nn.Module", num_classes: int | None = None) -> dict[str, Any]:
         """Return ``model.pretrained_cfg``: the fields, with the classes and input channels of ``model``.
+
+        ``num_classes`` is what it was built with, for a net that has no attribute of this name.
 
         For a net that was registered without a configuration the dict names the architecture and the
         number of classes alone.
         """
-        classes = getattr(model, "num_classes", self.num_classes)
+        built_with = self.num_classes if num_classes is None else num_classes
+        classes = getattr(model, "num_classes", built_with)
         if self.input_size is None:
             return {"architecture": self.architecture, "num_classes": classes}
         channels = getattr(model, "in_chans", self.input_size[0])

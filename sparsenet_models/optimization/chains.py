@@ -58,8 +58,7 @@ def folded_forward(module: Any, dtype: torch.dtype) -> Folded:
 
 
 def _run_steps(steps: Sequence[Step]) -> Folded:
-    # One that was not folded may use the statistics of the batch.
-    has_norm = any(isinstance(step, _BatchNorm) for step in steps)
+    uses_the_batch = any(isinstance(step, _BatchNorm) and not is_foldable(step) for step in steps)
 
     def run_at_once(parts: list[Tensor]) -> Tensor:
         for step in steps:
@@ -70,7 +69,7 @@ def _run_steps(steps: Sequence[Step]) -> Folded:
         return parts[0]
 
     def run(parts: list[Tensor]) -> Tensor:
-        images = len(parts[0]) if has_norm else _images_at_once(parts)
+        images = len(parts[0]) if uses_the_batch else _images_at_once(parts)
         if images >= len(parts[0]):
             return run_at_once(parts)
         return torch.cat([run_at_once(list(few)) for few in zip(*(part.split(images) for part in parts))])

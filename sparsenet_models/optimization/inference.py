@@ -31,12 +31,18 @@ def fold(model: nn.Module, dtype: torch.dtype | None = None) -> bool:
         if isinstance(module, Stage):
             in_stages.update(module.layers)
             module._run = FoldedStage(module, dtype)  # type: ignore[method-assign]
-        elif has_chain(module) and module not in in_stages:
+        elif can_be_folded(module) and module not in in_stages:
             module.forward = FoldedModule(module, dtype)
         elif isinstance(module, ClassifierHead) and dtype is not None:
             own_dtype = next(model.parameters()).dtype
             module.forward = HeadIn(module, own_dtype)  # type: ignore[method-assign]
     return bool(_replaced(model))
+
+
+def can_be_folded(module: nn.Module) -> bool:
+    """Return whether ``module`` is a chain whose ``forward`` nobody else has replaced."""
+    replaced = vars(module).get("forward")
+    return has_chain(module) and (replaced is None or isinstance(replaced, FoldedModule))
 
 
 def unfold(model: nn.Module) -> None:
@@ -74,7 +80,7 @@ class FoldedStage:
     def __init__(self, stage: Stage, dtype: torch.dtype | None) -> None:
         self.stage = stage
         self.layers: dict[nn.Module, FoldedLayer] = {
-            layer: FoldedLayer(layer, dtype) for layer in stage.layers if has_chain(layer)
+            layer: FoldedLayer(layer, dtype) for layer in stage.layers if can_be_folded(layer)
         }
 
     def __call__(self, layer: nn.Module, read: list[Tensor]) -> Any:

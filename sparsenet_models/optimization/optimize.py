@@ -13,10 +13,9 @@ from ..layers.chain import Chain
 from ..layers.norms import FrozenBatchNorm2d
 from ..layers.stage import Stage
 from ..models.classifier_net import ClassifierNet
-from .chains import has_chain
 from .compiling import CompiledWherePays, why_not_compile
 from .folding import is_convolution
-from .inference import fold, unfold
+from .inference import can_be_folded, fold, unfold
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -40,7 +39,8 @@ def optimize(model: Model, *, dtype: torch.dtype | None = None, compile: bool = 
     Logits differ from the net's own by rounding, in float32 by about 1e-6 of the largest. When weights or
     statistics change, they are folded anew (changes in place through ``tensor.data`` are not seen). In train
     mode, under autocast, in torch.compile, torch.export and tracers, and where gradients are asked for (with
-    a warning), the net runs as before, and so do pruned layers. Forward hooks on parts of layers do not run.
+    a warning), the net runs as before, and so do pruned layers and those with a forward pass of their own.
+    Forward hooks on parts of layers do not run.
     The copies that ``nn.DataParallel`` makes of a net cannot be optimized.
 
     **Train mode**: weights are in channels-last layout, and with ``compile`` the net is compiled by
@@ -100,7 +100,7 @@ def _check_layers(model: nn.Module, dtype: torch.dtype) -> None:
     for net in nets:
         for layer in _layers(net):
             is_hooked = any(module._forward_pre_hooks for module in layer.modules())
-            if is_hooked or not has_chain(layer):
+            if is_hooked or not can_be_folded(layer):
                 raise ValueError(
                     f"dtype={dtype} does not go with a {type(layer).__name__} that cannot be folded, as it "
                     f"{'has hooks' if is_hooked else 'computes in its own way'}: convert the whole net with "

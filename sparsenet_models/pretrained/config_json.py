@@ -26,6 +26,9 @@ MAX_BYTES = 16 * 2**20
 MAX_PARAMETERS = 2**31
 """Limits of the file, and of the net that it describes."""
 
+REFUSALS = (ValueError, TypeError, RuntimeError, MemoryError)
+"""What is raised where a net cannot be built; the last two by torch, for sizes that do not fit a machine."""
+
 TIMM_FIELDS = (
     *("architecture", "tag", "input_size", "min_input_size", "fixed_input_size", "interpolation"),
     *("crop_pct", "crop_mode", "mean", "std", "num_classes", "label_names", "pool_size", "first_conv"),
@@ -56,8 +59,7 @@ def read_config(path: Path) -> ModelSource:
     config = read_object(path)
     try:
         return _checked(without_what_no_longer_holds(config))
-    # torch raises RuntimeError and MemoryError for sizes that do not fit a machine.
-    except (ValueError, TypeError, RuntimeError, MemoryError) as error:
+    except REFUSALS as error:
         raise ValueError(f"{path} is refused: {one_line(str(error), 300)}") from error
 
 
@@ -65,8 +67,9 @@ def check_is_readable(config: Mapping[str, Any]) -> None:
     """Raise a ValueError if ``read_config`` would refuse a file with this content."""
     try:
         _checked(without_what_no_longer_holds(json.loads(json.dumps(config))))
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"the model is not saved, as its {CONFIG} would be refused: {error}") from error
+    except REFUSALS as error:
+        reason = one_line(str(error), 300)
+        raise ValueError(f"the model is not saved, as its {CONFIG} would be refused: {reason}") from error
 
 
 def config_of(

@@ -48,11 +48,13 @@ def start_from(source: str, model: nn.Module, class_names: tuple[str, ...]) -> s
     """
     path = local_path(source)
     registered = source in list_models(include_tags=True) or source in list_models()
-    name = path_as_name(source)
-    if registered or (not path.is_file() and (":" in name or is_model(source))):
-        path = verified_file(find_model(name).cfg)
+    is_name = is_model(source) or ":" in source[2:]  # a drive of Windows has its colon before that
+    names = None
+    if registered or path.is_dir() or (is_name and not path.exists()):
+        cfg = find_model(path_as_name(source)).cfg
+        path, names = verified_file(cfg), cfg.label_names
     head_left_out = load_into(model, path, new_head=True, headless=True, new_stem=True)
-    names = read_weight_description(path)[1].get("label_names")
+    names = read_weight_description(path)[1].get("label_names", names)
     if not head_left_out and names is not None and tuple(names) != class_names:
         if not hasattr(model, "reset_classifier"):
             raise ValueError(

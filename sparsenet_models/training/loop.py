@@ -63,7 +63,7 @@ def train(config: TrainConfig, resume: bool = False) -> Path:
     Args:
         config: the options.
         resume: continue from the last checkpoint in ``config.out``; start afresh where there is none. A
-            process that torchrun restarted resumes the run that it had begun.
+            process that torchrun restarted resumes the run that it finds.
 
     Raises:
         ValueError: an option does not fit the data, the net or the run that is resumed.

@@ -354,7 +354,7 @@ def test_a_misspelt_option_gets_the_nearest():
     assert "--top-k" in run("predict", "x.png", "--topk", "3").stderr
 
 
-@pytest.mark.skipif(version("click").startswith("8.2."), reason="click 8.2 has no hint for it")
+@pytest.mark.skipif(version("click").startswith(("8.1.", "8.2.")), reason="click 8.3 began to hint")
 def test_a_misspelt_verb_gets_the_nearest():
     assert "predict" in run("predikt", "x.png").stderr
 

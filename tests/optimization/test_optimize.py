@@ -336,6 +336,23 @@ def test_a_layer_with_a_forward_pass_of_its_own_keeps_it():
     assert runs_folded(net)
 
 
+def test_a_layer_whose_forward_pass_was_replaced_keeps_it():
+    net = lived_in(build("sparsenet")).eval()
+    transition, layer = net.transitions[0], net.stages[0].layers[1]
+    for module in (transition, layer):
+        module.forward = lambda x, module=module: 2 * type(module).forward(module, x)
+    with torch.no_grad():
+        expected = net(images())
+        with folded(net):
+            assert runs_folded(net)
+            assert_close(net(images()), expected)
+        assert torch.equal(net(images()), expected)
+    with pytest.raises(
+        ValueError, match=r"dtype=torch.bfloat16 does not go with a .* computes in its own way"
+    ):
+        optimize(net, dtype=torch.bfloat16)
+
+
 def test_a_net_in_double_precision_keeps_its_digits():
     net = lived_in(build("sparsenet")).double().eval()
     optimized = optimize(copy.deepcopy(net))
@@ -381,13 +398,21 @@ def test_large_batches_are_computed_in_parts_with_the_same_logits(family, monkey
         assert_close(optimized(batch), net(batch))
 
 
-def test_a_large_batch_stays_whole_where_a_norm_uses_its_statistics(monkeypatch):
-    net = OTHER_NETS["statistics of the batch"]().eval()
+@pytest.mark.parametrize(
+    ("kind", "in_parts"), [("statistics of the batch", False), ("other activation", True)]
+)
+def test_a_large_batch_stays_whole_only_where_a_norm_uses_its_statistics(kind, in_parts, monkeypatch):
+    net = OTHER_NETS[kind]().eval()
     monkeypatch.setattr(chains, "NUMBERS_AT_ONCE", 2 * 8 * 32 * 32)
+    counts = set()
+    net.stages[0].layers[0].norm1.register_forward_hook(
+        lambda module, inputs, output: counts.add(len(output))
+    )
     with torch.inference_mode():
         batch = images((32, 32), count=7)
         expected = net(batch)
         assert_close(optimize(net)(batch), expected)
+    assert (min(counts) < 7) == in_parts
 
 
 def test_an_optimized_net_has_shapes_on_the_meta_device():
