@@ -115,9 +115,9 @@ def some_images(tag: str) -> tuple[Tensor, Tensor, str]:
         return torch.randn(BATCH, 3, SIDE, SIDE), torch.randint(classes, (BATCH,)), "random"
     from sparsenet_models.data import load_image_set, normalised
 
-    test_set = load_image_set(Path(folder) / tag, "test", config)
-    images = normalised(test_set.images[:BATCH], config["mean"], config["std"])
-    return F.interpolate(images, (SIDE, SIDE), mode="area"), test_set.labels[:BATCH], test_set.name
+    train_set = load_image_set(Path(folder) / tag, "train", config)
+    images = normalised(train_set.images[:BATCH], config["mean"], config["std"])
+    return F.interpolate(images, (SIDE, SIDE), mode="area"), train_set.labels[:BATCH], train_set.name
 
 
 def steps(name: str, images: Tensor, labels: Tensor) -> tuple[list[float], float]:

@@ -3,8 +3,8 @@
     pip install ".[training,plots]" && python examples/finetune.py --data $SPARSENET_DATA/cifar100
 
 Trains the bundled sparsenet_bc_40_k12.cifar10, and the same net from scratch, on 10 and 50 images of each
-class. Scores each once on the 2,000 test images of these classes, prints the table and checks that the
-pretrained net is better. `--all` adds a run with all 500 images of each class and takes four times as long.
+class. Scores each once on the 2,000 test images of these classes and prints the table. `--all` adds a run
+with all 500 images of each class and takes four times as long.
 """
 
 from __future__ import annotations

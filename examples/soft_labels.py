@@ -56,7 +56,10 @@ def main(data: str, teacher: str, checkpoint: str | None, side: int, folds: int,
         with torch.inference_mode():
             probabilities[part] = head(features[part]).softmax(1)
     top1 = 100 * (probabilities.argmax(1) == image_set.labels).float().mean().item()
-    print(f"{teacher} is right for {top1:.2f}% of the training images of {data}")
+    print(
+        f"{teacher} with new heads is right for {top1:.2f}% of the training images of {data}, each of which "
+        "its head did not see"
+    )
     save_soft_labels(out, image_set, probabilities)
 
 

@@ -89,7 +89,7 @@ def run(
     if not weights.exists():
         write_images(data / "train", chosen)
         write_images(data / "test", test)
-        train(config, resume=True)
+    train(config, resume=True)  # of a finished run it only compares the options
     images = len(chosen) // config.batch_size * config.batch_size
     with (out / name / "metrics.csv").open(newline="", encoding="utf-8") as file:
         seconds = [images / float(epoch["images_per_second"]) for epoch in csv.DictReader(file)]

@@ -72,7 +72,7 @@ def test_info_cuts_nothing_and_wraps_lists(tmp_path):
         assert len(line) <= LINE_CHARS
 
 
-def test_info_shows_every_field_of_a_configuration_that_is_set():
+def test_info_shows_every_text_of_a_configuration_and_every_option_of_its_recipe():
     fields = {field.name for field in dataclasses.fields(get_pretrained_cfg(NAME))}
     elsewhere = {"architecture", "tag", "num_params", "epochs_before", "fixed_input_size", "recipe"}
     for name in list_pretrained():

@@ -20,6 +20,7 @@ from support.repository import REPOSITORY
 from sparsenet_models import create_model, get_pretrained_cfg, list_models, list_pretrained
 from sparsenet_models.cli import main
 from sparsenet_models.pretrained.weight_file import save_weights
+from sparsenet_models.training.recipes import recipe_summaries
 
 PHOTOS = REPOSITORY / "examples" / "photos"
 PHOTO = PHOTOS / "cat_chelsea.jpg"
@@ -265,6 +266,35 @@ def test_validate_shows_the_accuracy_with_flips_beside_the_one_without(colour_fo
     assert with_flips[-1].startswith(f"top-1 with flips  {found['top1_with_flips']:.2f}%")
 
 
+def test_validate_shows_the_accuracy_of_the_card_for_the_set_of_the_card(colour_folder, tmp_path):
+    for name, colour in (("airplane", "blue"), ("truck", "red")):
+        shutil.copytree(colour_folder / "test" / colour, tmp_path / "cifar10" / "test" / name)
+    measured = run("validate", MODEL, "--data", tmp_path / "cifar10", "--json")
+    top1 = get_pretrained_cfg(MODEL).top1
+    assert json.loads(measured.stdout)["top1_of_card"] == top1
+    shown = run("validate", MODEL, "--data", tmp_path / "cifar10").stdout
+    assert f"card   {top1:.2f}%  (error {100 - top1:.2f}%)" in shown
+
+
+def test_predict_and_validate_compute_in_bfloat16_where_asked(colour_folder, tmp_path):
+    shutil.copytree(colour_folder / "test" / "red", tmp_path / "photos" / "truck")
+
+    def answers(precision: str) -> list[float]:
+        options = ("--json", "--precision", precision)
+        (predicted,) = json.loads(run("predict", PHOTO, "--model", MODEL, *options).stdout)
+        measured = json.loads(run("validate", MODEL, "--data", tmp_path / "photos", *options).stdout)
+        return [predicted["predictions"][0]["probability"], measured["loss"]]
+
+    for single, half in zip(answers("float32"), answers("bfloat16"), strict=True):
+        assert half != single
+        assert half == pytest.approx(single, rel=0.1)
+
+
+def test_recipes_are_listed_with_their_first_lines():
+    lines = run("recipes").stdout.splitlines()
+    assert [line.split()[0] for line in lines] == list(recipe_summaries())
+
+
 def test_validate_refuses_a_class_that_the_net_does_not_have(tmp_path, untrained):
     folder = tmp_path / "val" / "trucks"
     folder.mkdir(parents=True)
@@ -363,6 +393,7 @@ def test_a_failed_download_is_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr("urllib.request._opener", None)  # it keeps the proxies of the first download
     for name in ("http_proxy", "https_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
+    monkeypatch.setenv("no_proxy", "")
     monkeypatch.setenv("HOME", str(tmp_path))
     result = run("train", "sparsenet_bc_40_k12", "--data", "cifar10", "--out", tmp_path / "run")
     assert result.exit_code == 1

@@ -43,6 +43,7 @@ def picture(shade: int, file: Path, side: int = 64) -> None:
 @pytest.fixture(autouse=True)
 def proxies_of_this_test(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("urllib.request._opener", None)  # it keeps the proxies of the first download
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from click.testing import CliRunner
+from support.foreign_nets import lived_in
 from support.nets import TINY, build, families, images
 from support.repository import REPOSITORY
 from torch import nn
@@ -123,6 +124,21 @@ def test_the_command_writes_a_file_with_the_nets_logits_class_names_and_normalis
     assert json.loads(metadata["input_size"]) == [3, 32, 32]
     assert f"{metadata['architecture']}.{metadata['tag']}" == name
     assert [path.name for path in file.parent.iterdir()] == [file.name]
+
+
+@needs_dynamic_sizes
+@pytest.mark.usefixtures("tiny_weights")
+def test_the_command_takes_a_size_and_a_weight_file_of_another_origin(tmp_path):
+    other = lived_in(build("sparsenet", num_classes=2)).eval()
+    torch.save(other.state_dict(), tmp_path / "other.pth")
+    file = tmp_path / "net.pt2"
+    words = ["export", "tiny_net.toy", "--format", "pt2", "--out", str(file), "--size", "40"]
+    result = CliRunner().invoke(main, [*words, "--checkpoint", str(tmp_path / "other.pth")])
+    assert result.exit_code == 0, result.output
+    logits_of, metadata = opened_pt2(file)
+    assert json.loads(metadata["input_size"]) == [3, 40, 40]
+    with torch.no_grad():
+        torch.testing.assert_close(logits_of(images((40, 40))), other(images((40, 40))), rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.slow

@@ -255,6 +255,7 @@ def test_every_listed_pretrained_name_has_a_file_to_load():
     assert list_pretrained() == list_models(pretrained=True)
     with_weights = {name for name in list_models(include_tags=True) if get_pretrained_cfg(name).has_weights}
     assert set(list_pretrained()) == with_weights
+    assert all(Path(get_pretrained_cfg(name).file).is_file() for name in with_weights)
 
 
 @pytest.mark.usefixtures("own_models")

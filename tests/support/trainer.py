@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import itertools
 import multiprocessing
 import os
@@ -55,6 +56,7 @@ class Trainer:
         arguments = (words, str(self._stdout), str(self._stderr), file_size, kill_at)
         self.process = multiprocessing.get_context("forkserver").Process(target=_run, args=arguments)
         self.process.start()
+        atexit.register(self.process.kill)  # a test that fails leaves it running
 
     @property
     def stdout(self) -> str:

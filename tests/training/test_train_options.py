@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import re
 from importlib import import_module
@@ -155,9 +156,13 @@ def test_an_unknown_option_gets_the_nearest_right_one():
         TrainConfig.from_options({**NAMED, "weight_decai": 1e-4})
 
 
-@given(st.builds(TrainConfig, st.just("m"), st.just("d"), st.just("o"), epochs=st.integers(1, 500)))
-def test_options_come_back_from_their_dict(options):
-    assert TrainConfig.from_options(options.to_dict()) == options
+@given(
+    st.lists(st.tuples(st.integers(8, 64), st.integers(1, 9)), max_size=4), st.integers(1, 500), st.booleans()
+)
+def test_options_come_back_from_json(parts, epochs, keep_best):
+    epochs = sum(count for _, count in parts) or epochs
+    options = TrainConfig(**NAMED, epochs=epochs, resolution=tuple(parts), keep_best=keep_best)
+    assert TrainConfig.from_options(json.loads(json.dumps(options.to_dict()))) == options
 
 
 @given(st.integers(1, 400), st.floats(0, 1, allow_subnormal=False))
