@@ -8,7 +8,8 @@ colour, on blurred noise of 64x64 pixels. A name with a tag starts from that tag
 
 120 steps take 27 to 54 s on 2 cores with AMX. From random weights the loss falls from 2.68 to 1.20; on new
 scenes 99% of the objects are found, but only 10% of the detections are right: it is far from trained. From
-the weights of sparsenet121.tiny_imagenet_kd the loss falls from 2.63 to 0.87, all are found and 24% are right.
+the weights of sparsenet121.tiny_imagenet_kd the loss falls from 2.63 to 0.87, all objects are found, and 24%
+of the detections are right.
 """
 
 from __future__ import annotations
