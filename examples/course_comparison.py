@@ -115,9 +115,10 @@ def some_images(tag: str) -> tuple[Tensor, Tensor, str]:
         return torch.randn(BATCH, 3, SIDE, SIDE), torch.randint(classes, (BATCH,)), "random"
     from sparsenet_models.data import load_image_set, normalised
 
-    train_set = load_image_set(Path(folder) / tag, "train", config)
-    images = normalised(train_set.images[:BATCH], config["mean"], config["std"])
-    return F.interpolate(images, (SIDE, SIDE), mode="area"), train_set.labels[:BATCH], train_set.name
+    train_set = load_image_set(Path(folder) / tag, "train", config, loader="stream")
+    batch = train_set.part(torch.arange(BATCH)).in_memory()
+    images = normalised(batch.images, config["mean"], config["std"])
+    return F.interpolate(images, (SIDE, SIDE), mode="area"), batch.labels, batch.name
 
 
 def steps(name: str, images: Tensor, labels: Tensor) -> tuple[list[float], float]:

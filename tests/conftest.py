@@ -14,14 +14,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import settings
 from PIL import Image
 
 from sparsenet_models.models.registry import temporary_registry
-
-# The first example of a property may import a library, and the machine may be busy.
-settings.register_profile("tests", deadline=None)
-settings.load_profile("tests")
 
 
 def pytest_xdist_auto_num_workers() -> int:

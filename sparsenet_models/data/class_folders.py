@@ -121,9 +121,9 @@ def _is_picture(name: str) -> bool:
 
 def _identity(folder: Path) -> tuple[int, int] | Path:
     status = folder.stat()
-    return (
-        (status.st_dev, status.st_ino) if status.st_ino else folder.resolve()
-    )  # some file systems have no inodes
+    if status.st_ino == 0:  # the file system has no inodes
+        return folder.resolve()
+    return status.st_dev, status.st_ino
 
 
 def holds_runs(folder: Path) -> bool:

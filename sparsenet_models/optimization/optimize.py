@@ -40,8 +40,8 @@ def optimize(model: Model, *, dtype: torch.dtype | None = None, compile: bool = 
     statistics change, they are folded anew (changes in place through ``tensor.data`` are not seen). In train
     mode, under autocast, in torch.compile, torch.export and tracers, and where gradients are asked for (with
     a warning), the net runs as before, and so do pruned layers and those with a forward pass of their own.
-    Forward hooks on parts of layers do not run.
-    The copies that ``nn.DataParallel`` makes of a net cannot be optimized.
+    Forward hooks on parts of layers do not run. The copies that ``nn.DataParallel`` makes of a net cannot be
+    optimized.
 
     **Train mode**: weights are in channels-last layout, and with ``compile`` the net is compiled by
     torch.compile for the shapes of batches whose steps are faster with it, at most 64 of them. A few steps of

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,9 +26,6 @@ CONFIG = "config.json"
 MAX_BYTES = 16 * 2**20
 MAX_PARAMETERS = 2**31
 """Limits of the file, and of the net that it describes."""
-
-REFUSALS = (ValueError, TypeError, RuntimeError, MemoryError)
-"""What is raised where a net cannot be built; the last two by torch, for sizes that do not fit a machine."""
 
 TIMM_FIELDS = (
     *("architecture", "tag", "input_size", "min_input_size", "fixed_input_size", "interpolation"),
@@ -57,19 +55,24 @@ def read_config(path: Path) -> ModelSource:
         OSError: the file is missing or cannot be read.
     """
     config = read_object(path)
-    try:
+    with _refusal(f"{path} is refused"):
         return _checked(without_what_no_longer_holds(config))
-    except REFUSALS as error:
-        raise ValueError(f"{path} is refused: {one_line(str(error), 300)}") from error
 
 
 def check_is_readable(config: Mapping[str, Any]) -> None:
     """Raise a ValueError if ``read_config`` would refuse a file with this content."""
+    with _refusal(f"the model is not saved, as its {CONFIG} would be refused"):
+        _checked(json.loads(json.dumps(config)))
+
+
+@contextmanager
+def _refusal(start: str) -> Iterator[None]:
+    """Raise what refuses a configuration as a ValueError of one line that begins with ``start``."""
     try:
-        _checked(without_what_no_longer_holds(json.loads(json.dumps(config))))
-    except REFUSALS as error:
-        reason = one_line(str(error), 300)
-        raise ValueError(f"the model is not saved, as its {CONFIG} would be refused: {reason}") from error
+        yield
+    # torch raises RuntimeError and MemoryError for sizes that do not fit a machine.
+    except (ValueError, TypeError, RuntimeError, MemoryError) as error:
+        raise ValueError(f"{start}: {one_line(str(error), 300)}") from error
 
 
 def config_of(

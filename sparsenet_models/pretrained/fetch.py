@@ -39,8 +39,7 @@ def verified_file(cfg: PretrainedCfg, cache_dir: str | PathLike[str] | None = No
     """
     if cfg.file is not None:
         path = local_path(cfg.file)
-        pickled = path.with_name(TORCH_WEIGHTS)
-        if pickled.is_file() and not path.exists():
+        if not path.exists() and (pickled := path.with_name(TORCH_WEIGHTS)).is_file():
             raise FileNotFoundError(
                 f"weight file not found: {path}; checkpoint_path={str(pickled)!r} reads the one that is there"
             )

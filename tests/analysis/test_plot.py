@@ -345,7 +345,9 @@ def test_two_weights_of_one_net_are_both_drawn(tmp_path):
         assert result.exit_code == 0, result.output
 
     words = texts(draw, tmp_path)
-    assert all(f"({file})" in words for file in files)
+    assert [words.count(f"({file})") for file in files] == [1, 1]
+    assert words.count("sparsenet_bc_40_k12") == 2
+    assert words.index(files[0]) < words.index(files[1])
 
 
 def user_net(**kwargs) -> SparseNet:

@@ -66,7 +66,7 @@ def test_the_ratio_is_to_the_first_row(forward):
 def test_an_engine_is_compared_with_the_eager_net_before_it_is_timed(forward):
     eager, optimized, _ = forward[0]["rows"]
     assert eager["difference"] == 0
-    assert 0 <= optimized["difference"] < 1e-4
+    assert 0 < optimized["difference"] < 1e-4  # another order of sums, so not equal
 
 
 def test_an_engine_with_other_answers_is_not_timed(monkeypatch):

@@ -5,6 +5,7 @@ import math
 import os
 import struct
 import zlib
+from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
 
@@ -207,7 +208,8 @@ def test_sixteen_bits_of_grey_become_eight(tmp_path, suffix, channels):
     pixels = np.arange(0, 65536, 64, dtype=np.uint16).reshape(32, 32)
     path = saved(Image.fromarray(pixels), tmp_path / f"a.{suffix}")
     with Image.open(path) as stored:
-        assert stored.mode in ("I;16", "I")  # the latter by Pillow 10
+        is_old_png = suffix == "png" and version("pillow").startswith("10.0.")
+        assert stored.mode == ("I" if is_old_png else "I;16")
     found = pixels_of(open_image(path, channels)).reshape(32, 32, -1)[..., 0].astype(float)
     assert np.abs(found - pixels / 65535 * 255).max() <= 1
     assert (found[0, 0], found[-1, -1]) == (0, 255)

@@ -80,6 +80,10 @@ def test_the_command_on_a_card_has_the_options_of_the_run(name):
     assert {key: options[key] for key in expected} == expected
 
 
+def test_the_bundled_weights_stay_within_32_mebibytes():
+    assert sum(get_pretrained_cfg(name).file_size or 0 for name in list_pretrained()) <= 32 * 2**20
+
+
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [

@@ -677,6 +677,11 @@ def test_a_bundled_weight_tells_where_it_comes_from_and_its_configuration_agrees
     assert len(metadata["git_commit"]) == 40
 
 
+def test_the_bundled_weights_fit_into_32_mib():
+    sizes = [Path(get_pretrained_cfg(name).file).stat().st_size for name in BUNDLED]
+    assert sum(sizes) <= 32 * 2**20
+
+
 @pytest.mark.parametrize("name", BUNDLED[:1])
 def test_the_numbers_of_a_bundled_weight_reach_the_net(name):
     net = create_model(name, pretrained=True)

@@ -84,7 +84,7 @@ def test_a_killed_run_that_scores_averages_and_keeps_the_best_epoch_ends_alike_t
 @pytest.mark.slow
 def test_a_run_killed_twenty_times_ends_with_the_bytes_of_one_left_alone(ten_class_folder, tmp_path):
     in_write = killed_and_left_alone(ten_class_folder, tmp_path, kills=20, epochs_in_all=40)
-    assert in_write >= 1
+    assert in_write >= 5
 
 
 def killed_and_left_alone(

@@ -62,7 +62,7 @@ def adamw(config: TrainConfig) -> Callable[..., Tensor]:
 @pytest.mark.parametrize(("optimizer", "formula"), [("sgd", nesterov), ("adamw", adamw)])
 @given(
     momentum=st.floats(0.1, 0.99),
-    weight_decay=st.floats(0, 0.1, allow_subnormal=False),
+    weight_decay=st.floats(0, 0.1),
     layer_decay=st.floats(0.3, 1),
     rate=st.floats(1e-3, 1),
 )
@@ -102,10 +102,10 @@ def pixels_and_net(classes: int) -> tuple[Tensor, nn.Module]:
 
 @given(
     classes=st.integers(2, 6),
-    smoothing=st.floats(0, 0.5, allow_subnormal=False),
+    smoothing=st.floats(0, 0.5),
     weighted=st.booleans(),
     mixed=st.booleans(),
-    share=st.none() | st.floats(0, 1, allow_subnormal=False),
+    share=st.none() | st.floats(0, 1),
     temperature=st.floats(0.5, 8),
 )
 @settings(max_examples=50, deadline=None)

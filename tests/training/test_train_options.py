@@ -24,10 +24,7 @@ NAMED = {"model": MODEL, "data": "d", "out": "o"}
 
 
 @given(
-    st.integers(1, 2000),
-    st.floats(0, 1, allow_subnormal=False),
-    st.floats(1e-3, 10),
-    st.sampled_from(["linear", "cosine", "step"]),
+    st.integers(1, 2000), st.floats(0, 1), st.floats(1e-3, 10), st.sampled_from(["linear", "cosine", "step"])
 )
 def test_the_rate_rises_to_its_peak_and_falls_from_there(total, warmup, peak, schedule):
     rates = [learning_rate(step, total, peak, warmup, schedule) for step in range(total)]
@@ -37,7 +34,7 @@ def test_the_rate_rises_to_its_peak_and_falls_from_there(total, warmup, peak, sc
     assert rates[rising:] == sorted(rates[rising:], reverse=True)
 
 
-@given(st.integers(2, 2000), st.floats(0, 0.5, allow_subnormal=False), st.floats(1e-3, 10))
+@given(st.integers(2, 2000), st.floats(0, 0.5), st.floats(1e-3, 10))
 def test_linear_and_cosine_agree_at_their_start_middle_and_end_beyond_the_last_step(total, warmup, peak):
     rising = round(warmup * total)
     for step, left in ((rising, 1.0), ((rising + total) / 2, 0.5), (total, 0.0)):
@@ -165,7 +162,7 @@ def test_options_come_back_from_json(parts, epochs, keep_best):
     assert TrainConfig.from_options(json.loads(json.dumps(options.to_dict()))) == options
 
 
-@given(st.integers(1, 400), st.floats(0, 1, allow_subnormal=False))
+@given(st.integers(1, 400), st.floats(0, 1))
 def test_strong_augmentation_is_on_for_its_share_of_the_epochs(epochs, share):
     options = TrainConfig(**NAMED, epochs=epochs, augment_until=share)
     on = [options.augments_in(epoch) for epoch in range(1, epochs + 1)]
