@@ -13,11 +13,12 @@ import sys
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 from support.command import run
 from support.repository import REPOSITORY
 
-from sparsenet_models import get_pretrained_cfg
+from sparsenet_models import create_model, create_transform, get_pretrained_cfg, resolve_data_config
 
 EXAMPLES = REPOSITORY / "examples"
 
@@ -138,6 +139,28 @@ def test_soft_labels_of_a_net_from_timm_are_right_and_a_net_learns_them(colour_f
     learning += ["--size", "16", "--epochs", "8", "--batch-size", "32", "--lr", "0.1"]
     shown = run(*learning, "--no-compile", "--precision", "float32").stdout
     assert float(re.search(r"top-1 ([\d.]+)% \(error", shown).group(1)) > 90
+
+
+@pytest.mark.slow
+def test_soft_labels_by_a_net_of_ours_are_its_probabilities_at_the_temperature(ten_class_folder, tmp_path):
+    teacher = "resnet_20.cifar10"
+    command = [sys.executable, str(EXAMPLES / "soft_labels_by_ours.py"), str(ten_class_folder)]
+    command += ["--teacher", teacher, "--temperature", "2", "--out", str(tmp_path / "soft.safetensors")]
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    shown = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+    assert re.search(r"is right for [\d.]+% of the training images", shown)
+    written = load_file(tmp_path / "soft.safetensors")
+    model = create_model(teacher, pretrained=True).eval()
+    transform = create_transform(**resolve_data_config(model))
+    images = [Image.open(file) for file in sorted((ten_class_folder / "train").glob("*/*.png"))]
+    with torch.inference_mode():
+        logits = model(torch.stack([transform(image) for image in images]))
+    torch.testing.assert_close(written["soft_labels"].float(), (logits / 2).softmax(1), atol=1e-3, rtol=0)
+    run_folder = tmp_path / "run"
+    learning = ["train", "resnet_20", "--data", str(ten_class_folder), "--out", str(run_folder)]
+    learning += ["--soft-labels", str(tmp_path / "soft.safetensors"), "--size", "16", "--epochs", "1"]
+    run(*learning, "--batch-size", "32", "--no-compile", "--precision", "float32")
+    assert (run_folder / "model.safetensors").is_file()
 
 
 @pytest.mark.slow
