@@ -40,7 +40,7 @@ def main(data: str, teacher: str, temperature: float, out: Path) -> None:
     """Write soft labels of the training images of DATA, a folder or the name of a set."""
     if not out.absolute().parent.is_dir():
         raise click.ClickException(f"--out is in a folder that does not exist: {out.parent}")
-    config = resolve_data_config(create_model(teacher))
+    config = resolve_data_config(create_model(teacher, device="meta"))
     image_set = load_image_set(data, "train", config)
     net = Teacher(teacher, image_set.class_names, config["mean"], config["std"], torch.device("cpu"))
     optimize(net.model)
