@@ -42,7 +42,7 @@ def sparse_aggregation_indices(layer: int, base: int = 2) -> tuple[int, ...]:
     """
     layer = integer("layer", layer, minimum=1)
     base = integer("base", base, minimum=2)
-    return tuple(layer - offset for offset in _powers_up_to(layer, base))
+    return SparseRule(base).inputs(layer)
 
 
 def dense_aggregation_indices(layer: int) -> tuple[int, ...]:
@@ -56,7 +56,7 @@ def dense_aggregation_indices(layer: int) -> tuple[int, ...]:
         TypeError: ``layer`` is not an integer (a bool is not).
         ValueError: ``layer`` is below 1.
     """
-    return tuple(range(integer("layer", layer, minimum=1)))
+    return DenseRule().inputs(integer("layer", layer, minimum=1))
 
 
 class StageGraph:
@@ -241,7 +241,10 @@ class SparseRule(Rule):
         self.base = base
 
     def inputs(self, layer: int) -> tuple[int, ...]:
-        return sparse_aggregation_indices(layer, self.base)
+        return tuple([layer - offset for offset in _powers_up_to(layer, self.base)])
+
+    def fan_in(self, layer: int) -> int:
+        return len(_powers_up_to(layer, self.base))
 
     def max_fan_in(self, num_layers: int) -> int:
         return self.fan_in(num_layers)  # the fan-in never decreases
@@ -303,7 +306,7 @@ class DenseRule(Rule):
     reads_everything = True
 
     def inputs(self, layer: int) -> tuple[int, ...]:
-        return dense_aggregation_indices(layer)
+        return tuple(range(layer))
 
     def reads(self, layer: int, output: int) -> bool:
         return output < layer

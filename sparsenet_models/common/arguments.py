@@ -18,7 +18,8 @@ def first_repeated(values: Iterable[str]) -> str | None:
 
 def is_integer(value: Any) -> bool:
     """Return whether ``value`` is an integer of Python or numpy; a bool is not."""
-    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    # int is also an Integral, but the check of an abstract class is slow.
+    return isinstance(value, (int, numbers.Integral)) and not isinstance(value, bool)
 
 
 def integer(name: str, value: Any, minimum: int) -> int:
