@@ -9,6 +9,7 @@ import csv
 import io
 import json
 import statistics
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from sparsenet_models.analysis.published import PUBLISHED
 from sparsenet_models.common.addresses import REPOSITORY
 from sparsenet_models.models.listing import TABLE_COLUMNS
 from sparsenet_models.models.registry import WEIGHTS_DIR
+from sparsenet_models.training.config import MAY_CHANGE_ON_RESUME, TrainConfig
 
 DOCS = Path(__file__).parent
 
@@ -201,7 +203,7 @@ def by_recipe(runs: list[dict[str, Any]]) -> dict[tuple[str, ...], list[float]]:
     """Return the errors of the runs of each net, tag and recipe, one for each seed."""
     groups: dict[tuple[str, ...], list[float]] = {}
     for run in runs:
-        key = (run["net"], run["tag"], without_seed(run["recipe"]))
+        key = (run["net"], run["tag"], recipe_of(run["recipe"]))
         groups.setdefault(key, []).append(error(run))
     return groups
 
@@ -211,17 +213,23 @@ def our_error(net: str, tag: str, runs: list[dict[str, Any]]) -> float | None:
     recipe = get_pretrained_cfg(f"{net}.{tag}").recipe
     if recipe is None:
         return None
-    return statistics.mean(by_recipe(runs)[net, tag, without_seed(recipe)])
+    return statistics.mean(by_recipe(runs)[net, tag, recipe_of(recipe)])
 
 
 def percent(error: float | None) -> str:
     return "" if error is None else f"{error:.2f}"
 
 
-def without_seed(recipe: str) -> str:
-    """Return the JSON of a recipe without its seed, the same for the same options in any order."""
-    options = {key: value for key, value in json.loads(recipe).items() if key != "seed"}
-    return json.dumps(options, sort_keys=True)
+def recipe_of(options: str) -> str:
+    """Return the JSON of a run's options without its seed and those that a resumed run may change.
+
+    Options that the library did not have when the run was made get their defaults.
+    """
+    defaults = {field.name: field.default for field in fields(TrainConfig) if field.default is not MISSING}
+    recipe = defaults | json.loads(options)
+    return json.dumps(
+        {key: recipe[key] for key in recipe.keys() - {"seed", *MAY_CHANGE_ON_RESUME}}, sort_keys=True
+    )
 
 
 def missing_weights(runs: list[dict[str, Any]]) -> str:

@@ -132,6 +132,16 @@ def test_the_pages_of_results_and_of_weights_and_the_table_are_what_their_comman
     assert (WEIGHTS_DIR / "results.csv").read_text(encoding="utf-8") == command["weights_table"]()
 
 
+def test_runs_of_one_recipe_share_all_options_but_the_seed_and_those_of_the_machine():
+    recipe_of = runpy.run_path(str(REPOSITORY / "docs" / "results.py"))["recipe_of"]
+    run = TrainConfig("m", "d", "o", epochs=3).to_dict()
+    older = {key: value for key, value in run.items() if key not in ("patience", "optimizer")}
+    for same in (run | {"seed": 1}, run | {"precision": "float32", "compile": False}, older):
+        assert recipe_of(json.dumps(same)) == recipe_of(json.dumps(run))
+    for other in (run | {"lr": 0.1}, run | {"init_from": "a.safetensors"}, older | {"optimizer": "muon"}):
+        assert recipe_of(json.dumps(other)) != recipe_of(json.dumps(run))
+
+
 def test_no_record_of_a_run_has_a_path_of_its_machine():
     for path in RUNS.rglob("*.*"):
         if path.suffix in (".txt", ".json", ".csv"):
