@@ -18,7 +18,8 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from support.elsewhere import Answer, Elsewhere
+from support.elsewhere import Answer, Elsewhere, run
+from support.muon import MUON
 from support.repository import REPOSITORY
 
 from sparsenet_models import SparseNet
@@ -137,6 +138,42 @@ def test_a_step_in_parts_has_one_gradient_in_all_processes(compiles):
     assert (parts - whole).norm() <= 1e-6 * whole.norm()
     for gradient, other in zip(first, second, strict=True):
         torch.testing.assert_close(gradient, other)
+
+
+THREE_STEPS = """
+import torch
+from sparsenet_models import SparseNet
+from sparsenet_models.training.config import TrainConfig
+from sparsenet_models.training.distributed import joined_processes, wrapped
+from sparsenet_models.training.state import TrainingState
+from sparsenet_models.training.step import TrainingStep
+
+with joined_processes("cpu") as (processes, device):
+    torch.manual_seed(0)
+    net = SparseNet(depth=10, growth_rate=4, num_classes=4, norm_layer="groupnorm").double()
+    net = net.to(memory_format=torch.channels_last)
+    first = torch.cat([parameter.detach().flatten() for parameter in net.parameters()])
+    config = TrainConfig("m", "d", "o", optimizer=optimizer)
+    state = TrainingState(net.train(), config)
+    forward = wrapped(net, processes)
+    step = TrainingStep(state, lambda _: forward, None, None, config, "float32", processes.rank, device)
+    for number in range(3):
+        generator = torch.Generator().manual_seed(number)
+        images = torch.randn(8, 3, 8, 8, generator=generator).double()
+        batches = images.chunk(processes.count), torch.arange(4).repeat(2).chunk(processes.count)
+        step(*(batch[processes.rank] for batch in batches), None, config.lr, number)
+    last = torch.cat([parameter.detach().flatten() for parameter in net.parameters()])
+    result = (last - first).tolist()
+"""
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw", MUON])
+def test_steps_of_two_processes_change_a_net_as_those_of_one_and_alike_in_both(optimizer):
+    code = f"optimizer = {optimizer!r}\n{THREE_STEPS}"
+    alone = torch.tensor(run(code, {"WORLD_SIZE": "1"}).value(), dtype=torch.float64)
+    first, second = (torch.tensor(changes, dtype=torch.float64) for changes in in_two_processes(code))
+    assert torch.equal(first, second)
+    assert (first - alone).norm() <= 1e-6 * alone.norm()
 
 
 SCORES = """
