@@ -9,7 +9,6 @@ import csv
 import io
 import json
 import statistics
-from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
@@ -179,8 +178,6 @@ def spread(runs: list[dict[str, Any]]) -> str:
         for (net, tag, _), errors in by_recipe(runs).items()
         if len(errors) > 1
     ]
-    if not rows:
-        return "No recipe has been run with more than one seed yet, so there is no spread to report."
     return table(("weights", "seeds", "error, mean ± standard deviation"), rows)
 
 
@@ -229,11 +226,9 @@ def recipe_of(options: str) -> str:
 
     Options that the library did not have when the run was made get their defaults.
     """
-    defaults = {field.name: field.default for field in fields(TrainConfig) if field.default is not MISSING}
-    recipe = defaults | json.loads(options)
-    return json.dumps(
-        {key: recipe[key] for key in recipe.keys() - {"seed", *MAY_CHANGE_ON_RESUME}}, sort_keys=True
-    )
+    recipe = {**TrainConfig.defaults(), **json.loads(options)}
+    kept = recipe.keys() - {"seed", *MAY_CHANGE_ON_RESUME}
+    return json.dumps({key: recipe[key] for key in kept}, sort_keys=True)
 
 
 def missing_weights(runs: list[dict[str, Any]]) -> str:
