@@ -107,7 +107,8 @@ def main(
         **stored.data_config,
     }
     if bundle:
-        card = _card(name, fields, stored, metadata.get("scored_on", TEST_IMAGES), before)
+        watched = metadata.get("scored_on", TEST_IMAGES)
+        card = _card(name, fields, stored, watched, before, _processes(run))
         (WEIGHTS_DIR / f"{name}.json").write_text(_json(fields), encoding="utf-8")
         (WEIGHTS_DIR / f"{name}.md").write_text(card, encoding="utf-8")
     result = fields | {"top1_with_flips": round(stored.with_flips.top1, 2)}
@@ -210,7 +211,15 @@ def _training_seconds(run: Path) -> float:
         return sum(float(row["seconds"]) for row in csv.DictReader(file))
 
 
-def _card(name: str, fields: dict[str, Any], result: Stored, watched: str, before: str) -> str:
+def _processes(run: Path) -> int:
+    """Return how many processes trained together, at most; oldest runs do not say, and had one."""
+    options = json.loads(options_file(run).read_text(encoding="utf-8"))
+    return max((entry["processes"] for entry in options.get("environments", ())), default=1)
+
+
+def _card(
+    name: str, fields: dict[str, Any], result: Stored, watched: str, before: str, processes: int
+) -> str:
     """Return the card of a weight; ``watched`` says on which images the run scored its epochs."""
     score = result.score
     accuracy = f"**{100 - score.top1:.2f}%** (accuracy {score.top1:.2f}%)"
@@ -226,6 +235,8 @@ def _card(name: str, fields: dict[str, Any], result: Stored, watched: str, befor
     looks = f"the {images} were scored {looked}"
     terms = f"| training images | {IMAGE_TERMS[fields['data']]} |\n" if fields["data"] in IMAGE_TERMS else ""
     minutes = f"{fields['train_seconds'] / 60:.0f} minutes on {fields['machine']}"
+    launcher = f"`torchrun --nproc-per-node {processes} -m sparsenet_models` in place of `sparsenet`"
+    together = f", in {processes} processes ({launcher})," if processes > 1 else ""
     return f"""# {name}
 
 | | |
@@ -246,7 +257,7 @@ Trained here {_start(recipe, on_others, before)}. {averaged} of {epoch};
 
     sparsenet validate {name} --data {_place(fields["data"])}
 
-and, with the library at the commit above, repeat the training with
+and, with the library at the commit above, repeat the training{together} with
 
     {_command(name, fields["data"], recipe)}
 """

@@ -91,6 +91,21 @@ def test_the_card_names_the_soft_labels_that_a_run_learned_from(ten_class_folder
     assert "sha256 " not in card.partition("repeat the training with")[2]
 
 
+def test_the_card_says_in_how_many_processes_its_run_was_trained(
+    run_folder, ten_class_folder, places, tmp_path
+):
+    run = shutil.copytree(run_folder, tmp_path / "seed0")
+    shutil.copy(run_folder.with_suffix(".log"), run.with_suffix(".log"))
+    sentence = "in 2 processes (`torchrun --nproc-per-node 2 -m sparsenet_models` in place of `sparsenet`)"
+    for processes, told in ((1, False), (2, True)):
+        options = json.loads((run / "run.json").read_text())
+        options["environments"][0]["processes"] = processes
+        (run / "run.json").write_text(json.dumps(options))
+        answer = released(run, ten_class_folder, "--replace")
+        assert answer.exit_code == 0, answer.output
+        assert (sentence in (places[0] / f"{NAME}.cifar10.md").read_text()) is told
+
+
 def test_the_card_of_a_run_scored_on_held_out_images_says_so_and_names_its_weights(
     ten_class_folder, places, tmp_path
 ):
