@@ -68,8 +68,8 @@ def register_model(
         override: replace a model of that name.
 
     Raises:
-        ValueError: the name is taken (without ``override``) or not an identifier, or a configuration names
-            a Hub repository without the full commit and the sha256.
+        ValueError: the name is taken (without ``override``), an old name of another model or not an
+            identifier, or a configuration names a Hub repository without the full commit and the sha256.
     """
     if entrypoint is None:
         return partial(register_model, pretrained_cfgs=pretrained_cfgs, override=override)
@@ -96,8 +96,14 @@ def register_lazily(
         cfgs: configurations by tag, as in ``register_model``.
 
     Raises:
-        ValueError: a configuration names a Hub repository without the full commit and the sha256.
+        ValueError: the name is an old one of another model, or a configuration names a Hub repository
+            without the full commit and the sha256.
     """
+    for own_name in (name, *(f"{name}.{tag}" for tag in cfgs)):
+        if own_name in old_names:
+            raise ValueError(
+                f"{own_name!r} is an old name (register_model_deprecations), so it cannot be a current one"
+            )
     named = {tag: replace(cfg, architecture=name, tag=tag) for tag, cfg in cfgs.items()}
     for cfg in named.values():
         _check_pinned(cfg)
@@ -175,8 +181,7 @@ def register_model_deprecations(replacements: Mapping[str, str | None]) -> None:
         ValueError: an old name is also a current one, or a new name is unknown; nothing is registered then.
     """
     for old, new in replacements.items():
-        architecture, tag = split_model_name_tag(old)
-        if architecture in _models and (not tag or tag in _models[architecture].cfgs):
+        if _is_current(old):
             raise ValueError(f"{old!r} is a current name, so it cannot be an old one")
         if new is not None:
             with warnings.catch_warnings():  # the new name may be an old one of another
@@ -244,6 +249,16 @@ def get_pretrained_cfg(name: str) -> PretrainedCfg:
 def is_model(name: str) -> bool:
     """Return whether a model of that name (its tag is ignored) is registered."""
     return split_model_name_tag(name)[0] in _models or is_deprecated(name)
+
+
+def is_registered(name: str) -> bool:
+    """Return whether ``name`` is that of a model, and its tag, if it has one, that of a configuration."""
+    return _is_current(name) or is_deprecated(name)
+
+
+def _is_current(name: str) -> bool:
+    architecture, tag = split_model_name_tag(name)
+    return architecture in _models and (not tag or tag in _models[architecture].cfgs)
 
 
 def architectures() -> list[str]:

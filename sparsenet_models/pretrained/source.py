@@ -9,7 +9,7 @@ from pathlib import Path
 from ..common.files import local_path
 from ..common.messages import did_you_mean
 from ..models.pretrained_cfg import WEIGHTS
-from ..models.registry import is_model, resolve
+from ..models.registry import is_registered, resolve
 from .config_json import CONFIG, ModelSource, check_parameters, read_config, read_object
 from .fetch import fetch
 from .weight_file import described_by, read_weight_description
@@ -43,10 +43,10 @@ def find_model(name: str, cache_dir: str | PathLike[str] | None = None) -> Model
 def path_as_name(name: str) -> str:
     """Return a name for ``find_model``: ``local-dir:`` and the path, if ``name`` is a path and no model.
 
-    A registered name comes first; ``./name`` stands for a folder of that name.
+    A registered name, with its tag, comes first; ``./name`` stands for a folder of that name.
     """
     prefix, _ = _split_prefix(name)
-    if prefix or is_model(name) or not local_path(name).exists():
+    if prefix or is_registered(name) or not local_path(name).exists():
         return name
     return f"{FOLDER}:{name}"
 

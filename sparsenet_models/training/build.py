@@ -12,8 +12,7 @@ from torch import nn
 from ..common.files import local_path, sha256_of
 from ..factory import create_model
 from ..models.classifier_net import ClassifierNet
-from ..models.listing import list_models
-from ..models.registry import is_model
+from ..models.registry import is_model, is_registered
 from ..pretrained.fetch import verified_file
 from ..pretrained.load import load_into
 from ..pretrained.source import find_model, path_as_name
@@ -47,10 +46,9 @@ def start_from(source: str, model: nn.Module, class_names: tuple[str, ...]) -> s
         OSError: the file cannot be read.
     """
     path = local_path(source)
-    registered = source in list_models(include_tags=True) or source in list_models()
     is_name = is_model(source) or ":" in source[2:]  # a drive of Windows has its colon before that
     names = None
-    if registered or path.is_dir() or (is_name and not path.exists()):
+    if is_registered(source) or path.is_dir() or (is_name and not path.exists()):
         cfg = find_model(path_as_name(source)).cfg
         path, names = verified_file(cfg), cfg.label_names
     head_left_out = load_into(model, path, new_head=True, headless=True, new_stem=True)

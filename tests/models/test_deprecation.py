@@ -6,11 +6,13 @@ import pytest
 import torch
 
 from sparsenet_models import (
+    PretrainedCfg,
     create_model,
     get_pretrained_cfg,
     is_model,
     list_models,
     model_entrypoint,
+    register_model,
     register_model_deprecations,
 )
 from sparsenet_models.models.registry import resolve, tags_with_weights, temporary_registry
@@ -112,6 +114,18 @@ def test_a_current_name_cannot_be_an_old_one(old):
     with pytest.raises(ValueError, match=f"'{old}' is a current name"):
         register_model_deprecations({"sparsenet_small": NEW, old: "resnet_20"})
     assert not is_model("sparsenet_small")
+
+
+@pytest.mark.parametrize("old", ["small", "small.best"])
+def test_an_old_name_cannot_become_that_of_another_net(old):
+    register_model_deprecations({old: NEW})
+
+    def small(**kwargs: object) -> None: ...
+
+    with pytest.raises(ValueError, match=f"'{old}' is an old name"):
+        register_model(pretrained_cfgs={"best": PretrainedCfg()}, override=True)(small)
+    with pytest.warns(FutureWarning):
+        assert get_pretrained_cfg(old).architecture == NEW
 
 
 def test_the_new_name_must_be_one():

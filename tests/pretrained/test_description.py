@@ -306,6 +306,18 @@ def test_a_registered_name_comes_before_a_folder_of_that_name(run, tmp_path, mon
     assert "hyacinth" in folder
 
 
+@pytest.mark.parametrize("folder", [f"{NAME}-flowers", f"{NAME}.cifar10-flowers", f"{NAME}.safetensors"])
+def test_a_path_that_only_begins_like_a_registered_name_is_a_path(folder, run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    if folder.endswith(".safetensors"):
+        shutil.copy(run / "model.safetensors", folder)
+    else:
+        shutil.copytree(run, folder)
+    told = CliRunner().invoke(main, ["info", folder])
+    assert told.exit_code == 0, told.output
+    assert "hyacinth" in told.output
+
+
 def test_a_tilde_is_the_home_of_the_user_in_every_path(run, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("USERPROFILE", str(tmp_path))

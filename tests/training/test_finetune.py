@@ -82,6 +82,15 @@ def test_a_file_that_is_named_after_a_net_is_a_file(tmp_path, monkeypatch):
     assert torch.equal(net.stem.conv.weight, source.stem.conv.weight)
 
 
+def test_a_run_starts_from_a_folder_whose_name_begins_like_that_of_weights(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = Path(f"{get_pretrained_cfg(MODEL).name}-flowers")
+    source, net = create_model(MODEL), create_model(MODEL)
+    save_pretrained(source, folder)
+    start_from(str(folder), net, get_pretrained_cfg(MODEL).label_names)
+    assert torch.equal(net.stem.conv.weight, source.stem.conv.weight)
+
+
 @pytest.mark.parametrize("prefix", ["", "local-dir:"])
 def test_a_run_starts_from_the_folder_of_another_or_of_a_saved_model(tmp_path, prefix):
     source, names = create_model(MODEL, pretrained=True), get_pretrained_cfg(MODEL).label_names
