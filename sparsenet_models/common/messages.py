@@ -6,13 +6,13 @@ import difflib
 from collections.abc import Iterable
 
 
-def did_you_mean(word: str, choices: Iterable[str]) -> str:
+def did_you_mean(word: object, choices: Iterable[str]) -> str:
     """Return "; did you mean 'a', 'b' or 'c'?" with the (up to three) nearest of ``choices``, or "".
 
-    Capital letters count as small ones.
+    Capital letters count as small ones; what is not a string, as it may be a caller's, is compared as text.
     """
     choice_of = {choice.lower(): choice for choice in choices}
-    nearest = difflib.get_close_matches(word.lower(), list(choice_of), n=3, cutoff=0.6)
+    nearest = difflib.get_close_matches(str(word).lower(), list(choice_of), n=3, cutoff=0.6)
     close = [repr(choice_of[lower]) for lower in nearest]
     if not close:
         return ""

@@ -31,5 +31,5 @@ def data_source(source: str | PathLike[str]) -> Path | str:
     if folder.exists():
         raise NotADirectoryError(f"data must be a folder of images, {source} is a file")
     known = ", ".join(map(repr, DOWNLOADS[:-1]))
-    hint = did_you_mean(str(source), DOWNLOADS) or f" (a folder, or {known} or {DOWNLOADS[-1]!r} to download)"
+    hint = did_you_mean(source, DOWNLOADS) or f" (a folder, or {known} or {DOWNLOADS[-1]!r} to download)"
     raise FileNotFoundError(f"data folder not found: {source}{hint}")

@@ -24,6 +24,7 @@ from ..common.files import local_path
 from ..common.messages import did_you_mean
 from ..data.transforms import resolve_data_config
 from ..models.feature_net import FeatureNet
+from ..models.wrappers import unwrap_model
 
 TOLERANCE = 1e-4
 """Largest difference of a logit, relative to the largest logit: kernels sum in different orders."""
@@ -53,7 +54,8 @@ def export_model(
     its ``metadata_props``, a pt2 file as the extra file ``metadata.json``.
 
     Args:
-        model: a net by ``create_model``, in float32 on the CPU; it is put into eval mode.
+        model: a net by ``create_model``, in float32 on the CPU, also in the wrapper of torch.compile,
+            DistributedDataParallel or AveragedModel; it is put into eval mode.
         path: the file; an existing file is replaced.
         format: "onnx" or "pt2"; the path must end in it.
         size: height and width in pixels of the images for the trace and the comparison; default: those of
@@ -66,6 +68,7 @@ def export_model(
     Raises:
         ValueError: an argument is out of range, or the net is a ``FeatureNet``, is not in float32 on the CPU,
             or has no image configuration.
+        TypeError: a side of ``size`` is not an integer.
         ImportError: the format needs a package that is not installed, or a newer torch.
         ExportFailed: the file's logits differ from those of the net; no file is written.
         OSError: the file cannot be written.
@@ -74,6 +77,7 @@ def export_model(
         hint = did_you_mean(format, FORMATS)
         raise ValueError(f"format must be one of {tuple(FORMATS)}, got {format!r}{hint}")
     target = target_path(path, format)
+    model = unwrap_model(model)
     if isinstance(model, FeatureNet):
         raise ValueError(
             "export takes a net with one output; a FeatureNet's list of maps goes through torch.export"
@@ -143,8 +147,9 @@ def export_metadata(model: nn.Module, size: tuple[int, int]) -> dict[str, str]:
 
 
 def _checked_size(model: nn.Module, size: tuple[int, int] | None) -> tuple[int, int]:
+    own_size = resolve_data_config(model)["input_size"][1:]
     smallest = model.pretrained_cfg.get("min_input_size") or (1, 1, 1)  # type: ignore[union-attr, operator]
-    height, width = resolve_data_config(model)["input_size"][1:] if size is None else size
+    height, width = own_size if size is None else size
     for side, minimum in ((height, smallest[1]), (width, smallest[2])):
         integer("size", side, minimum=minimum)
     return height, width

@@ -114,7 +114,7 @@ def get_norm_layer(norm_layer: str | NormLayer) -> NormLayer:
             )
         return norm_layer
     if norm_layer not in NORM_LAYERS:
-        hint = did_you_mean(str(norm_layer), NORM_LAYERS)
+        hint = did_you_mean(norm_layer, NORM_LAYERS)
         raise ValueError(f"norm_layer must be one of {tuple(NORM_LAYERS)}, got {norm_layer!r}{hint}")
     return NORM_LAYERS[norm_layer]
 
@@ -133,6 +133,6 @@ def get_act_layer(act_layer: str | ActLayer) -> ActLayer:
             )
         return act_layer
     if act_layer not in ACT_LAYERS:
-        hint = did_you_mean(str(act_layer), ACT_LAYERS)
+        hint = did_you_mean(act_layer, ACT_LAYERS)
         raise ValueError(f"act_layer must be one of {tuple(ACT_LAYERS)}, got {act_layer!r}{hint}")
     return ACT_LAYERS[act_layer]

@@ -19,7 +19,13 @@ from torch import nn
 
 from sparsenet_models import FractalNet, PretrainedCfg, create_model, register_model
 from sparsenet_models.cli import main
-from sparsenet_models.integrations.export import METADATA_FILE, ExportFailed, export_model, traced
+from sparsenet_models.integrations.export import (
+    METADATA_FILE,
+    TOLERANCE,
+    ExportFailed,
+    export_model,
+    traced,
+)
 from sparsenet_models.models.registry import temporary_registry
 from sparsenet_models.pretrained.weight_file import save_weights
 
@@ -223,6 +229,18 @@ def test_bad_arguments_are_refused_before_anything_is_written(name, file_format,
     with pytest.raises(ValueError, match=message):
         export_model(create_model(NAME), tmp_path / name, file_format, size)
     assert not list(tmp_path.iterdir())
+
+
+@needs_dynamic_sizes
+def test_an_averaged_net_is_exported_and_a_net_without_a_configuration_refused(tmp_path):
+    net = create_model("sparsenet_bc_40_k12")
+    path = tmp_path / "averaged.pt2"
+    assert export_model(torch.optim.swa_utils.AveragedModel(net), path, "pt2") <= TOLERANCE
+    assert path.exists()
+    with pytest.raises(ValueError, match="Linear has no pretrained_cfg"):
+        export_model(torch.nn.Linear(3, 2), tmp_path / "linear.pt2", "pt2")
+    with pytest.raises(ValueError, match=r"format must be one of .*, got None"):
+        export_model(net, tmp_path / "none", None)
 
 
 def test_a_net_of_another_precision_or_a_missing_folder_is_refused(tmp_path):
