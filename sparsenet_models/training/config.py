@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any
 
+from ..common.arguments import is_integer
 from ..common.devices import DEVICES
 from ..common.messages import did_you_mean
 from ..data.sources import LOADERS
@@ -139,12 +140,12 @@ class TrainConfig:
         self._check("clip_grad_norm", 0 <= self.clip_grad_norm < math.inf, "at least 0")
         self._check("warmup", 0 <= self.warmup <= 1, "in [0, 1]")
         self._check("momentum", 0 < self.momentum < 1, "in (0, 1)")
-        self._check("weight_decay", self.weight_decay >= 0, "at least 0")
+        self._check("weight_decay", 0 <= self.weight_decay < math.inf, "at least 0")
         self._check("label_smoothing", 0 <= self.label_smoothing < 1, "in [0, 1)")
         self._check("cutout", self.cutout >= 0, "at least 0")
         for share in ("trivial_augment", "cutmix", "mixup", "augment_until", "distill_weight"):
             self._check(share, 0 <= getattr(self, share) <= 1, "in [0, 1]")
-        self._check("distill_temperature", self.distill_temperature > 0, "above 0")
+        self._check("distill_temperature", 0 < self.distill_temperature < math.inf, "above 0")
         self._check("ema_decay", 0 <= self.ema_decay < 1, "in [0, 1)")
         self._check("ema_start", 0 <= self.ema_start < 1, "in [0, 1)")
         self._check("eval_every", self.eval_every >= 0, "at least 0")
@@ -154,6 +155,14 @@ class TrainConfig:
         self._check("workers", self.workers >= 0, "at least 0")
         self._check_word("device", DEVICES)
         self._check_word("precision", TRAINING_PRECISIONS)
+        for part in self.resolution:
+            is_pair = isinstance(part, (tuple, list)) and len(part) == 2
+            if not is_pair or not all(is_integer(number) for number in part):
+                raise ValueError(
+                    f"resolution must be pairs of a side and its epochs, got {part!r} among them"
+                )
+        pairs = tuple((int(side), int(epochs)) for side, epochs in self.resolution)
+        object.__setattr__(self, "resolution", pairs)
         for side, epochs in self.resolution:
             if side < 8 or epochs < 1:
                 raise ValueError(f"resolution needs sides from 8 and epochs from 1, got {side}:{epochs}")
@@ -196,11 +205,13 @@ class TrainConfig:
         kind, accepted, expected = next(row for row in TYPES if isinstance(default, row[0]))
         if not isinstance(value, accepted) or (kind is not bool and isinstance(value, bool)):
             raise ValueError(f"{name} must be {expected}, got {value!r}")
+        if kind in (int, float) and type(value) not in (int, float):  # numpy's, which JSON does not take
+            object.__setattr__(self, name, kind(value))
 
     def _check_word(self, name: str, words: tuple[str, ...]) -> None:
         word = getattr(self, name)
         if word not in words:
-            raise ValueError(f"{name} must be one of {words}, got {word!r}{did_you_mean(str(word), words)}")
+            raise ValueError(f"{name} must be one of {words}, got {word!r}{did_you_mean(word, words)}")
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> TrainConfig:

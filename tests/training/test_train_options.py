@@ -8,6 +8,7 @@ import math
 import re
 from importlib import import_module
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 from hypothesis import given
@@ -144,6 +145,28 @@ def test_options_that_contradict_each_other_are_refused(options, message):
 def test_a_resolution_for_another_number_of_epochs_is_refused():
     with pytest.raises(ValueError, match="resolution adds up to 5 epochs, epochs is 4"):
         TrainConfig(**NAMED, epochs=4, resolution=((16, 5),))
+
+
+@pytest.mark.parametrize("resolution", [(16, 24), (("16", 24),), ((16, 24, 32),), ((16.5, 2),), ("ab",)])
+def test_what_is_no_pair_of_whole_numbers_in_a_resolution_is_named(resolution):
+    with pytest.raises(ValueError, match=r"resolution must be pairs of a side and its epochs, got .* among"):
+        TrainConfig(**NAMED, resolution=resolution)
+
+
+@pytest.mark.parametrize("name", ["weight_decay", "distill_temperature"])
+def test_infinity_is_refused(name):
+    with pytest.raises(ValueError, match=f"{name} must be .*, got inf"):
+        TrainConfig(**NAMED, **{name: math.inf})
+
+
+def test_numbers_of_numpy_become_those_of_python():
+    sides = ((np.int64(16), np.int32(3)),)
+    config = TrainConfig(
+        **NAMED, batch_size=np.int64(64), seed=np.uint8(3), lr=np.float32(0.5), epochs=3, resolution=sides
+    )
+    options = json.loads(json.dumps(config.to_dict()))
+    assert TrainConfig.from_options(options) == config
+    assert (options["batch_size"], options["seed"], options["lr"]) == (64, 3, 0.5)
 
 
 def test_an_unknown_option_gets_the_nearest_right_one():
