@@ -41,8 +41,10 @@ RUNS_DIR = WEIGHTS_DIR.parent.parent / "docs" / "runs"
 
 @dataclass(frozen=True)
 class Stored:
-    """What was measured on a net as its file holds it."""
+    """A net as its file will hold it, and what was measured on it."""
 
+    net: nn.Module
+    metadata: dict[str, str]
     score: Score
     with_flips: Score
     """The score with the logits of mirror images averaged in."""
@@ -79,17 +81,17 @@ def main(
     before: str,
 ) -> None:
     """Bundle the weights of the finished run in folder RUN, whose output is in the file LOG."""
+    for file in (METRICS, CURVES):
+        if not (run / file).is_file():
+            raise click.ClickException(f"{run} has no {file}, which a finished run has with matplotlib")
     metadata = read_metadata(run / WEIGHTS)
     name = _name_to_release(metadata, tag, overwrite=replace or not bundle)
     target = (WEIGHTS_DIR if bundle else run) / f"{name}.safetensors"
     if epochs_before:
         metadata["epochs_before"] = str(epochs_before)
-    stored = _store(run / WEIGHTS, metadata, name, data, target)
+    stored = _stored(run / WEIGHTS, metadata, name, data)
     score = stored.score
-    fields = {
-        "file": target.name,
-        "sha256": sha256_of(target),
-        "file_size": target.stat().st_size,
+    measured = {
         **_costs(metadata, stored.data_config.get("input_size")),
         "data": metadata["data"],
         "top1": round(score.top1, 2),
@@ -106,11 +108,16 @@ def main(
         "license": metadata["license"],
         **stored.data_config,
     }
-    if bundle:
-        watched = metadata.get("scored_on", TEST_IMAGES)
-        card = _card(name, fields, stored, watched, before, _processes(run))
-        (WEIGHTS_DIR / f"{name}.json").write_text(_json(fields), encoding="utf-8")
-        (WEIGHTS_DIR / f"{name}.md").write_text(card, encoding="utf-8")
+    watched = metadata.get("scored_on", TEST_IMAGES)
+    about = [WEIGHTS_DIR / f"{name}.{ending}" for ending in ("json", "md")] if bundle else []
+    with atomic_write(target, *about) as (weights, *about_weights):  # never weights beside another's sha256
+        save_weights(stored.net, weights, stored.metadata)
+        size = weights.stat().st_size
+        fields = {"file": target.name, "sha256": sha256_of(weights), "file_size": size, **measured}
+        if bundle:
+            texts = (_json(fields), _card(name, fields, stored, watched, before, _processes(run)))
+            for path, text in zip(about_weights, texts, strict=True):
+                path.write_text(text, encoding="utf-8")
     result = fields | {"top1_with_flips": round(stored.with_flips.top1, 2)}
     _record(run, log, Path(data), result, RUNS_DIR / name / run.name)
     click.echo(
@@ -130,8 +137,8 @@ def _name_to_release(metadata: dict[str, str], tag: str | None, overwrite: bool)
     return name
 
 
-def _store(source: Path, metadata: dict[str, str], name: str, data: str, target: Path) -> Stored:
-    """Write the weights of a run to ``target``, in half precision where that costs little accuracy."""
+def _stored(source: Path, metadata: dict[str, str], name: str, data: str) -> Stored:
+    """Return the net of a run as it is written, in half precision where that costs little accuracy."""
     trained_as = f"{metadata['architecture']}.{metadata['tag']}"
     model = create_model(trained_as, checkpoint_path=source)
     data_config = resolve_data_config(model)
@@ -152,12 +159,11 @@ def _store(source: Path, metadata: dict[str, str], name: str, data: str, target:
         scored = written = model
         score = score_of(scored)
     tag = name.partition(".")[2]
-    measured = {"top1": f"{score.top1:.2f}", "scored_on": TEST_IMAGES}
-    with atomic_write(target) as (path,):
-        save_weights(written, path, {**metadata, "tag": tag, **measured})
+    metadata = metadata | {"tag": tag, "top1": f"{score.top1:.2f}", "scored_on": TEST_IMAGES}
     default = resolve_data_config(create_model(trained_as, device="meta"))
     changed = {key: value for key, value in data_config.items() if value != default[key]}
-    return Stored(score, score_of(scored, flip=True), full_top1, in_half, changed)
+    with_flips = score_of(scored, flip=True)
+    return Stored(written, metadata, score, with_flips, full_top1, in_half, changed)
 
 
 def _costs(metadata: dict[str, str], input_size: tuple[int, int, int] | None) -> dict[str, Any]:

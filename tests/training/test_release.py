@@ -129,6 +129,34 @@ def test_the_card_of_a_run_scored_on_held_out_images_says_so_and_names_its_weigh
     assert read_metadata(places[0] / f"{NAME}.cifar10.safetensors")["scored_on"] == "test images"
 
 
+def test_a_run_without_curves_is_refused_before_anything_is_written(
+    run_folder, ten_class_folder, places, tmp_path
+):
+    run = shutil.copytree(run_folder, tmp_path / "plain")
+    shutil.copy(run_folder.with_suffix(".log"), run.with_suffix(".log"))
+    (run / "curves.png").unlink()
+    told = released(run, ten_class_folder)
+    assert told.exit_code == 1
+    assert "has no curves.png" in told.output
+    assert list(places[0].iterdir()) == []
+    assert not places[1].exists()
+
+
+def test_a_replacement_that_fails_leaves_weights_and_card_as_they_were(
+    run_folder, ten_class_folder, places, monkeypatch
+):
+    weights, _ = places
+    assert released(run_folder, ten_class_folder).exit_code == 0
+    before = {path: path.read_bytes() for path in weights.iterdir()}
+
+    def interrupted(*args: object) -> str:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(release, "_card", interrupted)
+    assert released(run_folder, ten_class_folder, "--replace", "--epochs-before", "3").exit_code == 1
+    assert {path: path.read_bytes() for path in weights.iterdir()} == before
+
+
 def test_a_run_with_its_options_in_config_json_is_released(run_folder, ten_class_folder, places, tmp_path):
     old = shutil.copytree(run_folder, tmp_path / "old" / "seed0")
     (old / "run.json").rename(old / "config.json")
