@@ -8,6 +8,7 @@ import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from ..common.files import check_is_file
+from ..common.files import check_is_file, local_path
 from ..common.messages import did_you_mean, one_line
 from ..models.pretrained_cfg import DATA_CONFIG_KEYS, TRAINING_KEYS, PretrainedCfg
 from .config_checks import CHECKS, check_images, short_repr
@@ -62,13 +63,14 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
         return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
 
 
-def read_metadata(path: Path) -> dict[str, str]:
+def read_metadata(path: str | PathLike[str]) -> dict[str, str]:
     """Return the metadata of a safetensors file, empty where it has none; a torch.save file has none.
 
     Raises:
         ValueError: the file cannot be read as a weight file; the message names it.
         OSError: the file is missing or cannot be read.
     """
+    path = local_path(path)
     check_is_file(path)
     if _is_torch_file(path):
         return {}

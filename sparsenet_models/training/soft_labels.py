@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from os import PathLike
 from pathlib import Path
 
 import torch
@@ -11,7 +12,7 @@ import torch.nn.functional as F
 from safetensors.torch import save
 from torch import Tensor
 
-from ..common.files import atomic_write
+from ..common.files import atomic_write, local_path
 from ..data.image_set import AnyImageSet, image_title
 from ..pretrained.weight_file import read_metadata, read_state_dict
 from .fingerprint import hash_of_files
@@ -22,7 +23,7 @@ TOLERANCE = 0.01
 """By which probabilities in half precision may miss a sum of 1."""
 
 
-def save_soft_labels(path: Path, image_set: AnyImageSet, probabilities: Tensor) -> None:
+def save_soft_labels(path: str | PathLike[str], image_set: AnyImageSet, probabilities: Tensor) -> None:
     """Write the soft labels of a training set to a safetensors file, in half precision.
 
     Args:
@@ -37,7 +38,7 @@ def save_soft_labels(path: Path, image_set: AnyImageSet, probabilities: Tensor) 
     _check_probabilities(probabilities, image_set, "probabilities")
     tensors = {"soft_labels": probabilities.half().contiguous(), "labels": image_set.labels}
     content = save(tensors, metadata={"images": _description(image_set)})
-    with atomic_write(path) as (temporary,):
+    with atomic_write(local_path(path)) as (temporary,):
         temporary.write_bytes(content)
 
 

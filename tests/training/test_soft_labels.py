@@ -51,6 +51,14 @@ def test_softened_labels_are_the_weighted_mean_and_sum_to_one(classes, count, we
     torch.testing.assert_close(targets.sum(1), torch.ones(count), atol=2e-3, rtol=0)
 
 
+def test_a_path_may_be_a_string_with_a_tilde(colour_folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    image_set = colours(colour_folder)
+    save_soft_labels("~/soft.safetensors", image_set, one_hot(image_set.labels, 2))
+    assert read_metadata("~/soft.safetensors") == read_metadata(tmp_path / "soft.safetensors") != {}
+
+
 @pytest.mark.parametrize("loader", ["memory", "stream"])
 def test_each_image_keeps_its_soft_labels_where_a_part_is_held_out(colour_folder, tmp_path, loader):
     image_set = colours(colour_folder, loader)
