@@ -59,6 +59,20 @@ def _in_one_line() -> Iterator[None]:
         raise click.ClickException(printable(error.format_message())) from error
     except (ValueError, OSError, ImportError) as error:
         raise click.ClickException(printable(_text(error))) from error
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        raise click.ClickException(printable(f"the memory is full: {_first_line(error)}")) from error
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Return whether the memory of the machine or of a GPU is full, without an import of torch."""
+    names = {kind.__name__ for kind in type(error).__mro__}
+    return bool(names & {"MemoryError", "OutOfMemoryError"}) or "DefaultCPUAllocator" in str(error)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0] or type(error).__name__
 
 
 def _text(error: Exception) -> str:

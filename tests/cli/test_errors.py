@@ -34,6 +34,15 @@ def test_an_unknown_option_of_any_verb_is_one_line_that_says_where_its_help_is(v
     assert f"{' '.join(verb)} --help" in line
 
 
+def test_memory_that_is_full_is_one_line_and_leaves_no_file(tmp_path):
+    size = 10_000_000  # more than a 64-bit machine can address
+    result = run("export", MODEL, "--format", "pt2", "--out", tmp_path / "net.pt2", "--size", size)
+    assert result.exit_code == 1
+    (line,) = [line for line in result.stderr.splitlines() if line.startswith("Error")]
+    assert line.startswith("Error: the memory is full: ")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_group_without_a_verb_prints_its_help():
     assert "Commands:" in run().stderr
     assert "pattern" in run("plot").stderr
