@@ -153,7 +153,15 @@ class StageGraph:
 
         Args:
             sizes: the size of output 0 ... N.
+
+        Raises:
+            ValueError: these are not N + 1 sizes.
         """
+        if len(sizes) != self.num_layers + 1:
+            raise ValueError(
+                f"sizes must be those of the {self.num_layers + 1} outputs 0 ... {self.num_layers}, got "
+                f"{len(sizes)}"
+            )
         return self._rule.waiting(sizes)
 
     def _checked_layer(self, layer: int) -> int:

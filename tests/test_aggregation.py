@@ -246,6 +246,12 @@ def test_a_layer_beyond_the_stages_output_is_a_value_error_with_the_limit():
             question(9)
 
 
+@pytest.mark.parametrize("count", [0, 4, 6])
+def test_sizes_of_another_number_of_outputs_are_a_value_error_with_the_right_number(count):
+    with pytest.raises(ValueError, match=rf"sizes must be those of the 5 outputs 0 \.\.\. 4, got {count}"):
+        StageGraph(4).waiting([1] * count)
+
+
 def test_an_output_outside_the_stage_is_a_value_error_with_the_limit():
     graph = StageGraph(7)
     for question in (graph.shortest_path, graph.last_use, lambda output: graph.reads(3, output)):
