@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from support.repository import REPOSITORY
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from sparsenet_models import (
@@ -111,8 +112,9 @@ def test_a_card_says_where_the_run_started_and_which_epoch_it_kept(changes, sent
     score = Score(90.0, 99.0, 0.3, count=100, images_per_second=1.0, confusion=torch.zeros(10, 10))
     before = "40 epochs" if "init_from" in changes else ""
     watched = "held-out images, on which the epoch was chosen" if "validation" in changes else "test images"
-    stored = Stored(score, score, 90.0, in_half=True, data_config={})
-    assert f"Trained here {sentence}\n" in _card(name, fields, stored, watched, before)
+    stored = Stored(nn.Identity(), {}, score, score, 90.0, in_half=True, data_config={})
+    card = _card(name, fields, stored, watched, before, processes=1)
+    assert f"Trained here {sentence}\n" in card
 
 
 def test_the_table_has_a_row_for_every_weight_with_the_figures_of_its_card():
