@@ -118,7 +118,8 @@ def page(runs: list[dict[str, Any]]) -> str:
         "## Goals",
         'The errors that this project aims at, on 2 CPU cores and with a GPU: "must" is what the first '
         'release has to reach, "goal" what is hoped for. The columns "ours" have the error of the best '
-        "recipe run on such a machine, the mean of its seeds.",
+        "recipe run on such a machine; where it was run with several seeds, their mean, not the error of the "
+        "seed that is bundled.",
         table(GOAL_COLUMNS, [goal(*row, runs) for row in GOALS]),
         "Still to be trained: " + missing_weights(runs) + ".",
         "## Published figures",
@@ -131,8 +132,8 @@ def page(runs: list[dict[str, Any]]) -> str:
         "SparseNets on CIFAR-100 are those in the README of the paper's code; for sparsenet_bc_100_k24 other "
         "papers quote 22.71. That README has 24.79, 20.97, 19.61 and 22.62 for the dense nets 40_k12, "
         "100_k12, 100_k24 and bc_100_k12, more than DenseNet's own paper.",
-        'The columns "ours" have the errors of the bundled weights of the same net with its default stem, '
-        "or the mean of the seeds of their recipe.",
+        'The columns "ours" have the errors of the same net with its default stem: of the bundled weights '
+        "or, where their recipe was run with several seeds, the mean.",
         table(
             ("who", "net", "parameters", "CIFAR-10", "ours", "CIFAR-100", "ours"),
             published(runs),
