@@ -68,8 +68,8 @@ def register_model(
         override: replace a model of that name.
 
     Raises:
-        ValueError: the name is taken (without ``override``), an old name of another model or not an
-            identifier, or a configuration names a Hub repository without the full commit and the sha256.
+        ValueError: the name is taken (without ``override``), an old name or not an identifier, or a
+            configuration names a Hub repository without the full commit and the sha256.
     """
     if entrypoint is None:
         return partial(register_model, pretrained_cfgs=pretrained_cfgs, override=override)
@@ -96,8 +96,8 @@ def register_lazily(
         cfgs: configurations by tag, as in ``register_model``.
 
     Raises:
-        ValueError: the name is an old one of another model, or a configuration names a Hub repository
-            without the full commit and the sha256.
+        ValueError: the name is an old one, or a configuration names a Hub repository without the full
+            commit and the sha256.
     """
     for own_name in (name, *(f"{name}.{tag}" for tag in cfgs)):
         if own_name in old_names:
@@ -181,7 +181,8 @@ def register_model_deprecations(replacements: Mapping[str, str | None]) -> None:
         ValueError: an old name is also a current one, or a new name is unknown; nothing is registered then.
     """
     for old, new in replacements.items():
-        if _is_current(old):
+        architecture, tag = split_model_name_tag(old)
+        if architecture in _models and (not tag or tag in _models[architecture].cfgs):
             raise ValueError(f"{old!r} is a current name, so it cannot be an old one")
         if new is not None:
             with warnings.catch_warnings():  # the new name may be an old one of another
@@ -252,13 +253,14 @@ def is_model(name: str) -> bool:
 
 
 def is_registered(name: str) -> bool:
-    """Return whether ``name`` is that of a model, and its tag, if it has one, that of a configuration."""
-    return _is_current(name) or is_deprecated(name)
-
-
-def _is_current(name: str) -> bool:
-    architecture, tag = split_model_name_tag(name)
-    return architecture in _models and (not tag or tag in _models[architecture].cfgs)
+    """Return whether ``name`` stands for a model and, if it has a tag, for one of its configurations."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # of an old name: it is only looked up here
+        try:
+            get_pretrained_cfg(name)
+        except ValueError:
+            return False
+    return True
 
 
 def architectures() -> list[str]:

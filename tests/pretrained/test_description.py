@@ -16,6 +16,7 @@ from sparsenet_models import (
     PretrainedCfg,
     create_model,
     load_checkpoint,
+    register_model_deprecations,
     resolve_data_config,
     save_pretrained,
 )
@@ -306,8 +307,12 @@ def test_a_registered_name_comes_before_a_folder_of_that_name(run, tmp_path, mon
     assert "hyacinth" in folder
 
 
-@pytest.mark.parametrize("folder", [f"{NAME}-flowers", f"{NAME}.cifar10-flowers", f"{NAME}.safetensors"])
+@pytest.mark.parametrize(
+    "folder", [f"{NAME}-flowers", f"{NAME}.cifar10-flowers", f"{NAME}.safetensors", "old_name.flowers"]
+)
+@pytest.mark.usefixtures("own_models")
 def test_a_path_that_only_begins_like_a_registered_name_is_a_path(folder, run, tmp_path, monkeypatch):
+    register_model_deprecations({"old_name": NAME})
     monkeypatch.chdir(tmp_path)
     if folder.endswith(".safetensors"):
         shutil.copy(run / "model.safetensors", folder)

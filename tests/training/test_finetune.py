@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from sparsenet_models import create_model, get_pretrained_cfg, save_pretrained
+from sparsenet_models import create_model, get_pretrained_cfg, register_model_deprecations, save_pretrained
 from sparsenet_models.cli import main
 from sparsenet_models.data.image_set import ImageSet
 from sparsenet_models.pretrained.weight_file import read_state_dict, save_weights
@@ -74,11 +74,14 @@ def test_the_weights_of_a_registered_name_come_before_a_file_of_that_name(tmp_pa
     assert all(torch.equal(tensor, pretrained[name]) for name, tensor in net.state_dict().items())
 
 
-def test_a_file_that_is_named_after_a_net_is_a_file(tmp_path, monkeypatch):
+@pytest.mark.parametrize("name", [MODEL, "old_name"])
+@pytest.mark.usefixtures("own_models")
+def test_a_file_that_is_named_after_a_net_is_a_file(name, tmp_path, monkeypatch):
+    register_model_deprecations({"old_name": "sparsenet_bc_40_k12"})
     monkeypatch.chdir(tmp_path)
     source, net = create_model(MODEL), create_model(MODEL)
-    save_weights(source, Path(f"{MODEL}.safetensors"), {})
-    start_from(f"{MODEL}.safetensors", net, get_pretrained_cfg(MODEL).label_names)
+    save_weights(source, Path(f"{name}.safetensors"), {})
+    start_from(f"{name}.safetensors", net, get_pretrained_cfg(MODEL).label_names)
     assert torch.equal(net.stem.conv.weight, source.stem.conv.weight)
 
 
