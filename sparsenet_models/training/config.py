@@ -32,7 +32,7 @@ TYPES: tuple[tuple[type, Any, str], ...] = (
     (int, Integral, "a whole number"),
     (float, Real, "a number"),
     (str, str, "a string"),
-    (tuple, tuple, "pairs of a side and its epochs"),
+    (tuple, (tuple, list), "pairs of a side and its epochs"),
 )
 """The type of an option's default, the type to accept, and its name. A bool is an int too, so it is first."""
 
@@ -140,29 +140,22 @@ class TrainConfig:
         self._check("clip_grad_norm", 0 <= self.clip_grad_norm < math.inf, "at least 0")
         self._check("warmup", 0 <= self.warmup <= 1, "in [0, 1]")
         self._check("momentum", 0 < self.momentum < 1, "in (0, 1)")
-        self._check("weight_decay", 0 <= self.weight_decay < math.inf, "at least 0")
+        self._check("weight_decay", 0 <= self.weight_decay < math.inf, "at least 0 and finite")
         self._check("label_smoothing", 0 <= self.label_smoothing < 1, "in [0, 1)")
         self._check("cutout", self.cutout >= 0, "at least 0")
         for share in ("trivial_augment", "cutmix", "mixup", "augment_until", "distill_weight"):
             self._check(share, 0 <= getattr(self, share) <= 1, "in [0, 1]")
-        self._check("distill_temperature", 0 < self.distill_temperature < math.inf, "above 0")
+        self._check("distill_temperature", 0 < self.distill_temperature < math.inf, "above 0 and finite")
         self._check("ema_decay", 0 <= self.ema_decay < 1, "in [0, 1)")
         self._check("ema_start", 0 <= self.ema_start < 1, "in [0, 1)")
         self._check("eval_every", self.eval_every >= 0, "at least 0")
-        self._check("checkpoint_minutes", self.checkpoint_minutes >= 0, "at least 0")
+        self._check("checkpoint_minutes", 0 <= self.checkpoint_minutes < math.inf, "at least 0 and finite")
         self._check("seed", 0 <= self.seed < 2**63, "at least 0 and below 2**63")
         self._check_word("loader", LOADERS)
         self._check("workers", self.workers >= 0, "at least 0")
         self._check_word("device", DEVICES)
         self._check_word("precision", TRAINING_PRECISIONS)
-        for part in self.resolution:
-            is_pair = isinstance(part, (tuple, list)) and len(part) == 2
-            if not is_pair or not all(is_integer(number) for number in part):
-                raise ValueError(
-                    f"resolution must be pairs of a side and its epochs, got {part!r} among them"
-                )
-        pairs = tuple((int(side), int(epochs)) for side, epochs in self.resolution)
-        object.__setattr__(self, "resolution", pairs)
+        object.__setattr__(self, "resolution", _pairs(self.resolution))
         for side, epochs in self.resolution:
             if side < 8 or epochs < 1:
                 raise ValueError(f"resolution needs sides from 8 and epochs from 1, got {side}:{epochs}")
@@ -227,9 +220,7 @@ class TrainConfig:
             if key not in names:
                 raise ValueError(f"unknown training option {key!r}{did_you_mean(key, names)}")
         chosen = dict(options)
-        sides = tuple((side, epochs) for side, epochs in chosen.get("resolution", ()))
-        chosen["resolution"] = sides
-        if sides:
+        if sides := _pairs(chosen.get("resolution", ())):
             chosen.setdefault("epochs", sum(epochs for _, epochs in sides))
         return cls(**chosen)
 
@@ -258,6 +249,18 @@ class TrainConfig:
     def to_dict(self) -> dict[str, Any]:
         """Return the options as a JSON-ready dict."""
         return dataclasses.asdict(self) | {"resolution": [list(part) for part in self.resolution]}
+
+
+def _pairs(resolution: Any) -> tuple[tuple[int, int], ...]:
+    """Return the pairs of a side and its epochs as tuples of ints; in JSON they are lists."""
+    expected = "resolution must be pairs of a side and its epochs"
+    if not isinstance(resolution, (tuple, list)):
+        raise ValueError(f"{expected}, got {resolution!r}")
+    for part in resolution:
+        is_pair = isinstance(part, (tuple, list)) and len(part) == 2
+        if not is_pair or not all(is_integer(number) for number in part):
+            raise ValueError(f"{expected}, got {part!r} among them")
+    return tuple((int(side), int(epochs)) for side, epochs in resolution)
 
 
 def parse_resolution(text: str) -> tuple[tuple[int, int], ...]:

@@ -147,15 +147,22 @@ def test_a_resolution_for_another_number_of_epochs_is_refused():
         TrainConfig(**NAMED, epochs=4, resolution=((16, 5),))
 
 
-@pytest.mark.parametrize("resolution", [(16, 24), (("16", 24),), ((16, 24, 32),), ((16.5, 2),), ("ab",)])
+@pytest.mark.parametrize(
+    "resolution", [(16, 24), (("16", 24),), [[16, 24, 32]], ((16.5, 2),), ("ab",), "16:24", 5, None]
+)
 def test_what_is_no_pair_of_whole_numbers_in_a_resolution_is_named(resolution):
-    with pytest.raises(ValueError, match=r"resolution must be pairs of a side and its epochs, got .* among"):
-        TrainConfig(**NAMED, resolution=resolution)
+    for build in (TrainConfig.from_options, lambda options: TrainConfig(**options)):
+        with pytest.raises(ValueError, match=r"resolution must be pairs of a side and its epochs, got "):
+            build({**NAMED, "resolution": resolution})
 
 
-@pytest.mark.parametrize("name", ["weight_decay", "distill_temperature"])
+def test_a_resolution_of_lists_becomes_one_of_tuples():
+    assert TrainConfig(**NAMED, resolution=[[16, 40]]).resolution == ((16, 40),)
+
+
+@pytest.mark.parametrize("name", ["weight_decay", "distill_temperature", "checkpoint_minutes"])
 def test_infinity_is_refused(name):
-    with pytest.raises(ValueError, match=f"{name} must be .*, got inf"):
+    with pytest.raises(ValueError, match=f"{name} must be .* and finite, got inf"):
         TrainConfig(**NAMED, **{name: math.inf})
 
 
