@@ -12,6 +12,12 @@ import click
 
 from ..common.messages import printable
 
+OUT_OF_MEMORY = (
+    *("out of memory", "DefaultCPUAllocator", "CUBLAS_STATUS_ALLOC_FAILED"),
+    "Storage size calculation overflowed",
+)
+"""Parts of torch's messages where memory does not suffice; few of these errors have a class of their own."""
+
 
 def say(*lines: object, err: bool = False) -> None:
     """Print lines on stdout or stderr; no control character of a name or a path reaches a terminal."""
@@ -62,13 +68,12 @@ def _in_one_line() -> Iterator[None]:
     except (MemoryError, RuntimeError) as error:
         if not _is_out_of_memory(error):
             raise
-        raise click.ClickException(printable(f"the memory is full: {_first_line(error)}")) from error
+        raise click.ClickException(printable(f"not enough memory: {_first_line(error)}")) from error
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    """Return whether the memory of the machine or of a GPU is full, without an import of torch."""
-    names = {kind.__name__ for kind in type(error).__mro__}
-    return bool(names & {"MemoryError", "OutOfMemoryError"}) or "DefaultCPUAllocator" in str(error)
+    """Return whether the memory of the machine or of a GPU does not suffice."""
+    return isinstance(error, MemoryError) or any(mark in str(error) for mark in OUT_OF_MEMORY)
 
 
 def _first_line(error: Exception) -> str:

@@ -83,7 +83,9 @@ def main(
     """Bundle the weights of the finished run in folder RUN, whose output is in the file LOG."""
     for file in (METRICS, CURVES):
         if not (run / file).is_file():
-            raise click.ClickException(f"{run} has no {file}, which a finished run has with matplotlib")
+            raise click.ClickException(f"{run} has no {file}: finish the run, with matplotlib installed")
+    evidence = _evidence(run, log, Path(data))
+    processes = _processes(run)
     metadata = read_metadata(run / WEIGHTS)
     name = _name_to_release(metadata, tag, overwrite=replace or not bundle)
     target = (WEIGHTS_DIR if bundle else run) / f"{name}.safetensors"
@@ -110,16 +112,16 @@ def main(
     }
     watched = metadata.get("scored_on", TEST_IMAGES)
     about = [WEIGHTS_DIR / f"{name}.{ending}" for ending in ("json", "md")] if bundle else []
-    with atomic_write(target, *about) as (weights, *about_weights):  # never weights beside another's sha256
+    with atomic_write(target, *about) as (weights, *about_weights):  # an error leaves all as they were
         save_weights(stored.net, weights, stored.metadata)
         size = weights.stat().st_size
         fields = {"file": target.name, "sha256": sha256_of(weights), "file_size": size, **measured}
         if bundle:
-            texts = (_json(fields), _card(name, fields, stored, watched, before, _processes(run)))
+            texts = (_json(fields), _card(name, fields, stored, watched, before, processes))
             for path, text in zip(about_weights, texts, strict=True):
                 path.write_text(text, encoding="utf-8")
     result = fields | {"top1_with_flips": round(stored.with_flips.top1, 2)}
-    _record(run, log, Path(data), result, RUNS_DIR / name / run.name)
+    _record(run, evidence | {"result.json": _json(result)}, RUNS_DIR / name / run.name)
     click.echo(
         f"{target}: {target.stat().st_size:,} bytes, top-1 {stored.full_top1:.2f}% -> {score.top1:.2f}%"
     )
@@ -177,14 +179,19 @@ def _json(fields: dict[str, Any]) -> str:
     return json.dumps(fields, indent=2) + "\n"
 
 
-def _record(run: Path, log: Path, data: Path, result: dict[str, Any], evidence: Path) -> None:
-    """Copy the files of a run that show how its weights came about, without the folders of the machine."""
-    evidence.mkdir(parents=True, exist_ok=True)
+def _evidence(run: Path, log: Path, data: Path) -> dict[str, str]:
+    """Return the options and the output of a run, by the names of their files in its record."""
+    sources = {OPTIONS: options_file(run), "log.txt": log}
+    return {name: _without_folders(source, run, data) for name, source in sources.items()}
+
+
+def _record(run: Path, texts: dict[str, str], record: Path) -> None:
+    """Write the files of a run that show how its weights came about."""
+    record.mkdir(parents=True, exist_ok=True)
     for file in (METRICS, CURVES):
-        shutil.copy(run / file, evidence / file)
-    for source, file in ((options_file(run), OPTIONS), (log, "log.txt")):
-        (evidence / file).write_text(_without_folders(source, run, data), encoding="utf-8")
-    (evidence / "result.json").write_text(_json(result), encoding="utf-8")
+        shutil.copy(run / file, record / file)
+    for file, text in texts.items():
+        (record / file).write_text(text, encoding="utf-8")
 
 
 def _without_folders(text: Path, run: Path, data: Path) -> str:
