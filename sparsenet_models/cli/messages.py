@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from ..common.messages import printable
+from ..common.messages import first_line, printable
 
 OUT_OF_MEMORY = (
     *("out of memory", "DefaultCPUAllocator", "CUBLAS_STATUS_ALLOC_FAILED"),
@@ -68,16 +68,12 @@ def _in_one_line() -> Iterator[None]:
     except (MemoryError, RuntimeError) as error:
         if not _is_out_of_memory(error):
             raise
-        raise click.ClickException(printable(f"not enough memory: {_first_line(error)}")) from error
+        raise click.ClickException(printable(f"not enough memory: {first_line(error)}")) from error
 
 
 def _is_out_of_memory(error: Exception) -> bool:
     """Return whether the memory of the machine or of a GPU does not suffice."""
     return isinstance(error, MemoryError) or any(mark in str(error) for mark in OUT_OF_MEMORY)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0] or type(error).__name__
 
 
 def _text(error: Exception) -> str:

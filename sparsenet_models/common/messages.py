@@ -1,4 +1,4 @@
-"""Parts of messages: the nearest right words, text from a file in one printable line, a time."""
+"""Parts of messages: the nearest right words, a text or an error in one printable line, a time."""
 
 from __future__ import annotations
 
@@ -34,6 +34,11 @@ def one_line(text: str, max_chars: int = 160) -> str:
         text = f"{text[:half]}...{text[-half:]}"
     text = printable(text)
     return text if len(text) <= 2 * max_chars else f"{text[:half]}...{text[-half:]}"
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of a message, without its full stop."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
 
 
 def printable(text: str) -> str:

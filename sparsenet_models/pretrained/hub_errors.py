@@ -18,6 +18,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
+from ..common.messages import first_line
 from ..models.pretrained_cfg import WEIGHTS
 from .config_json import CONFIG
 
@@ -48,11 +49,6 @@ def fetch_error(
 def bad_name(repository: str, error: Exception) -> str:
     """Return the message for a name that huggingface_hub refuses."""
     return f"{repository!r} cannot be the name of a Hub repository: {first_line(error)}"
-
-
-def first_line(error: Exception) -> str:
-    """Return the first line of a message, without its full stop."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
 
 
 def _not_cached(

@@ -85,7 +85,7 @@ def main(
         if not (run / file).is_file():
             raise click.ClickException(f"{run} has no {file}: finish the run, with matplotlib installed")
     evidence = _evidence(run, log, Path(data))
-    processes = _processes(run)
+    processes = _processes(evidence[OPTIONS])
     metadata = read_metadata(run / WEIGHTS)
     name = _name_to_release(metadata, tag, overwrite=replace or not bundle)
     target = (WEIGHTS_DIR if bundle else run) / f"{name}.safetensors"
@@ -224,10 +224,10 @@ def _training_seconds(run: Path) -> float:
         return sum(float(row["seconds"]) for row in csv.DictReader(file))
 
 
-def _processes(run: Path) -> int:
-    """Return how many processes trained together, at most; oldest runs do not say, and had one."""
-    options = json.loads(options_file(run).read_text(encoding="utf-8"))
-    return max((entry["processes"] for entry in options.get("environments", ())), default=1)
+def _processes(options: str) -> int:
+    """Return how many processes trained together, at most; the oldest runs do not say, and had one."""
+    environments = json.loads(options).get("environments", ())
+    return max((environment["processes"] for environment in environments), default=1)
 
 
 def _card(
