@@ -17,7 +17,7 @@ from .models.classifier_net import ClassifierNet
 from .models.feature_net import FeatureNet
 from .models.meta import building_on
 from .models.names import with_tag
-from .models.pretrained_cfg import NO_COSTS, NO_METRICS, PretrainedCfg
+from .models.pretrained_cfg import IMAGE_KEYS, NO_COSTS, NO_METRICS, PretrainedCfg
 from .pretrained.config_json import ModelSource
 from .pretrained.fetch import verified_file
 from .pretrained.load import load_into, warn_of_untrained_head
@@ -65,7 +65,8 @@ def create_model(
             and the image configuration; otherwise those of the tag in ``model_name`` or of
             ``pretrained_cfg`` hold.
         pretrained_cfg: in place of the configuration of ``model_name``: a tag, a ``PretrainedCfg``, or a
-            dict of its fields. The architecture stays that of ``model_name``.
+            dict of its fields. The architecture stays that of ``model_name``, and so does what a dict leaves
+            out of the image configuration.
         pretrained_cfg_overlay: keys of the pretrained configuration to replace, for instance
             ``dict(file="my.safetensors")``.
         cache_dir: where fetched weights are kept, default the Hub's own cache (``HF_HUB_CACHE``). Bundled
@@ -147,7 +148,8 @@ def _source(
     if isinstance(pretrained_cfg, PretrainedCfg):
         cfg = pretrained_cfg
     elif isinstance(pretrained_cfg, Mapping):
-        cfg = PretrainedCfg().overlaid(pretrained_cfg, "pretrained_cfg")
+        kept = {key: getattr(source.cfg, key) for key in (*IMAGE_KEYS, "classifier")}
+        cfg = PretrainedCfg(**kept).overlaid(pretrained_cfg, "pretrained_cfg")
     else:
         raise TypeError(
             "pretrained_cfg must be a tag, a sparsenet_models.PretrainedCfg or a dict of its fields, got a "

@@ -30,7 +30,8 @@ from sparsenet_models import (
 )
 from sparsenet_models.data.predict import predict
 from sparsenet_models.integrations.export import export_model, target_path
-from sparsenet_models.pretrained.weight_file import save_weights
+from sparsenet_models.models.pretrained_cfg import pretrained_cfg_of
+from sparsenet_models.pretrained.weight_file import read_metadata, save_weights
 from sparsenet_models.training.build import start_from
 
 NAME = "sparsenet_bc_40_k12"
@@ -680,6 +681,33 @@ def test_a_file_without_names_keeps_those_of_the_configuration_that_was_given(tm
     cfg = dict(num_classes=2, label_names=("cat", "dog"))
     net = create_model(NAME, checkpoint_path=tmp_path / "own", pretrained_cfg=cfg)
     assert net.pretrained_cfg["label_names"] == ("cat", "dog")
+
+
+def test_a_dict_keeps_the_images_of_the_net_and_not_its_weights():
+    own = create_model(f"{NAME}.cifar100", device="meta")
+    given = dict(label_names=("cat", "dog"), num_classes=2)
+    net = create_model(f"{NAME}.cifar100", device="meta", pretrained_cfg=given)
+    assert resolve_data_config(net) == resolve_data_config(own)
+    for key in ("min_input_size", "pool_size", "first_conv", "classifier"):
+        assert net.pretrained_cfg[key] == own.pretrained_cfg[key] is not None
+    assert net.pretrained_cfg["label_names"] == ("cat", "dog")
+    assert {net.pretrained_cfg[key] for key in ("file", "sha256", "top1", "data", "epochs")} == {None}
+    larger = create_model(NAME, device="meta", pretrained_cfg=dict(input_size=(3, 64, 64)))
+    assert (larger.pretrained_cfg["input_size"], larger.pretrained_cfg["pool_size"]) == ((3, 64, 64), None)
+
+
+def test_a_classifier_put_in_by_hand_has_no_names_of_the_old_classes(tmp_path):
+    net = create_model(f"{NAME}.cifar10", pretrained=True)
+    net.head.fc = nn.Linear(net.head_hidden_size, 5)
+    cfg = pretrained_cfg_of(net)
+    assert (cfg.num_classes, cfg.label_names, cfg.top1) == (5, None, None)
+    with pytest.raises(ValueError, match="SparseNet has no names for its 5 classes"):
+        list(predict(net, ["image.png"]))
+    save_pretrained(net, tmp_path)
+    again = create_model(f"local-dir:{tmp_path}", pretrained=True)
+    assert differing(again, net) == set()
+    assert again.pretrained_cfg["label_names"] is None
+    assert "class_names" not in read_metadata(tmp_path / "model.safetensors")
 
 
 def test_a_new_place_of_the_weights_forgets_the_old_one():

@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 from ..aggregation import StageGraph
 from ..common.arguments import integer
-from ..layers.widths import BOTTLENECK_WIDTH
+from ..layers.widths import BOTTLENECK_WIDTH, MERGES
 
 LAYERS = ("plain", "bottleneck", "residual")
 
@@ -68,8 +68,8 @@ def stage_costs(
     """
     width = integer("width", width, minimum=1)
     in_channels = width if in_channels is None else integer("in_channels", in_channels, minimum=1)
-    if merge not in ("concat", "sum"):
-        raise ValueError(f"merge must be one of ('concat', 'sum'), got {merge!r}")
+    if merge not in MERGES:
+        raise ValueError(f"merge must be one of {MERGES}, got {merge!r}")
     if merge == "sum" and in_channels != width:
         raise ValueError(f"merge='sum' needs in_channels equal to width, {width}, got {in_channels}")
     pixels = pixel_count(size)

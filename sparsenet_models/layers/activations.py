@@ -1,12 +1,49 @@
-"""Layers with several activations, one module for each place, and weight files from before that."""
+"""Activations by name; layers with several, one module for each place, and weight files from before that."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from torch import Tensor, nn
+
+from ..common.arguments import takes
+from ..common.messages import did_you_mean
+
+ActLayer = Callable[[], nn.Module]
+
+ACT_LAYERS: dict[str, ActLayer] = {
+    "relu": nn.ReLU,
+    "relu6": nn.ReLU6,
+    "leaky_relu": nn.LeakyReLU,
+    "elu": nn.ELU,
+    "gelu": nn.GELU,
+    "silu": nn.SiLU,
+    "swish": nn.SiLU,
+    "mish": nn.Mish,
+    "hard_swish": nn.Hardswish,
+}
+"""By timm's name."""
+
+
+def get_act_layer(act_layer: str | ActLayer) -> ActLayer:
+    """Return the function that makes the activation of that name; return a function unchanged.
+
+    Raises:
+        TypeError: ``act_layer`` is a layer, or a function that needs an argument.
+        ValueError: the name is unknown; the message suggests the nearest.
+    """
+    if callable(act_layer):
+        if isinstance(act_layer, nn.Module) or not takes(act_layer):
+            raise TypeError(
+                f"act_layer must be a class such as nn.SiLU, or one of {tuple(ACT_LAYERS)}, got {act_layer!r}"
+            )
+        return act_layer
+    if not isinstance(act_layer, str) or act_layer not in ACT_LAYERS:
+        hint = did_you_mean(act_layer, ACT_LAYERS)
+        raise ValueError(f"act_layer must be one of {tuple(ACT_LAYERS)}, got {act_layer!r}{hint}")
+    return ACT_LAYERS[act_layer]
 
 
 class ActivatedLayer(nn.Module):

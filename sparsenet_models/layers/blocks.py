@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from ..common.arguments import fraction
-from .activations import ActivatedLayer
+from .activations import ActivatedLayer, ActLayer
 from .chain import Chain
-from .norms import ActLayer, NormLayer
+from .norms import NormLayer
 from .widths import BOTTLENECK_WIDTH
 
 

@@ -75,6 +75,17 @@ class ClassifierHead(nn.Module):
         return self.pool.pool_type
 
     @property
+    def num_classes(self) -> int:
+        """Outputs of ``fc``: its ``out_features``, 0 for an ``nn.Identity``.
+
+        For another module in its place, the number of classes that the head was built or last reset with.
+        """
+        if isinstance(self.fc, nn.Identity):
+            return 0
+        outputs = getattr(self.fc, "out_features", None)
+        return outputs if isinstance(outputs, int) else self.classes_at_reset
+
+    @property
     def hidden_size(self) -> int:
         """Width of the pooled features."""
         return self.in_features * (2 if self.global_pool == "catavgmax" else 1)
@@ -96,7 +107,7 @@ class ClassifierHead(nn.Module):
         pool = self.pool if global_pool is None else GlobalPool2d(global_pool)
         if pool.pool_type == "" and classes > 0:
             raise ValueError(f"global_pool='' needs num_classes=0, got num_classes={classes}")
-        self.num_classes, self.pool = classes, pool
+        self.classes_at_reset, self.pool = classes, pool
         self.fc: nn.Module = nn.Identity()
         if classes > 0:
             self.fc = nn.Linear(self.hidden_size, classes, device=device, dtype=dtype)

@@ -1,4 +1,4 @@
-"""Normalisation and activation layers by name, and a frozen batch norm."""
+"""Normalisation layers by name, and a frozen batch norm."""
 
 from __future__ import annotations
 
@@ -42,10 +42,13 @@ class FrozenBatchNorm2d(nn.Module):
 
     def reset_parameters(self) -> None:
         """Begin anew, as the constructor does."""
+        # A norm with affine=False that was frozen has neither weight nor bias.
         for ones in (self.weight, self.running_var):
-            nn.init.ones_(ones)
+            if ones is not None:
+                nn.init.ones_(ones)
         for zeros in (self.bias, self.running_mean, self.num_batches_tracked):
-            nn.init.zeros_(zeros)
+            if zeros is not None:
+                nn.init.zeros_(zeros)
 
     def forward(self, x: Tensor) -> Tensor:
         return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
@@ -70,8 +73,9 @@ def start_near_linear(net: nn.Module) -> None:
     of 0 each layer amplifies small differences of its input, and gradients grow from layer to layer; close
     to the linear regime they hardly do (Yang et al., ICLR 2019, arXiv 1902.08129).
     """
+    norms = (nn.BatchNorm2d, nn.SyncBatchNorm, FrozenBatchNorm2d, nn.GroupNorm)
     for module in net.modules():
-        if isinstance(module, (nn.BatchNorm2d, nn.SyncBatchNorm, nn.GroupNorm)) and module.affine:
+        if isinstance(module, norms) and module.bias is not None:
             nn.init.constant_(module.bias, START_BIAS)
 
 
@@ -82,21 +86,6 @@ NORM_LAYERS: dict[str, NormLayer] = {
     "syncbatchnorm": nn.SyncBatchNorm,
 }
 """By timm's name, where timm has one."""
-
-ActLayer = Callable[[], nn.Module]
-
-ACT_LAYERS: dict[str, ActLayer] = {
-    "relu": nn.ReLU,
-    "relu6": nn.ReLU6,
-    "leaky_relu": nn.LeakyReLU,
-    "elu": nn.ELU,
-    "gelu": nn.GELU,
-    "silu": nn.SiLU,
-    "swish": nn.SiLU,
-    "mish": nn.Mish,
-    "hard_swish": nn.Hardswish,
-}
-"""By timm's name."""
 
 
 def get_norm_layer(norm_layer: str | NormLayer) -> NormLayer:
@@ -113,26 +102,7 @@ def get_norm_layer(norm_layer: str | NormLayer) -> NormLayer:
                 f"{tuple(NORM_LAYERS)}, got {norm_layer!r}"
             )
         return norm_layer
-    if norm_layer not in NORM_LAYERS:
+    if not isinstance(norm_layer, str) or norm_layer not in NORM_LAYERS:
         hint = did_you_mean(norm_layer, NORM_LAYERS)
         raise ValueError(f"norm_layer must be one of {tuple(NORM_LAYERS)}, got {norm_layer!r}{hint}")
     return NORM_LAYERS[norm_layer]
-
-
-def get_act_layer(act_layer: str | ActLayer) -> ActLayer:
-    """Return the function that makes the activation of that name; return a function unchanged.
-
-    Raises:
-        TypeError: ``act_layer`` is a layer, or a function that needs an argument.
-        ValueError: the name is unknown; the message suggests the nearest.
-    """
-    if callable(act_layer):
-        if isinstance(act_layer, nn.Module) or not takes(act_layer):
-            raise TypeError(
-                f"act_layer must be a class such as nn.SiLU, or one of {tuple(ACT_LAYERS)}, got {act_layer!r}"
-            )
-        return act_layer
-    if act_layer not in ACT_LAYERS:
-        hint = did_you_mean(act_layer, ACT_LAYERS)
-        raise ValueError(f"act_layer must be one of {tuple(ACT_LAYERS)}, got {act_layer!r}{hint}")
-    return ACT_LAYERS[act_layer]

@@ -28,7 +28,7 @@ class DilatedAvgPool2d(nn.Module):
 
 
 def dilated_max_pool(dilation: int) -> nn.Module:
-    """Return the same for the maximum."""
+    """Return a pool like ``DilatedAvgPool2d`` of the maximum of four values, ``(N, C, H, W)`` to the same."""
     return nn.Sequential(
         nn.ReplicationPad2d((0, dilation, 0, dilation)), nn.MaxPool2d(2, stride=1, dilation=dilation)
     )

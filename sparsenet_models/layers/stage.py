@@ -10,8 +10,7 @@ from torch import Tensor, nn
 
 from ..aggregation import StageGraph
 from .checkpointing import Checkpointable, checkpointed
-
-MERGES = ("concat", "sum")
+from .widths import MERGES
 
 
 class Stage(Checkpointable):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from .activations import ActLayer
 from .chain import Chain
-from .norms import ActLayer, NormLayer
+from .norms import NormLayer
 
 
 class CifarStem(nn.Module, Chain):

@@ -15,10 +15,12 @@ from torch import Tensor, nn
 
 from ..aggregation import AggregationRule, StageGraph
 from ..common.arguments import integer
+from ..layers.activations import ActLayer, get_act_layer
 from ..layers.blocks import PreActivationLayer, Transition, set_drop_path
-from ..layers.norms import ActLayer, NormLayer, get_act_layer, get_norm_layer, start_near_linear
-from ..layers.stage import MERGES, Stage
+from ..layers.norms import NormLayer, get_norm_layer, start_near_linear
+from ..layers.stage import Stage
 from ..layers.stem import STEMS
+from ..layers.widths import MERGES
 from .classifier_net import AFTER_EVERY_LAYER, ClassifierNet
 from .dilation import dilate
 
@@ -98,7 +100,7 @@ class AggregationNet(ClassifierNet):
         graphs = [StageGraph(num_layers, rule, base) for num_layers in stage_layers]
         norm_layer, act_layer = get_norm_layer(norm_layer), get_act_layer(act_layer)
 
-        if stem not in STEMS:
+        if not isinstance(stem, str) or stem not in STEMS:
             raise ValueError(f"stem must be one of {tuple(STEMS)}, got {stem!r}")
         doubled = merge == "concat" and (graphs[0].reads_everything or stem == "imagenet")
         channels = _stem_channels(stem_channels, merge, widths[0], doubled)

@@ -177,7 +177,8 @@ class ClassifierNet(nn.Module):
 
         Outputs, gradients and batch-norm statistics are the same. Memory grows with the depth L, instead of
         L log L in a SparseNet and L^2 in a DenseNet. A step takes 1.2 to 1.8 times as long
-        (docs/efficiency.md).
+        (docs/efficiency.md). torch.compile needs a backend by AOTAutograd for it, such as "inductor" or
+        "aot_eager": from torch 2.10 on, the backward pass fails with "eager".
         """
         set_checkpointing(self, enable)
 
@@ -259,7 +260,7 @@ class ClassifierNet(nn.Module):
     ) -> list[int]:
         """Remove the stages after the last of ``indices``, and the classifier; return the indices.
 
-        Afterwards ``forward_intermediates`` works with ``stop_early`` and ``intermediates_only``.
+        ``feature_info`` then ends with the last of these maps.
 
         Args:
             indices: which maps to keep, as in ``chosen_indices``.
@@ -282,6 +283,7 @@ class ClassifierNet(nn.Module):
             elif max(chosen) < count - 1 or (prune_norm and self.ends_with_norm):
                 parent, _, child = name.rpartition(".")
                 setattr(self.get_submodule(parent), child, nn.Identity())
+        del self.feature_info[max(chosen) + 1 :]
         return chosen
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, overload
 
 from ..common.arguments import is_integer
@@ -67,9 +67,10 @@ class FeatureInfo:
 
     def get(self, key: str, idx: int | Sequence[int] | None = None) -> Any:
         """Return ``key`` of the map at ``idx``, of several maps, or (None) of those that the net returns."""
-        if isinstance(idx, int):
-            return self.info[idx][key]
-        return [self.info[index][key] for index in (self.out_indices if idx is None else idx)]
+        indices = self.out_indices if idx is None else idx
+        if isinstance(indices, Iterable):
+            return [self.info[index][key] for index in indices]
+        return self.info[indices][key]
 
     @overload
     def get_dicts(self, keys: Sequence[str] | None, idx: int) -> dict[str, Any]: ...
@@ -88,10 +89,11 @@ class FeatureInfo:
             keys: of each description; None for all.
             idx: a map, or several.
         """
-        if isinstance(idx, int):
-            return {key: self.info[idx][key] for key in (self.info[idx] if keys is None else keys)}
         indices = self.out_indices if idx is None else idx
-        return [self.get_dicts(keys, index) for index in indices]
+        if isinstance(indices, Iterable):
+            return [self.get_dicts(keys, index) for index in indices]
+        info = self.info[indices]
+        return {key: info[key] for key in (info if keys is None else keys)}
 
     def channels(self, idx: int | Sequence[int] | None = None) -> Any:
         """Return the channels of the maps."""

@@ -16,10 +16,11 @@ import torch
 from torch import Tensor, nn
 
 from ..common.arguments import fraction, integer
+from ..layers.activations import ActLayer, get_act_layer
 from ..layers.chain import Chain
 from ..layers.checkpointing import Checkpointable
 from ..layers.head import ClassifierHead
-from ..layers.norms import ActLayer, NormLayer, get_act_layer, get_norm_layer
+from ..layers.norms import NormLayer, get_norm_layer
 from .classifier_net import ClassifierNet, checked_widths
 from .dilation import dilate
 from .pretrained_cfg import DATA_CONFIG_KEYS
@@ -182,7 +183,7 @@ class ColumnNet(BlockNet):
         # A head with the same weights, so that reset_classifier of one net leaves the other's head unchanged.
         self.head = ClassifierHead(net.num_features, 0, net.global_pool, net.head.drop.p)
         self.head.train(net.head.training)
-        self.head.num_classes, self.head.fc = net.num_classes, net.head.fc
+        self.head.classes_at_reset, self.head.fc = net.num_classes, net.head.fc
         if net.pretrained_cfg:
             kept = {key: value for key, value in net.pretrained_cfg.items() if key in COLUMN_KEYS}
             self.pretrained_cfg = {**kept, "first_conv": "blocks.0.0.conv"}

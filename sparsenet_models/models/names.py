@@ -27,7 +27,7 @@ def with_tag(name: str, tag: str) -> str:
     """Return ``architecture.tag`` for an architecture and a tag.
 
     Raises:
-        ValueError: ``name`` has another tag, or is not in the registry.
+        ValueError: ``name`` has another tag, or a prefix such as ``hf-hub:``.
     """
     architecture, own_tag = split_model_name_tag(name)
     if ":" in name or own_tag not in ("", tag):

@@ -8,6 +8,7 @@ from torch import nn
 
 from .classifier_net import ClassifierNet
 from .feature_net import FeatureNet
+from .wrappers import unwrap_model
 
 
 def param_groups_layer_decay(
@@ -27,7 +28,8 @@ def param_groups_layer_decay(
         >>> optimizer = torch.optim.AdamW([group | {"lr": 1e-3 * group["lr_scale"]} for group in groups])
 
     Args:
-        model: a net of any family, its ``FeatureNet``, or with ``layer_decay=1`` any module.
+        model: a net of any family, its ``FeatureNet``, or with ``layer_decay=1`` any module; torch's wrappers
+            around it are looked through.
         weight_decay: of the weights.
         layer_decay: in (0, 1].
 
@@ -37,6 +39,7 @@ def param_groups_layer_decay(
     """
     if not 0 < layer_decay <= 1:
         raise ValueError(f"layer_decay must be in (0, 1], got {layer_decay!r}")
+    model = unwrap_model(model)
     net = model.net if isinstance(model, FeatureNet) else model
     parts = [""]
     if layer_decay < 1:

@@ -20,6 +20,9 @@ WEIGHT_SOURCE_KEYS = {"file", "hf_hub_id", "hf_hub_filename", "revision"}
 DATA_CONFIG_KEYS = ("input_size", "interpolation", "mean", "std", "crop_pct", "crop_mode")
 """The fields that say how images are prepared: the result of ``resolve_data_config``."""
 
+IMAGE_KEYS = (*DATA_CONFIG_KEYS, "min_input_size", "fixed_input_size", "pool_size", "first_conv")
+"""The fields that say what images a net takes: where one is set, there is an image configuration."""
+
 NO_METRICS: dict[str, Any] = dict.fromkeys(("top1", "top5", "loss"))
 """Replaces the metrics where the net or its images differ from those that were measured."""
 
@@ -37,9 +40,6 @@ NO_TRAINING: dict[str, Any] = {
 
 IMAGENET_SIZE = (3, 224, 224)
 
-NOT_CONFIGURATION = {*WEIGHT_SOURCE_KEYS, "architecture", "tag", "sha256", "file_size", "num_classes"}
-"""Fields that are also set for a net that was registered without a configuration."""
-
 
 @dataclass(frozen=True)
 class PretrainedCfg:
@@ -50,13 +50,14 @@ class PretrainedCfg:
     weights.
 
     ``input_size`` and ``min_input_size`` are ``(channels, height, width)``, ``pool_size`` is
-    ``(height, width)``, in pixels. Where anything else of a net is described, ``input_size`` is by default
-    ``(3, 224, 224)``; a net of which nothing is described has none. ``mean`` and ``std`` are per channel,
-    for pixels in [0, 1]. ``macs`` counts the multiply-adds for one image of ``input_size``. ``first_conv``
-    is the name of the convolution that reads the image, or a tuple where several do. ``top1`` and ``top5``
-    are accuracies in percent, ``loss`` is the mean cross-entropy in nats, all on the test images (of Tiny
-    ImageNet and Imagenette, the validation images). The weights were trained for ``epochs``, starting from
-    weights that had been trained for ``epochs_before``.
+    ``(height, width)``, in pixels. Where another field of the images is given, such as ``mean`` or
+    ``first_conv``, ``input_size`` is by default ``(3, 224, 224)``; where none is, there is no image
+    configuration. ``mean`` and ``std`` are per channel, for pixels in [0, 1]. ``macs`` counts the
+    multiply-adds for one image of ``input_size``. ``first_conv`` is the name of the convolution that reads
+    the image, or a tuple where several do. ``top1`` and ``top5`` are accuracies in percent, ``loss`` is the
+    mean cross-entropy in nats, all on the test images (of Tiny ImageNet and Imagenette, the validation
+    images). The weights were trained for ``epochs``, starting from weights that had been trained for
+    ``epochs_before``.
     """
 
     architecture: str = ""
@@ -99,7 +100,7 @@ class PretrainedCfg:
     paper_ids: str | None = None
 
     def __post_init__(self) -> None:
-        fields = (field for field in dataclasses.fields(self) if field.name not in NOT_CONFIGURATION)
+        fields = (field for field in dataclasses.fields(self) if field.name in IMAGE_KEYS)
         if self.input_size is None and any(getattr(self, field.name) != field.default for field in fields):
             object.__setattr__(self, "input_size", IMAGENET_SIZE)
 
@@ -124,8 +125,8 @@ class PretrainedCfg:
     def has_data_config(self) -> bool:
         """Whether the image configuration was set.
 
-        It was not for a net that was registered without a configuration: its ``mean``, ``std`` and so on
-        are then defaults of this class, which say nothing about the net.
+        Where it was not, ``mean``, ``std`` and so on are defaults of this class, which say nothing about the
+        net.
         """
         return self.input_size is not None
 
@@ -171,22 +172,22 @@ class PretrainedCfg:
 
         ``num_classes`` is what it was built with, for a net that has no attribute of this name.
 
-        For a net that was registered without a configuration the dict names the architecture and the
-        number of classes alone.
+        Without an image configuration the dict leaves out the fields of images and of the weight file.
         """
         built_with = self.num_classes if num_classes is None else num_classes
         classes = getattr(model, "num_classes", built_with)
-        if self.input_size is None:
-            return {"architecture": self.architecture, "num_classes": classes}
-        channels = getattr(model, "in_chans", self.input_size[0])
         changes: dict[str, Any] = {"num_classes": classes}
         if classes != self.num_classes:
-            changes |= NO_METRICS
-        if (classes, channels) != (self.num_classes, self.input_size[0]):
-            changes |= NO_COSTS
+            changes |= {**NO_METRICS, **NO_COSTS}
         if self.label_names is not None and classes != len(self.label_names):
             changes["label_names"] = None
+        if self.input_size is None:
+            left_out = {*IMAGE_KEYS, *WEIGHT_SOURCE_KEYS, "sha256", "file_size"}
+            fields = self.overlaid(changes).to_dict()
+            return {key: value for key, value in fields.items() if key not in left_out}
+        channels = getattr(model, "in_chans", self.input_size[0])
         if channels != self.input_size[0]:
+            changes |= NO_COSTS
             changes["input_size"] = (channels, *self.input_size[1:])
             changes["mean"] = _per_channel(self.mean, channels)
             changes["std"] = _per_channel(self.std, channels)
@@ -198,11 +199,15 @@ class PretrainedCfg:
 def pretrained_cfg_of(model: "nn.Module") -> PretrainedCfg:
     """Return the configuration of a net by ``create_model``, from the dict ``model.pretrained_cfg``.
 
-    Keys of the dict that are not fields are ignored. For any other net, the configuration is empty.
+    Keys of the dict that are not fields are ignored. Classes and input channels are those of the net, whose
+    classifier may have been replaced since. For any other net, the configuration is empty.
     """
     values: Mapping[str, Any] = getattr(model, "pretrained_cfg", None) or {}
+    if not values:
+        return PretrainedCfg()
     names = {field.name for field in dataclasses.fields(PretrainedCfg)}
-    return PretrainedCfg(**{key: value for key, value in values.items() if key in names})
+    cfg = PretrainedCfg(**{key: value for key, value in values.items() if key in names})
+    return PretrainedCfg(**cfg.dict_for(model))
 
 
 def _per_channel(values: tuple[float, ...], channels: int) -> tuple[float, ...]:

@@ -6,6 +6,8 @@ default. Names and configurations need no torch: a family is imported when its f
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
 import json
 import re
 import warnings
@@ -14,7 +16,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, overload
+from types import UnionType
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, get_args, get_origin, overload
 
 from ..common.messages import did_you_mean
 from .names import current_name, is_deprecated, old_names, split_model_name_tag
@@ -45,12 +48,12 @@ _models: dict[str, _Model] = {}
 def register_model(entrypoint: Entrypoint) -> Entrypoint: ...
 @overload
 def register_model(
-    *, pretrained_cfgs: Mapping[str, PretrainedCfg] | None = ..., override: bool = ...
+    *, pretrained_cfgs: Mapping[str, PretrainedCfg | Mapping[str, Any]] | None = ..., override: bool = ...
 ) -> Callable[[Entrypoint], Entrypoint]: ...
 def register_model(
     entrypoint: Entrypoint | None = None,
     *,
-    pretrained_cfgs: Mapping[str, PretrainedCfg] | None = None,
+    pretrained_cfgs: Mapping[str, PretrainedCfg | Mapping[str, Any]] | None = None,
     override: bool = False,
 ) -> Entrypoint | Callable[[Entrypoint], Entrypoint]:
     """Register a function that builds a net, under the function's name. A decorator.
@@ -63,13 +66,15 @@ def register_model(
     Args:
         entrypoint: returns the net; called with ``num_classes``, ``in_chans`` and the other keywords that
             ``create_model`` passes on to the net.
-        pretrained_cfgs: configurations by tag, the default tag first; their ``architecture`` and
-            ``tag`` are filled in.
+        pretrained_cfgs: configurations by tag, the default tag first, each a ``PretrainedCfg`` or a dict of
+            its fields; their ``architecture`` and ``tag`` are filled in.
         override: replace a model of that name.
 
     Raises:
+        TypeError: a configuration is neither of the two.
         ValueError: the name is taken (without ``override``), an old name or not an identifier, or a
-            configuration names a Hub repository without the full commit and the sha256.
+            configuration has an unknown key, or names a Hub repository without the full commit and the
+            sha256.
     """
     if entrypoint is None:
         return partial(register_model, pretrained_cfgs=pretrained_cfgs, override=override)
@@ -80,8 +85,22 @@ def register_model(
         )
     if name in _models and not override:
         raise ValueError(f"a model named {name!r} is registered already; pass override=True to replace it")
-    register_lazily(name, entrypoint.__module__, lambda: entrypoint, pretrained_cfgs or {})
+    cfgs = {tag: _as_cfg(tag, cfg) for tag, cfg in (pretrained_cfgs or {}).items()}
+    register_lazily(name, entrypoint.__module__, lambda: entrypoint, cfgs)
     return entrypoint
+
+
+def _as_cfg(tag: str, cfg: PretrainedCfg | Mapping[str, Any]) -> PretrainedCfg:
+    """Return a configuration that ``register_model`` was given for ``tag``."""
+    origin = f"pretrained_cfgs[{tag!r}]"
+    if isinstance(cfg, Mapping):
+        return PretrainedCfg().overlaid(cfg, origin)
+    if not isinstance(cfg, PretrainedCfg):
+        raise TypeError(
+            f"{origin} must be a sparsenet_models.PretrainedCfg or a dict of its fields, got a "
+            f"{type(cfg).__module__}.{type(cfg).__name__}"
+        )
+    return cfg
 
 
 def register_lazily(
@@ -146,12 +165,28 @@ def _cfg_of_card(card: Path) -> PretrainedCfg:
     fields: dict[str, Any] = {
         key: tuple(value) if isinstance(value, list) else value for key, value in content.items()
     }
+    _check_kinds(fields)
     if "file" in fields:
         fields["file"] = str(card.parent / str(fields["file"]))
     base = tag if tag in cfgs else min(bases, key=len)
     cfg = replace(cfgs[base].overlaid(fields, "its fields"), architecture=architecture, tag=tag)
     _check_pinned(cfg)
     return cfg
+
+
+def _check_kinds(fields: Mapping[str, Any]) -> None:
+    """Raise a ValueError for a value of another type than its field of ``PretrainedCfg`` has."""
+    for field in dataclasses.fields(PretrainedCfg):
+        if field.name in fields and not isinstance(fields[field.name], _kinds(field.type)):
+            kind = inspect.formatannotation(field.type)
+            raise ValueError(f"its {field.name} must be of the type {kind}, got {fields[field.name]!r}")
+
+
+def _kinds(annotation: Any) -> tuple[type, ...]:
+    """Return the classes of the values that an annotation allows; an integer is a float too."""
+    if isinstance(annotation, UnionType):
+        return tuple(kind for part in get_args(annotation) for kind in _kinds(part))
+    return (int, float) if annotation is float else (get_origin(annotation) or annotation,)
 
 
 def _check_pinned(cfg: PretrainedCfg) -> None:
@@ -228,6 +263,7 @@ def model_entrypoint(name: str) -> BuildModel:
     """Return the function that builds the net ``name`` (its tag is ignored), untrained.
 
     Raises:
+        TypeError: ``name`` is not a string.
         ValueError: unknown model; the message names the nearest.
     """
     architecture, _ = current_name(name)
@@ -238,6 +274,7 @@ def get_pretrained_cfg(name: str) -> PretrainedCfg:
     """Return the configuration of ``name``: of its tag, or of the default tag where it has none.
 
     Raises:
+        TypeError: ``name`` is not a string.
         ValueError: unknown model or tag, as in ``resolve``.
     """
     architecture, tag = current_name(name)
@@ -248,7 +285,11 @@ def get_pretrained_cfg(name: str) -> PretrainedCfg:
 
 
 def is_model(name: str) -> bool:
-    """Return whether a model of that name (its tag is ignored) is registered."""
+    """Return whether a model of that name (its tag is ignored) is registered.
+
+    Raises:
+        TypeError: ``name`` is not a string.
+    """
     return split_model_name_tag(name)[0] in _models or is_deprecated(name)
 
 

@@ -16,10 +16,10 @@ from torch import Tensor, nn
 
 from ..aggregation import AggregationRule, StageGraph
 from ..common.arguments import integer
-from ..layers.activations import ActivatedLayer
+from ..layers.activations import ActivatedLayer, ActLayer, get_act_layer
 from ..layers.blocks import DropPath, set_drop_path
 from ..layers.chain import Chain
-from ..layers.norms import ActLayer, NormLayer, get_act_layer, get_norm_layer
+from ..layers.norms import NormLayer, get_norm_layer
 from ..layers.stage import Stage
 from ..layers.stem import CifarStem
 from .classifier_net import AFTER_EVERY_LAYER, ClassifierNet, checked_widths

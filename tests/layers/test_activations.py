@@ -1,4 +1,4 @@
-"""The activations of a layer: one module for each place, and state dicts from when they shared one."""
+"""Activations: their names, one module for each place, and state dicts from when a layer shared one."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from support.nets import build, families, images
 from torch import nn
 
 from sparsenet_models import load_checkpoint
+from sparsenet_models.layers.activations import ACT_LAYERS
 
 # Families with layers of two or more activations.
 several = pytest.mark.parametrize("family", ["sparsenet", "densenet", "resnet", "bottleneck_resnet"])
@@ -60,3 +61,21 @@ def test_a_state_dict_that_lacks_an_activation_is_refused():
     del state["stages.0.layers.0.act2.weight"]
     with pytest.raises(RuntimeError, match=r"Missing key.*stages\.0\.layers\.0\.act2\.weight"):
         net.load_state_dict(state)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("relu", nn.ReLU),
+        ("relu6", nn.ReLU6),
+        ("leaky_relu", nn.LeakyReLU),
+        ("elu", nn.ELU),
+        ("gelu", nn.GELU),
+        ("silu", nn.SiLU),
+        ("swish", nn.SiLU),
+        ("mish", nn.Mish),
+        ("hard_swish", nn.Hardswish),
+    ],
+)
+def test_the_name_of_an_activation_is_timms(name, kind):
+    assert type(ACT_LAYERS[name]()) is kind

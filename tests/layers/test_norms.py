@@ -1,4 +1,4 @@
-"""Norms and activations by name: what they compute, and where they start."""
+"""Norms by name: what they compute, and where they start."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from support.foreign_nets import lived_in
 from support.nets import build, families, images
 from torch import nn
 
-from sparsenet_models.layers.norms import ACT_LAYERS, group_norm
+from sparsenet_models import freeze, unfreeze
+from sparsenet_models.layers.norms import group_norm
 
 
 @given(st.integers(1, 4096))
@@ -36,19 +37,24 @@ def test_group_norms_start_where_batch_norms_do(aggregation, bias):
     assert all((norm.bias == bias).all() for norm in norms)
 
 
-@pytest.mark.parametrize(
-    ("name", "kind"),
-    [
-        ("relu", nn.ReLU),
-        ("relu6", nn.ReLU6),
-        ("leaky_relu", nn.LeakyReLU),
-        ("elu", nn.ELU),
-        ("gelu", nn.GELU),
-        ("silu", nn.SiLU),
-        ("swish", nn.SiLU),
-        ("mish", nn.Mish),
-        ("hard_swish", nn.Hardswish),
-    ],
-)
-def test_the_name_of_an_activation_is_timms(name, kind):
-    assert type(ACT_LAYERS[name]()) is kind
+@pytest.mark.parametrize(("aggregation", "bias"), [("sparse", 1.0), ("dense", 0.0)])
+def test_frozen_norms_start_where_batch_norms_do(aggregation, bias):
+    built_frozen = build("sparsenet", norm_layer="frozenbatchnorm2d", aggregation=aggregation)
+    thawed = build("sparsenet", aggregation=aggregation)
+    freeze(thawed, up_to="stages.1")
+    thawed.init_weights()
+    unfreeze(thawed)
+    for net in (built_frozen, thawed):
+        norms = [module for module in net.modules() if hasattr(module, "running_mean")]
+        assert norms
+        assert all((norm.bias == bias).all() for norm in norms)
+
+
+def test_frozen_norms_without_weight_and_bias_start_anew():
+    net = build("sparsenet", norm_layer=lambda channels: nn.BatchNorm2d(channels, affine=False))
+    net.train()(images())
+    freeze(net, up_to="stages.1")
+    net.init_weights()
+    norms = [module for module in net.modules() if hasattr(module, "running_mean")]
+    assert norms
+    assert all((norm.running_mean == 0).all() and (norm.running_var == 1).all() for norm in norms)

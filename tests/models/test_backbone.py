@@ -85,6 +85,20 @@ def test_a_feature_net_gives_the_same_maps_without_the_later_stages(family):
 
 
 @families
+def test_a_pruned_net_has_the_maps_that_its_feature_info_describes(family):
+    net = build(family).eval()
+    expected = net.forward_intermediates(images(), (0, 1), intermediates_only=True)
+    assert net.prune_intermediate_layers((1, 0)) == [1, 0]
+    assert len(net.feature_info) == 2
+    x, maps = net.forward_intermediates(images())
+    assert all(map(torch.equal, maps, expected))
+    assert torch.equal(x, maps[-1])
+    assert torch.equal(net.forward_features(images()), x)
+    with pytest.raises(ValueError, match=r"indices has 2, out of range for a net of 2 feature maps"):
+        net.forward_intermediates(images(), (2,), intermediates_only=True)
+
+
+@families
 def test_every_parameter_of_a_feature_net_learns(family):
     backbone = FeatureNet(build(family)).train()
     sum(feature.square().mean() for feature in backbone(images())).backward()
@@ -269,6 +283,8 @@ def test_a_feature_net_describes_its_maps_as_timms_does():
     ]
     assert features.get_dicts(["module"], 1) == {"module": features.module_name(1)}
     assert features.get_dicts(idx=[1]) == [features[1]]
+    assert features.channels(np.int64(1)) == features.channels(1)
+    assert features.get_dicts(["module"], np.int64(1)) == features.get_dicts(["module"], 1)
 
 
 def test_the_classifier_has_a_name():
@@ -307,6 +323,8 @@ def test_an_activation_goes_by_its_name_in_timm(family, name, kind):
             r"norm_layer must be a function from channels .*GroupNorm",
         ),
         ("norm_layer", nn.BatchNorm2d(4), TypeError, r"norm_layer must be a function .* got BatchNorm2d\(4"),
+        ("norm_layer", ["x"], ValueError, r"norm_layer must be one of \('batchnorm2d', .* got \['x'\]"),
+        ("act_layer", ["relu"], ValueError, r"act_layer must be one of \('relu', .* got \['relu'\]"),
     ],
 )
 @families

@@ -682,6 +682,17 @@ def test_a_new_head_has_neither_the_class_names_nor_the_metrics_of_the_old_one(c
     assert plain.pretrained_cfg == {}
 
 
+def test_the_number_of_classes_is_that_of_the_classifier_in_place():
+    model = build("sparse")
+    width = model.head_hidden_size
+    model.head.fc = nn.Sequential(nn.Linear(width, 10))
+    assert model.num_classes == 10
+    model.head.fc = nn.Linear(width, 5)
+    assert model.num_classes == 5
+    model.head.fc = nn.Identity()
+    assert model.num_classes == 0
+
+
 def test_classes_come_back_in_the_nets_own_type_and_place():
     model = SparseNet(depth=10, growth_rate=4).to(dtype=torch.float64)
     model.reset_classifier(0)
@@ -805,6 +816,7 @@ def test_the_depths_that_a_message_names_are_the_nearest_that_make_a_net(depth, 
         (dict(base=1), "base must be at least 2, got 1"),
         (dict(merge="add"), "merge must be one of ('concat', 'sum'), got 'add'"),
         (dict(stem="torchvision"), "stem must be one of ('cifar', 'imagenet'), got 'torchvision'"),
+        (dict(stem=["cifar"]), "stem must be one of ('cifar', 'imagenet'), got ['cifar']"),
         (dict(stem_channels=0), "stem_channels must be at least 1, got 0"),
         (dict(in_chans=0), "in_chans must be at least 1, got 0"),
         (dict(num_classes=-1), "num_classes must be at least 0, got -1"),

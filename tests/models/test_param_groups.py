@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.optim.swa_utils import AveragedModel
 
 from sparsenet_models import SparseNet, create_model, freeze, param_groups_layer_decay
+from sparsenet_models.models.wrappers import unwrap_model
 
 MODEL = "sparsenet_bc_40_k12"
 
@@ -59,6 +61,14 @@ def test_a_feature_net_has_the_groups_of_its_parts():
     ratios = {groups[name][0] / expected[name][0] for name in groups}
     assert len(ratios) == 1
     assert all(groups[name][1] == expected[name][1] for name in groups)
+
+
+@pytest.mark.parametrize("wrapper", [torch.nn.DataParallel, AveragedModel, torch.compile])
+def test_a_wrapped_net_has_the_groups_of_the_net_inside(wrapper):
+    wrapped = wrapper(create_model(MODEL))
+    groups = param_groups_layer_decay(wrapped)
+    assert groups == param_groups_layer_decay(unwrap_model(wrapped))
+    assert sum(len(group["params"]) for group in groups) == len(list(wrapped.parameters()))
 
 
 @pytest.mark.parametrize("layer_decay", [0.0, 1.5, float("nan")])

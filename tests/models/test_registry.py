@@ -447,6 +447,46 @@ def test_a_configuration_that_gives_the_default_size_is_one():
 
 
 @pytest.mark.usefixtures("own_models")
+def test_a_configuration_of_classes_and_licence_says_nothing_of_images():
+    given = PretrainedCfg(label_names=("cat", "dog"), num_classes=2, license="MIT")
+    register_model(pretrained_cfgs={"own": given})(entrypoint_named("ownnet"))
+    assert not get_pretrained_cfg("ownnet").has_data_config
+    cfg = create_model("ownnet").pretrained_cfg
+    assert (cfg["label_names"], cfg["license"], cfg["tag"]) == (("cat", "dog"), "MIT", "own")
+    assert cfg.keys().isdisjoint(["input_size", "mean", "std", "crop_pct"])
+    with pytest.raises(ValueError, match="no pretrained_cfg with an image configuration"):
+        resolve_data_config(create_model("ownnet"))
+
+
+@pytest.mark.usefixtures("own_models")
+def test_a_configuration_may_be_a_dict_of_its_fields():
+    given = dict(num_classes=3, input_size=(3, 32, 32))
+    register_model(pretrained_cfgs={"own": given})(entrypoint_named("ownnet"))
+    assert get_pretrained_cfg("ownnet") == PretrainedCfg("ownnet", "own", **given)
+    assert create_model("ownnet").num_classes == 3
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "message"),
+    [
+        ({"maen": 0}, ValueError, "unknown key 'maen' in pretrained_cfgs['own']; did you mean 'mean'?"),
+        (
+            "cifar10",
+            TypeError,
+            "pretrained_cfgs['own'] must be a sparsenet_models.PretrainedCfg or a dict of its fields, got a "
+            "builtins.str",
+        ),
+    ],
+    ids=["key", "kind"],
+)
+def test_a_configuration_that_cannot_be_is_refused_and_no_net_registered(given, error, message):
+    with pytest.raises(error) as caught:
+        register_model(pretrained_cfgs={"own": given})(entrypoint_named("ownnet"))
+    assert str(caught.value) == message
+    assert not is_model("ownnet")
+
+
+@pytest.mark.usefixtures("own_models")
 def test_a_net_without_tags_says_that_it_has_none():
     register_model(entrypoint_named("ownnet"))
     assert get_pretrained_cfg("ownnet") == PretrainedCfg(architecture="ownnet")
@@ -618,6 +658,16 @@ DAMAGED_CARDS = {
         "resnet_20.cifar100",
         '{"flie": 1}',
         "unknown key 'flie' in its fields; did you mean 'file'?",
+    ),
+    "not_a_size": (
+        "resnet_20.cifar100",
+        '{"input_size": 32}',
+        "its input_size must be of the type tuple[int, int, int] | None, got 32",
+    ),
+    "not_a_number": (
+        "resnet_20.cifar100",
+        '{"epochs": "3"}',
+        "its epochs must be of the type int | None, got '3'",
     ),
     "not_pinned": (
         "resnet_20.cifar100",
