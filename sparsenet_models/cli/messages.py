@@ -10,13 +10,7 @@ from typing import Any
 
 import click
 
-from ..common.messages import first_line, printable
-
-OUT_OF_MEMORY = (
-    *("out of memory", "DefaultCPUAllocator", "CUBLAS_STATUS_ALLOC_FAILED"),
-    "Storage size calculation overflowed",
-)
-"""Parts of torch's messages where memory does not suffice; few of these errors have a class of their own."""
+from ..common.messages import first_line, is_out_of_memory, printable
 
 
 def say(*lines: object, err: bool = False) -> None:
@@ -66,14 +60,9 @@ def _in_one_line() -> Iterator[None]:
     except (ValueError, OSError, ImportError) as error:
         raise click.ClickException(printable(_text(error))) from error
     except (MemoryError, RuntimeError) as error:
-        if not _is_out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
         raise click.ClickException(printable(f"not enough memory: {first_line(error)}")) from error
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    """Return whether the memory of the machine or of a GPU does not suffice."""
-    return isinstance(error, MemoryError) or any(mark in str(error) for mark in OUT_OF_MEMORY)
 
 
 def _text(error: Exception) -> str:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,15 +32,27 @@ def temporary_name(name: str, mark: str) -> str:
 
 
 @contextmanager
-def atomic_write(*paths: Path) -> Iterator[tuple[Path, ...]]:
+def atomic_write(*paths: Path, through_links: bool = True) -> Iterator[tuple[Path, ...]]:
     """Yield a temporary file beside each path; all take their places once all are on the disk.
 
-    A path that is a device or a pipe, such as ``/dev/stdout``, is yielded itself.
+    A path that is a device or a pipe, such as ``/dev/stdout``, is yielded itself. A file that is there keeps
+    its mode.
+
+    Args:
+        *paths: the files; their folders must be there.
+        through_links: write the file that a link leads to, instead of replacing the link.
+
+    Raises:
+        OSError: a file cannot be written; the error names its path, not the temporary file.
     """
-    written = {
-        path: path.with_name(temporary_name(path.name, uuid.uuid4().hex[:8]))
+    targets = {
+        path: Path(os.path.realpath(path)) if through_links else path
         for path in paths
         if path.is_file() or not path.exists()
+    }
+    written = {
+        path: target.with_name(temporary_name(target.name, uuid.uuid4().hex[:8]))
+        for path, target in targets.items()
     }
     try:
         yield tuple(written.get(path, path) for path in paths)
@@ -47,10 +60,26 @@ def atomic_write(*paths: Path) -> Iterator[tuple[Path, ...]]:
             with temporary.open("rb+") as file:
                 os.fsync(file.fileno())
         for path, temporary in written.items():
-            temporary.replace(path)
+            _take_mode(temporary, path)
+        for path, temporary in written.items():
+            temporary.replace(targets[path])
+    except OSError as error:
+        for path, temporary in written.items():
+            if error.filename is not None and str(error.filename) == str(temporary):
+                raise OSError(error.errno, error.strerror, str(path)) from error
+        raise
     finally:
         for temporary in written.values():
-            temporary.unlink(missing_ok=True)
+            with suppress(OSError):  # what was raised says more
+                temporary.unlink(missing_ok=True)
+
+
+def _take_mode(temporary: Path, path: Path) -> None:
+    """Give a temporary file the mode of the file whose place it takes, if there is one."""
+    if path.exists():
+        mode = stat.S_IMODE(path.stat().st_mode)
+        if mode != stat.S_IMODE(temporary.stat().st_mode):  # some file systems refuse every chmod
+            temporary.chmod(mode)
 
 
 def sha256_of(path: Path) -> str:
@@ -77,8 +106,8 @@ def verify_sha256(path: Path, expected: str) -> None:
     sha256 = sha256_of(path)
     if sha256 != expected:
         raise ValueError(
-            f"{path} is not the file that its configuration names (sha256 {sha256}, expected {expected}); "
-            "it was changed or damaged"
+            f"{path} is not the file that its configuration names ({path.stat().st_size:,} bytes, sha256 "
+            f"{sha256}, expected {expected}); it was changed or damaged"
         )
 
 

@@ -1,9 +1,18 @@
-"""Parts of messages: the nearest right words, a text or an error in one printable line, a time."""
+"""Parts of messages: the nearest right words, a text or an error in one printable line, a time.
+
+And which errors tell of too little memory.
+"""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+
+OUT_OF_MEMORY = (
+    *("out of memory", "DefaultCPUAllocator", "CUBLAS_STATUS_ALLOC_FAILED"),
+    *("Storage size calculation overflowed", "Cannot allocate memory"),
+)
+"""Parts of torch's messages where memory does not suffice; few of these errors have a class of their own."""
 
 
 def did_you_mean(word: object, choices: Iterable[str]) -> str:
@@ -39,6 +48,11 @@ def one_line(text: str, max_chars: int = 160) -> str:
 def first_line(error: Exception) -> str:
     """Return the first line of a message, without its full stop."""
     return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Return whether the memory of the machine or of a GPU does not suffice."""
+    return isinstance(error, MemoryError) or any(mark in str(error) for mark in OUT_OF_MEMORY)
 
 
 def printable(text: str) -> str:

@@ -70,6 +70,8 @@ def read_image(file: IO[bytes], name: str, channels: int = 3) -> Image.Image:
                 return to_channels(image, channels)
     except Image.UnidentifiedImageError:
         raise OSError(f"no image that Pillow can read: {name}") from None
+    except MemoryError:
+        raise
     # For a damaged file Pillow's readers raise SyntaxError, TypeError, struct.error and others.
     except Exception as error:
         raise OSError(f"damaged or unsupported image: {name} ({error})") from error

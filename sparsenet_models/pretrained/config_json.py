@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from .._version import __version__
 from ..common.arguments import check_keywords, keywords_of
@@ -19,6 +19,7 @@ from ..models.meta import building_on
 from ..models.pretrained_cfg import TRAINING_KEYS, WEIGHTS, PretrainedCfg, pretrained_cfg_of
 from ..models.registry import BuildModel, model_entrypoint, resolve
 from .config_checks import checked_content, short_repr
+from .misfits import misfits
 from .resaved import without_what_no_longer_holds
 
 CONFIG = "config.json"
@@ -56,13 +57,18 @@ def read_config(path: Path) -> ModelSource:
     """
     config = read_object(path)
     with _refusal(f"{path} is refused"):
-        return _checked(without_what_no_longer_holds(config))
+        return _checked(without_what_no_longer_holds(config))[0]
 
 
-def check_is_readable(config: Mapping[str, Any]) -> None:
-    """Raise a ValueError if ``read_config`` would refuse a file with this content."""
+def check_is_readable(config: Mapping[str, Any], weights: Mapping[str, Tensor]) -> None:
+    """Raise a ValueError if this content of the file would be refused, or ``weights`` by the net in it."""
     with _refusal(f"the model is not saved, as its {CONFIG} would be refused"):
-        _checked(json.loads(json.dumps(config)))
+        _, net = _checked(json.loads(json.dumps(config)))
+    if problems := misfits(net.state_dict(), weights):
+        raise ValueError(
+            f"the model is not saved, as its weights do not fit the net that its {CONFIG} describes, which "
+            f"create_model would build: {problems}"
+        )
 
 
 @contextmanager
@@ -174,7 +180,8 @@ def read_object(path: Path) -> dict[str, Any]:
     return config
 
 
-def _checked(config: Mapping[str, Any]) -> ModelSource:
+def _checked(config: Mapping[str, Any]) -> tuple[ModelSource, nn.Module]:
+    """Return what a configuration describes, and its net on the meta device."""
     architecture = config.get("architecture")
     if not isinstance(architecture, str):
         raise ValueError(f"architecture must be a name, got {short_repr(architecture)}")
@@ -184,14 +191,19 @@ def _checked(config: Mapping[str, Any]) -> ModelSource:
     classes = {} if cfg.num_classes is None else {"num_classes": cfg.num_classes}
     size = cfg.input_size
     channels = {} if size is None or size[0] == 3 else {"in_chans": size[0]}
-    check_parameters(entrypoint, {**classes, **channels, **arguments})
-    return ModelSource(entrypoint, arguments, cfg)
+    net = check_parameters(entrypoint, {**classes, **channels, **arguments})
+    return ModelSource(entrypoint, arguments, cfg), net
 
 
-def check_parameters(entrypoint: Callable[..., nn.Module], arguments: Mapping[str, Any]) -> None:
-    """Raise a ValueError if a net would have more than ``MAX_PARAMETERS``; its memory is not reserved."""
+def check_parameters(entrypoint: Callable[..., nn.Module], arguments: Mapping[str, Any]) -> nn.Module:
+    """Return a net on the meta device, which takes no memory.
+
+    Raises:
+        ValueError: it has more than ``MAX_PARAMETERS``.
+    """
     with building_on("meta"):
         model = entrypoint(**arguments)
     count = sum(parameter.numel() for parameter in model.parameters())
     if count > MAX_PARAMETERS:
         raise ValueError(f"it asks for {count:,} parameters; at most {MAX_PARAMETERS:,} are allowed")
+    return model

@@ -44,7 +44,10 @@ def verified_file(cfg: PretrainedCfg, cache_dir: str | PathLike[str] | None = No
                 f"weight file not found: {path}; checkpoint_path={str(pickled)!r} reads the one that is there"
             )
         if cfg.sha256 is not None:
-            verify_sha256(path, cfg.sha256)
+            try:
+                verify_sha256(path, cfg.sha256)
+            except ValueError as error:
+                raise ValueError(f"{error}: delete it and fetch or write it again") from error
         return path
     if cfg.hf_hub_id is not None:
         name = cfg.hf_hub_filename or WEIGHTS

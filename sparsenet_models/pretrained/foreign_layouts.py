@@ -8,7 +8,7 @@ concatenate in the same order as this library, so only the names differ.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,9 @@ MAX_DEPTH = 4
 
 PREFIXES = ("module.", "_orig_mod.", "timm_model.")
 """DistributedDataParallel, AveragedModel, torch.compile and transformers put these before every name."""
+
+OUR_SIGNS = ("stem.conv.weight", "blocks.0.columns.0.0.conv.weight")
+"""Every net of this library has a tensor of one of these names."""
 
 COUNTER = "num_batches_tracked"
 
@@ -121,33 +124,41 @@ def _averages_nothing(state: Mapping[Any, Any]) -> bool:
     return isinstance(count, Tensor) and count.numel() == 1 and not count.item()
 
 
-def in_our_names(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Layout | None]:
+def in_our_names(
+    state: Mapping[str, Tensor], net_names: Collection[str] = ()
+) -> tuple[dict[str, Tensor], Layout | None]:
     """Return ``state`` without prefixes and under this library's names, and its layout, None for our own.
 
-    Files of PyTorch before 0.4.1 have no ``num_batches_tracked``. A file of another layout without any
-    gets zeros, as PyTorch itself does.
+    Files of PyTorch before 0.4.1 have no ``num_batches_tracked``. A file without any gets zeros, as PyTorch
+    itself does, if it is of another layout or the net has them.
+
+    Args:
+        state: the state dict of a file.
+        net_names: the names of the net's tensors, where the net is known.
 
     Raises:
         ValueError: two tensors of the file get the same name.
     """
-    state = _without_prefixes(state)
+    state = _without_prefixes(state, net_names)
     layout = next((layout for layout in LAYOUTS if layout.sign in state), None)
-    if layout is None:
-        return state, None
     renamed: dict[str, Tensor] = {}
     for name, tensor in state.items():
-        new_name = layout.renamed(name)
+        new_name = name if layout is None else layout.renamed(name)
         if new_name in renamed:
             raise ValueError(f"two of its tensors become {new_name}, one of them {name}")
         renamed[new_name] = tensor
-    if not any(name.endswith(COUNTER) for name in renamed):
+    if (layout is not None or _has_counter(net_names)) and not _has_counter(renamed):
         for name in [name for name in renamed if name.endswith("running_var")]:
             renamed[f"{name.removesuffix('running_var')}{COUNTER}"] = torch.zeros((), dtype=torch.int64)
     return renamed, layout
 
 
-def _without_prefixes(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return ``state`` without the prefixes that every name has."""
+def _has_counter(names: Collection[str]) -> bool:
+    return any(name.endswith(COUNTER) for name in names)
+
+
+def _without_prefixes(state: Mapping[str, Tensor], net_names: Collection[str]) -> dict[str, Tensor]:
+    """Return ``state`` without the prefixes that every name has, unless the net has them too."""
     stripped = dict(state)
     # torch.optim.swa_utils.AveragedModel adds this one entry to those of the net.
     if "n_averaged" in stripped and len(stripped) > 1:
@@ -155,11 +166,23 @@ def _without_prefixes(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if not all(name.startswith("module.") for name in stripped):
             return dict(state)
     for _ in range(MAX_DEPTH):
-        prefix = next((p for p in PREFIXES if stripped and all(n.startswith(p) for n in stripped)), None)
-        if prefix is None:
+        prefix = _prefix_of(stripped)
+        if prefix is None or not stripped.keys().isdisjoint(net_names):
             break
         stripped = {name.removeprefix(prefix): tensor for name, tensor in stripped.items()}
     return stripped
+
+
+def _prefix_of(names: Collection[str]) -> str | None:
+    """Return what stands before every name: one of ``PREFIXES``, or any other one before those of a net.
+
+    A LightningModule, for instance, has the name of its attribute before the names of the net.
+    """
+    prefix = f"{next(iter(names), '').partition('.')[0]}."
+    if not all(name.startswith(prefix) for name in names):
+        return None
+    signs = tuple(f".{sign}" for sign in (*OUR_SIGNS, *(layout.sign for layout in LAYOUTS)))
+    return prefix if prefix in PREFIXES or any(name.endswith(signs) for name in names) else None
 
 
 def _filled(replacement: str, match: re.Match[str]) -> str:

@@ -83,7 +83,7 @@ def load_into(model: nn.Module, path: Path, *, new_head: bool, headless: bool, n
     cfg = pretrained_cfg_of(model)
     head, first_conv = f"{cfg.classifier or 'head.fc'}.", cfg.first_conv or "stem.conv"
     stems = [f"{conv}.weight" for conv in ([first_conv] if isinstance(first_conv, str) else first_conv)]
-    stored, layout = read_weights_and_layout(path)
+    stored, layout = read_weights_and_layout(path, expected)
     state = dict(stored)
     give_each_place_its_own(state, expected)
     if new_stem:
@@ -98,7 +98,8 @@ def load_into(model: nn.Module, path: Path, *, new_head: bool, headless: bool, n
         expected = {name: tensor for name, tensor in expected.items() if not name.startswith(head)}
     if problems := misfits(expected, state):
         file = path if layout is None else f"{path} (in the layout of {layout.name})"
-        hint = nearest_net(expected, state, stored, stems[0])
+        hint = _of_pooling(model, expected, state, f"{head}weight")
+        hint = hint or nearest_net(expected, state, stored, stems[0])
         raise ValueError(f"{file} does not fit the model: {problems}{hint}")
     model.load_state_dict(state, strict=not head_left_out)
     return head_left_out
@@ -118,6 +119,31 @@ def _adapted_stem(weight: Tensor, expected: Tensor) -> Tensor:
     if in_chans == 1:
         return weight.sum(dim=1, keepdim=True)
     return weight.repeat(1, -(-in_chans // 3), 1, 1)[:, :in_chans] * (3 / in_chans)
+
+
+def _of_pooling(
+    model: nn.Module, expected: Mapping[str, Tensor], state: Mapping[str, Tensor], weight: str
+) -> str:
+    """Return the end of the error where nothing but the pooling gives the head another width, else "".
+
+    Args:
+        model: the net.
+        expected: its tensors.
+        state: those of the file.
+        weight: the name of the head's weight.
+    """
+    ours, theirs, pool = expected.get(weight), state.get(weight), getattr(model, "global_pool", None)
+    if ours is None or theirs is None or pool is None or not ours.ndim == theirs.ndim == 2:
+        return ""
+    (classes, width), stored_width = ours.shape, theirs.shape[1]
+    is_double, is_half = width == 2 * stored_width, 2 * width == stored_width
+    if not (is_double or is_half) or misfits(expected, {**state, weight: ours}):
+        return ""
+    way = "without global_pool" if is_double else "with global_pool='catavgmax'"
+    return (
+        f"; global_pool={pool!r} makes {width} features, and the file's head takes {stored_width}: for a new "
+        f"head, load {way} and call reset_classifier({classes}, {pool!r}), or give another num_classes"
+    )
 
 
 def _classes(state: Mapping[str, Tensor], head: str) -> int | None:

@@ -32,7 +32,7 @@ def misfits(expected: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str:
     """Return every kind of difference between a net's tensors and a file's, with names; "" where it fits.
 
     Args:
-        expected: the tensors of the net.
+        expected: the tensors of the net, which may be on the meta device.
         state: the tensors of the file.
     """
     shared = [name for name in expected if name in state]
@@ -45,9 +45,9 @@ def misfits(expected: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str:
             if state[name].shape != expected[name].shape
         ],
         "of another kind of number": [
-            f"{name} (file {_kind(state[name])}, model {_kind(expected[name])})"
+            f"{name} (file {_kind(state[name])}, model {_kind(expected[name], or_meta=True)})"
             for name in shared
-            if _kind(state[name]) != _kind(expected[name])
+            if _kind(state[name]) != _kind(expected[name], or_meta=True)
         ],
         "not finite": [
             name
@@ -122,9 +122,9 @@ def matching_call(state: Mapping[str, Tensor]) -> str | None:
     return None
 
 
-def _kind(tensor: Tensor) -> str:
+def _kind(tensor: Tensor, or_meta: bool = False) -> str:
     """Return "float" or "integer" for a plain tensor of numbers, else what is unusual about it."""
-    if tensor.layout is not torch.strided or tensor.is_meta:
+    if tensor.layout is not torch.strided or (tensor.is_meta and not or_meta):
         return "not a plain tensor"
     if tensor.dtype in FLOATS:
         return "float"

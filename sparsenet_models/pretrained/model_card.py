@@ -10,7 +10,7 @@ from torch import nn
 
 from .._version import __version__
 from ..common.addresses import weight_page
-from ..models.pretrained_cfg import PretrainedCfg, pretrained_cfg_of
+from ..models.pretrained_cfg import WEIGHTS, PretrainedCfg, pretrained_cfg_of
 from ..models.registry import WEIGHTS_DIR
 
 CARD = "README.md"
@@ -40,7 +40,7 @@ def scored_images(data: str | None) -> str:
     return "validation images" if data in _VALIDATION_SPLITS else "test images"
 
 
-def model_card(model: nn.Module, place: str, with_evidence: bool) -> str:
+def model_card(model: nn.Module, place: str, with_evidence: bool, sha256: str) -> str:
     """Return the card of a net by ``create_model``.
 
     Args:
@@ -48,13 +48,15 @@ def model_card(model: nn.Module, place: str, with_evidence: bool) -> str:
         place: where the model is, as ``create_model`` takes it: ``hf-hub:org/name``, ``local-dir:path``.
         with_evidence: whether the weights are those that the metrics of ``pretrained_cfg`` belong to; if
             not, the card has no metrics.
+        sha256: of the weight file; the card outlives it where another model is saved in its place.
     """
     cfg, title = pretrained_cfg_of(model), place.partition(":")[2]
     rows = _rows(model, cfg) | (_evidence_rows(cfg) if with_evidence else {})
     rows["library"] = f"sparsenet_models {__version__}"
     table = "\n".join(f"| {key} | {value} |" for key, value in rows.items() if value not in (None, ""))
     note = (
-        "The figures were measured on these weights, unchanged since."
+        f"The figures were measured on these weights, the `{WEIGHTS}` with sha256 `{sha256}`, "
+        "and hold for no others."
         if with_evidence
         else "No figures are given: these are not the weights that the library has figures for."
     )

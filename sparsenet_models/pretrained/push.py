@@ -108,9 +108,10 @@ def _pushed(
         repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
     head = api.repo_info(repo_id, revision=revision).sha
     files = {file.path: file for file in api.get_paths_info(repo_id, [WEIGHTS, CARD], revision=head)}
+    sha256 = sha256_of(folder / WEIGHTS)
     if WEIGHTS in files and not create_pr:
         published = getattr(files[WEIGHTS], "lfs", None)
-        if published is None or published.sha256 != sha256_of(folder / WEIGHTS):
+        if published is None or published.sha256 != sha256:
             raise ValueError(
                 f"{repo_id} has other weights already"
                 + (f" at {revision}" if revision else "")
@@ -120,7 +121,7 @@ def _pushed(
     if CARD in files:
         (folder / CARD).unlink()
     else:
-        card = model_card(model, f"hf-hub:{repo_id}", has_published_weights(model))
+        card = model_card(model, f"hf-hub:{repo_id}", has_published_weights(model), sha256)
         (folder / CARD).write_text(card, encoding="utf-8")
     return api.upload_folder(
         repo_id=repo_id,

@@ -36,23 +36,27 @@ def save_pretrained(model: nn.Module, folder: str | PathLike[str]) -> None:
 
     Raises:
         ValueError: the net was not built by ``create_model``, has an argument that JSON cannot hold or a
-            configuration that ``create_model`` would refuse, is on the meta device, or has weights that are
-            not finite; nothing is written then.
+            configuration that ``create_model`` would refuse, was changed so that ``create_model`` could not
+            build it again, is on the meta device, or has weights that are not finite; nothing is written
+            then.
         OSError: the folder cannot be written; a model that was in it is still whole.
     """
     folder, model = local_path(folder), unwrap_model(model)
     _check_weights(model)
-    check_is_readable(config_of(model, NO_SHA256, 0, with_evidence=False))  # before anything is written
+    # Before anything is written.
+    check_is_readable(config_of(model, NO_SHA256, 0, with_evidence=False), model.state_dict())
     with_evidence = has_published_weights(model)
     name = folder.resolve().name.encode(errors="backslashreplace").decode()
     folder.mkdir(parents=True, exist_ok=True)
     metadata = weight_description(pretrained_cfg_of(model), with_evidence)
-    with atomic_write(folder / WEIGHTS, folder / CONFIG) as (weights, path):
+    # A file outside of the folder would not be read again.
+    with atomic_write(folder / WEIGHTS, folder / CONFIG, through_links=False) as (weights, path):
         save_weights(model, weights, metadata)
-        config = config_of(model, sha256_of(weights), weights.stat().st_size, with_evidence)
+        sha256 = sha256_of(weights)
+        config = config_of(model, sha256, weights.stat().st_size, with_evidence)
         path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     if not (folder / CARD).exists():
-        card = model_card(model, f"local-dir:{name}", with_evidence)
+        card = model_card(model, f"local-dir:{name}", with_evidence, sha256)
         with atomic_write(folder / CARD) as (path,):
             path.write_text(card, encoding="utf-8")
 
@@ -65,11 +69,11 @@ def has_published_weights(model: nn.Module) -> bool:
     arguments = getattr(model, "model_args", {})
     if getattr(model, "global_pool", "avg") != arguments.get("global_pool", "avg"):
         return False
+    state = model.state_dict()
     try:
-        published = read_weights(Path(cfg.file))
+        published = read_weights(Path(cfg.file), state)
     except (ValueError, OSError):
         return False
-    state = model.state_dict()
     return state.keys() == published.keys() and all(_equal(state[name], published[name]) for name in state)
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import warnings
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from os import PathLike
 from pathlib import Path
@@ -18,7 +19,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from ..common.files import check_is_file, local_path
-from ..common.messages import did_you_mean, one_line
+from ..common.messages import did_you_mean, is_out_of_memory, one_line
 from ..models.pretrained_cfg import DATA_CONFIG_KEYS, TRAINING_KEYS, PretrainedCfg
 from .config_checks import CHECKS, check_images, short_repr
 from .foreign_layouts import Layout, in_our_names, unwrapped
@@ -30,21 +31,27 @@ TEST_IMAGES = "test images"
 """The metadata ``scored_on`` of a file whose ``top1`` was measured on test images, not on held-out ones."""
 
 
-def read_weights(path: Path) -> dict[str, Tensor]:
+def read_weights(path: Path, net_names: Collection[str] = ()) -> dict[str, Tensor]:
     """Read a weight file of any layout, its tensors under the names of this library.
+
+    Args:
+        path: the file.
+        net_names: the names of the tensors of the net that it is for, where that is known.
 
     Raises:
         ValueError: the file holds no state dict that can be read safely; the message names it.
         OSError: the file is missing or cannot be read.
     """
-    return read_weights_and_layout(path)[0]
+    return read_weights_and_layout(path, net_names)[0]
 
 
-def read_weights_and_layout(path: Path) -> tuple[dict[str, Tensor], Layout | None]:
+def read_weights_and_layout(
+    path: Path, net_names: Collection[str] = ()
+) -> tuple[dict[str, Tensor], Layout | None]:
     """Read a weight file as ``read_weights`` does; return its layout too, None for this library's own."""
     state = read_state_dict(path)
     try:
-        return in_our_names(state)
+        return in_our_names(state, net_names)
     except ValueError as error:
         raise ValueError(f"{path}: {one_line(str(error), 300)}") from error
 
@@ -219,6 +226,8 @@ def _opened(path: Path) -> Iterator[Any]:
             yield file
     # Torch raises the others for shapes and kinds of numbers that it does not have.
     except (SafetensorError, RuntimeError, TypeError, AttributeError, OverflowError) as error:
+        if lacks_memory_for(path, error):
+            raise
         raise ValueError(
             f"{path} ({path.stat().st_size:,} bytes) is not a readable safetensors or torch.save file "
             f"({one_line(str(error), 300)}); it may be truncated: delete it and fetch or write it again"
@@ -242,11 +251,24 @@ def _read_torch_file(path: Path) -> dict[str, Tensor]:
                 content = torch.load(file, map_location="cpu", weights_only=True)
         # A damaged file makes the unpickler raise almost any error: IndexError, struct.error, ...
         except Exception as error:
+            if lacks_memory_for(path, error):
+                raise
             raise _unreadable(path, error) from error
     state = unwrapped(content)
     if state is None:
         raise ValueError(f"{path} holds {type(content).__name__}, not a state dict of tensors")
     return state
+
+
+def lacks_memory_for(path: Path, error: Exception) -> bool:
+    """Return whether a file could not be read for want of memory.
+
+    A damaged file may ask for more than it holds, which is no want of memory.
+    """
+    if isinstance(error, MemoryError):
+        return True
+    asked = re.search(r"(?:allocate|mmap) (\d+) bytes", str(error))
+    return is_out_of_memory(error) and asked is not None and int(asked[1]) <= path.stat().st_size
 
 
 def _unreadable(path: Path, error: Exception) -> ValueError:

@@ -15,24 +15,20 @@ from torch import Tensor
 from ..analysis.metrics import Scoring
 from ..common.extras import pip_install
 from ..common.files import atomic_write, temporary_name
+from ..data.run_files import CHECKPOINT, CONFUSION, COPIES, CURVES, METRICS, OPTIONS
 from ..models.pretrained_cfg import WEIGHTS
-from ..pretrained.weight_file import check_not_compressed
+from ..pretrained.weight_file import check_not_compressed, lacks_memory_for
 from .progress import say
 
-OPTIONS = "run.json"
 OLD_OPTIONS = "config.json"
 """The name of the options in older runs; a saved model has its configuration under it."""
 
-CHECKPOINT = "checkpoint.pt"
-METRICS = "metrics.csv"
-CURVES = "curves.png"
-CONFUSION = "confusion.png"
 COLUMNS = ("epoch", "loss", "lr", "seconds", "images_per_second", "top1")
 
 
 def remove_leftovers(folder: Path) -> None:
     """Remove the temporary files of a run that a killed process left behind, and no file of the user's."""
-    for name in (OPTIONS, CHECKPOINT, METRICS, CURVES, CONFUSION, WEIGHTS):
+    for name in (OPTIONS, CHECKPOINT, METRICS, COPIES, CURVES, CONFUSION, WEIGHTS):
         for temporary in folder.glob(temporary_name(name, "[0-9a-f]" * 8)):
             temporary.unlink()
 
@@ -77,10 +73,10 @@ def load_checkpoint_state(folder: Path) -> dict[str, Any] | None:
     try:
         check_not_compressed(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except MemoryError:
-        raise
     # A damaged file can make the unpickler raise any exception.
     except Exception as error:
+        if lacks_memory_for(path, error):
+            raise
         raise ValueError(
             f"{path} is damaged and cannot be resumed from; remove it to start afresh"
         ) from error

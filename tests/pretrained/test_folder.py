@@ -23,12 +23,14 @@ from support.nets import scrambled
 from support.reliability import fault
 from support.repository import REPOSITORY
 from torch import nn
+from torch.nn.utils import prune
 from torch.optim.swa_utils import AveragedModel
 
 from sparsenet_models import (
     SparseNet,
     create_model,
     create_transform,
+    freeze,
     list_pretrained,
     load_checkpoint,
     register_model,
@@ -139,6 +141,27 @@ def test_a_saved_model_is_replaced_and_its_readme_is_not(folder):
     assert (folder / CARD).read_text() == "mine"
 
 
+def test_a_readme_that_stays_names_the_weights_that_its_figures_hold_for(tmp_path):
+    net = create_model(list_pretrained()[0], pretrained=True)
+    save_pretrained(net, tmp_path)
+    first, card = sha256_of(tmp_path / WEIGHTS), (tmp_path / CARD).read_text()
+    assert f"these weights, the `{WEIGHTS}` with sha256 `{first}`, and hold for no others." in card
+    save_pretrained(scrambled(net), tmp_path)
+    assert (tmp_path / CARD).read_text() == card
+    assert sha256_of(tmp_path / WEIGHTS) != first
+
+
+def test_a_link_in_the_place_of_the_weights_is_replaced_and_what_it_leads_to_stays(tmp_path, folder, net):
+    elsewhere = tmp_path / "elsewhere"
+    (folder / WEIGHTS).rename(elsewhere)
+    (folder / WEIGHTS).symlink_to(elsewhere)
+    before = elsewhere.read_bytes()
+    other = scrambled(create_model(NAME))
+    save_pretrained(other, folder)
+    assert same(create_model(f"local-dir:{folder}", pretrained=True), other)
+    assert elsewhere.read_bytes() == before
+
+
 def test_a_path_of_odd_characters_is_taken_as_it_is(tmp_path, net):
     place = tmp_path / "a b@c:d#é"
     save_pretrained(net, place)
@@ -182,9 +205,9 @@ def test_the_figures_of_published_weights_are_saved_and_those_of_others_are_not(
 def test_a_card_tells_the_terms_of_the_images_that_its_weights_were_trained_on(data, restricted):
     net = create_model(list_pretrained()[0])
     net.pretrained_cfg["data"] = data
-    shown = model_card(net, "hf-hub:me/net", with_evidence=True)
+    shown = model_card(net, "hf-hub:me/net", with_evidence=True, sha256="0" * 64)
     assert ("| training images | photographs of ImageNet, whose terms" in shown) == restricted
-    assert "training images |" not in model_card(net, "hf-hub:me/net", with_evidence=False)
+    assert "training images |" not in model_card(net, "hf-hub:me/net", with_evidence=False, sha256="0" * 64)
 
 
 def test_figures_are_not_claimed_for_weights_that_are_rounded_or_used_otherwise(tmp_path):
@@ -323,7 +346,37 @@ def unsavable() -> dict[str, tuple[Callable[[], nn.Module], str]]:
         net.pretrained_cfg["label_names"] = ("crane", "maillot", "crane")
         return net
 
+    def changed(change: Callable[[nn.Module], object]) -> Callable[[], nn.Module]:
+        def build() -> nn.Module:
+            net = create_model(NAME)
+            change(net)
+            return net
+
+        return build
+
+    def give_another_stem(net: nn.Module) -> None:
+        net.stem.conv = nn.Conv2d(4, 12, 3, padding=1, bias=False)
+
+    does_not_fit = (
+        "its weights do not fit the net that its config.json describes, which create_model would build"
+    )
     return {
+        "pruned": (
+            changed(lambda net: net.prune_intermediate_layers([0])),
+            f"{does_not_fit}: 161 missing: stages.1",
+        ),
+        "masked": (
+            changed(lambda net: prune.l1_unstructured(net.stem.conv, "weight", 0.3)),
+            f"{does_not_fit}: 1 missing: stem.conv.weight; 2 unexpected: ",
+        ),
+        "another_stem": (
+            changed(give_another_stem),
+            f"{does_not_fit}: 1 of another shape: stem.conv.weight",
+        ),
+        "below_zero": (
+            changed(lambda net: net.norm.running_var.sub_(2)),
+            f"{does_not_fit}: 1 below zero, though a variance: norm.running_var",
+        ),
         "function": (lambda: create_model(NAME, aggregation=lambda layer: (layer - 1,)), "aggregation="),
         "no_name": (lambda: SparseNet(depth=7, growth_rate=2), r"create_model\(name\)"),
         "meta": (lambda: create_model(NAME, device="meta"), "meta device"),
@@ -338,6 +391,19 @@ def test_a_model_that_cannot_be_saved_leaves_nothing(tmp_path, build, word):
     with pytest.raises(ValueError, match=word):
         save_pretrained(build(), tmp_path / "net")
     assert not (tmp_path / "net").exists()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [nn.SyncBatchNorm.convert_sync_batchnorm, lambda net: freeze(net, "stages.1"), nn.Module.half],
+    ids=["synchronised", "frozen", "half"],
+)
+def test_a_net_with_norms_or_numbers_of_another_kind_but_the_same_names_is_saved(tmp_path, change):
+    net = scrambled(create_model(NAME))
+    net = change(net) or net
+    save_pretrained(net, tmp_path)
+    again = create_model(f"local-dir:{tmp_path}", pretrained=True)
+    assert same(again, net.float())
 
 
 # Prefixes and hints
@@ -406,6 +472,8 @@ def test_weights_other_than_those_that_the_configuration_names_are_refused(tmp_p
     save_file(state, folder / WEIGHTS)
     message = refusal(folder)
     assert "not the file that its configuration names" in message
+    assert f"names ({(folder / WEIGHTS).stat().st_size:,} bytes, sha256 " in message
+    assert message.endswith("; it was changed or damaged: delete it and fetch or write it again")
     fault("model.safetensors was changed after config.json was written", message, "both, untouched", tmp_path)
 
 
@@ -663,6 +731,14 @@ def test_convert_writes_a_folder_that_keeps_the_width_of_the_stem(tmp_path):
     assert done.exit_code == 0
     ours = create_model(f"local-dir:{target}", pretrained=True)
     assert torch.equal(ours.stem.conv.weight, theirs.features.conv0.weight)
+
+
+def test_convert_keeps_the_head_of_a_lightning_checkpoint(tmp_path, net):
+    state = {f"net.{name}": tensor for name, tensor in net.state_dict().items()}
+    torch.save({"state_dict": state, "epoch": 3}, tmp_path / "last.ckpt")
+    result = run("convert", tmp_path / "last.ckpt", tmp_path / "ours.safetensors", "--model", NAME)
+    assert result.exit_code == 0
+    assert same(create_model(NAME, num_classes=100, checkpoint_path=tmp_path / "ours.safetensors"), net)
 
 
 def test_convert_into_a_folder_that_is_not_there_names_it(tmp_path, folder):

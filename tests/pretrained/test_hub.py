@@ -632,6 +632,7 @@ def test_the_card_of_published_weights_has_the_hubs_metadata_and_the_evidence(hu
     cfg = create_model(f"{NAME}.cifar10", device="meta").pretrained_cfg
     assert (result.metric_type, result.metric_value) == ("accuracy", cfg["top1"])
     assert f"{cfg['top1']:.2f}%" in card
+    assert f"sha256 `{hashlib.sha256(files[WEIGHTS]).hexdigest()}`" in card
     assert cfg["git_commit"] in card
     assert "hf-hub:me/mine" in card
     assert f"({weight_page(f'{NAME}.cifar10')})" in card

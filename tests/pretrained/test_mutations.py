@@ -202,7 +202,7 @@ def read_by_hand(content: bytes) -> dict[str, torch.Tensor]:
             tensor = torch.from_numpy(np.frombuffer(raw, NUMPY[entry["dtype"]]).copy()).reshape(
                 entry["shape"]
             )
-        while name.startswith(("module.", "_orig_mod.")):
+        while name.startswith(("module.", "_orig_mod.", "net.")):
             name = name.partition(".")[2]
         found[PYTORCHCVS_NAMES.get(name, name)] = tensor
     return found

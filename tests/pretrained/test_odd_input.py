@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from safetensors.torch import save_file
+from support.elsewhere import run
 
 import sparsenet_models as s
 from sparsenet_models import PretrainedCfg, SparseNet, create_model, load_checkpoint, register_model
@@ -112,6 +113,58 @@ def test_a_refused_pickle_gives_no_advice_to_switch_the_safety_off(tmp_path):
     message = refused(tmp_path / "net.pt")
     assert "\x1b" not in message
     assert "can still be loaded" not in message
+
+
+SHORT_OF_MEMORY = """
+import resource
+from pathlib import Path
+from sparsenet_models.common.messages import is_out_of_memory
+from sparsenet_models.data.pictures import open_image
+from sparsenet_models.pretrained.weight_file import read_weights
+from sparsenet_models.training.run_folder import load_checkpoint_state
+
+folder = Path({folder!r})
+open_image(folder / "small.png")
+pages = int(Path("/proc/self/statm").read_text().split()[0])
+limit = pages * resource.getpagesize() + 32 * 2**20
+resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+result = []
+for read, name in (
+    (lambda path: load_checkpoint_state(path.parent), "checkpoint.pt"),
+    (read_weights, "checkpoint.pt"),
+    (read_weights, "large.safetensors"),
+    (open_image, "large.png"),
+    (read_weights, "claims_more.pt"),
+):
+    try:
+        read(folder / name)
+    except Exception as error:
+        result.append((name, is_out_of_memory(error), str(error)))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="the size of a process is read from /proc")
+def test_want_of_memory_is_not_told_as_damage(tmp_path):
+    weights = {"x": torch.zeros(16 * 2**20)}
+    torch.save({"config": {}, "metrics": [], "optimizer": {}, "model": weights}, tmp_path / "checkpoint.pt")
+    save_file(weights, tmp_path / "large.safetensors")
+    for name, side in (("small.png", 8), ("large.png", 8000)):
+        Image.new("1", (side, side)).save(tmp_path / name)
+    torch.save({"x": torch.zeros(70_000)}, tmp_path / "claims_more.pt", _use_new_zipfile_serialization=False)
+    content = (tmp_path / "claims_more.pt").read_bytes()
+    count = (70_000).to_bytes(4, "little")
+    (tmp_path / "claims_more.pt").write_bytes(content.replace(count, (2**31 - 1).to_bytes(4, "little")))
+
+    *short, damaged = run(SHORT_OF_MEMORY.format(folder=str(tmp_path)), {}).value()
+    assert [name for name, is_short, _ in short if is_short] == [
+        "checkpoint.pt",
+        "checkpoint.pt",
+        "large.safetensors",
+        "large.png",
+    ]
+    assert not any("damaged" in message or "truncated" in message for *_, message in short)
+    assert "claims_more.pt (280," in damaged[2]
+    assert "it is damaged" in damaged[2]
 
 
 def test_a_taken_name_is_refused_before_the_library_has_registered_its_own(tmp_path):
