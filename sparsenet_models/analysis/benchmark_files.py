@@ -15,15 +15,25 @@ FAMILIES = {
     "densenet": "DenseNet",
     "resnet": "ResNet",
     "sparse_resnet": "sparse ResNet",
+    "fractalnet": "FractalNet",
 }
 """By the start of a net's name."""
 
 
-COLUMNS = {
-    *("net", "engine", "batch", "depth", "side", "mode", "images_per_second", "ms_per_image"),
-    *("first_call_seconds", "peak_mib", "base_mib"),
-}
-"""Those that are read here."""
+class TimedRow(NamedTuple):
+    """What is read of a row, by column; a depth or memory that was not written is 0."""
+
+    net: str
+    engine: str
+    batch: int
+    depth: int
+    side: int
+    mode: str
+    images_per_second: float
+    ms_per_image: float
+    first_call_seconds: float
+    peak_mib: float
+    base_mib: float
 
 
 class SpeedPoint(NamedTuple):
@@ -68,9 +78,7 @@ def speed_points(file: str | Path) -> list[SpeedPoint]:
     rows = [
         (row, cfg)
         for row in _measured(file, "forward")
-        if is_model(row["net"])
-        and (cfg := get_pretrained_cfg(row["net"])).name in weights
-        and cfg.top1 is not None
+        if is_model(row.net) and (cfg := get_pretrained_cfg(row.net)).name in weights and cfg.top1 is not None
     ]
     if not rows:
         raise ValueError(f"{file} has no net with bundled weights; list_pretrained() names them")
@@ -79,17 +87,17 @@ def speed_points(file: str | Path) -> list[SpeedPoint]:
         raise ValueError(f"{file} has weights for different data: {' and '.join(by_data.values())}")
     for row, cfg in rows:
         assert cfg.input_size is not None  # its weights were scored at that size
-        if int(row["side"]) != cfg.input_size[1]:
+        if row.side != cfg.input_size[1]:
             raise ValueError(
-                f"{file} has {cfg.name} with images of {row['side']} pixels, its error is that of "
+                f"{file} has {cfg.name} with images of {row.side} pixels, its error is that of "
                 f"{cfg.input_size[1]}"
             )
-    largest = max(int(row["batch"]) for row, _ in rows)
+    largest = max(row.batch for row, _ in rows)
     fastest: dict[str, SpeedPoint] = {}
     for row, cfg in rows:
-        name, speed = cfg.name, float(row["images_per_second"])
+        name, speed = cfg.name, row.images_per_second
         known = name in fastest and fastest[name].images_per_second >= speed
-        if int(row["batch"]) == largest and not known:
+        if row.batch == largest and not known:
             assert cfg.top1 is not None  # see above
             fastest[name] = SpeedPoint(name, family_by_name(name), largest, speed, 100 - cfg.top1)
     return list(fastest.values())
@@ -105,31 +113,31 @@ def depth_curves(file: str | Path) -> list[DepthCurve]:
         ValueError: it is no such file, none of its rows has a depth, or two of its nets are of one family.
         OSError: it cannot be read.
     """
-    rows = [row for row in _measured(file, "training step") if row["depth"]]
+    rows = [row for row in _measured(file, "training step") if row.depth]
     if not rows:
         raise ValueError(f"{file} has no depths; `sparsenet benchmark --depths` measures them")
-    if not all(row["peak_mib"] for row in rows):
+    if not all(row.peak_mib for row in rows):
         raise ValueError(f"{file} has rows without peak_mib, which cannot be measured on Windows")
-    rows.sort(key=lambda row: int(row["depth"]))
-    largest = max(int(row["batch"]) for row in rows)
+    rows.sort(key=lambda row: row.depth)
+    largest = max(row.batch for row in rows)
     names: dict[str, str] = {}
-    groups: dict[tuple[str, str], list[dict[str, str]]] = defaultdict(list)
+    groups: dict[tuple[str, str], list[TimedRow]] = defaultdict(list)
     for row in rows:
-        name = row["net"].partition(" ")[0]
+        name = row.net.partition(" ")[0]
         family = family_by_name(name)
         if names.setdefault(family, name) != name:
             raise ValueError(f"{file} has two nets of one family, {names[family]} and {name}: measure one")
-        if int(row["batch"]) == largest:
-            groups[family, row["engine"]].append(row)
+        if row.batch == largest:
+            groups[family, row.engine].append(row)
     return [
         DepthCurve(
             family,
             engine,
-            tuple(int(row["depth"]) for row in rows),
+            tuple(row.depth for row in rows),
             # A GPU's peak is that of the net alone, without a base.
-            tuple(float(row["peak_mib"]) - float(row["base_mib"] or 0) for row in rows),
-            tuple(float(row["ms_per_image"]) / 1e3 for row in rows),
-            tuple(float(row["first_call_seconds"]) for row in rows),
+            tuple(row.peak_mib - row.base_mib for row in rows),
+            tuple(row.ms_per_image / 1e3 for row in rows),
+            tuple(row.first_call_seconds for row in rows),
         )
         for (family, engine), rows in groups.items()
     ]
@@ -140,20 +148,36 @@ def family_by_name(name: str) -> str:
     return next((family for start, family in FAMILIES.items() if name.startswith(start)), name)
 
 
-def _measured(file: str | Path, mode: str) -> list[dict[str, str]]:
+def _measured(file: str | Path, mode: str) -> list[TimedRow]:
     """Return the rows that were timed, all of which are of that mode."""
-    with Path(file).open(newline="", encoding="utf-8") as lines:
-        reader = csv.DictReader(lines)
-        missing = COLUMNS - set(reader.fieldnames or ())
-        if missing:
-            raise ValueError(f"{file} is no file by `sparsenet benchmark --csv`: it has no {min(missing)}")
-        try:
-            rows = [row for row in reader if row["images_per_second"]]
-        except csv.Error as error:
-            raise ValueError(f"{file} is no file by `sparsenet benchmark --csv`: {error}") from error
+    try:
+        with Path(file).open(newline="", encoding="utf-8") as lines:
+            reader = csv.DictReader(lines)
+            missing = set(TimedRow._fields) - set(reader.fieldnames or ())
+            if missing:
+                raise ValueError(f"it has no {min(missing)}")
+            rows = [_timed_row(row) for row in reader if row["images_per_second"]]
+    except (csv.Error, ValueError) as error:
+        raise ValueError(f"{file} is no file by `sparsenet benchmark --csv`: {error}") from error
     for row in rows:
-        if None in row.values():
-            raise ValueError(f"{file} is cut off: a row has too few columns")
-        if row["mode"] != mode:
-            raise ValueError(f"{file} must have times of a {mode}, it has those of a {row['mode']}")
+        if row.mode != mode:
+            raise ValueError(f"{file} must have times of a {mode}, it has those of a {row.mode}")
     return rows
+
+
+def _timed_row(row: dict[str, str]) -> TimedRow:
+    if None in row.values():
+        raise ValueError("a row is cut off")
+    return TimedRow(
+        net=row["net"],
+        engine=row["engine"],
+        batch=int(row["batch"]),
+        depth=int(row["depth"] or 0),
+        side=int(row["side"]),
+        mode=row["mode"],
+        images_per_second=float(row["images_per_second"]),
+        ms_per_image=float(row["ms_per_image"]),
+        first_call_seconds=float(row["first_call_seconds"]),
+        peak_mib=float(row["peak_mib"] or 0),
+        base_mib=float(row["base_mib"] or 0),
+    )

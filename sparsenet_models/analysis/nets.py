@@ -13,6 +13,7 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from ..aggregation import StageGraph
 from ..common.arguments import integer
+from ..common.messages import first_line, is_out_of_memory
 from ..factory import create_model
 from ..layers.checkpointing import set_checkpointing
 from ..layers.stage import Stage
@@ -70,7 +71,13 @@ def analyze_model(model: str | nn.Module, input_size: tuple[int, int, int] | Non
     set_checkpointing(net, False)
     # In train mode drop-path could skip layers. Autograd keeps the same tensors in both modes.
     net.eval()
-    calls, kept = _trace(net, _input_size(name, net, input_size))
+    size = _input_size(name, net, input_size)
+    try:
+        calls, kept = _trace(net, size)
+    except RuntimeError as error:
+        if is_out_of_memory(error):
+            raise
+        raise ValueError(f"{name} does not take images of input_size {size}: {first_line(error)}") from error
     weighted = [call for call in calls.values() if isinstance(call.module, (nn.Conv2d, nn.Linear))]
     convolutions = [call for call in weighted if isinstance(call.module, nn.Conv2d)]
     in_blocks = {module for block in blocks for module in block.modules()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import tempfile
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -116,14 +116,17 @@ def benchmark(
         on_step: called before each first call and each round with 1 and what it is, for a progress bar.
 
     Raises:
-        ValueError: the machine has no such device.
+        ValueError: the machine has no such device, or multiplies no matrices of that dtype there.
     """
     where = select_device(device)
     side = side or (get_pretrained_cfg(nets[0].name).input_size or IMAGENET_SIZE)[1]
     setting = Setting(0, side, train, dtype, where.type)
     rows = [Row(str(net), name, batch, net.depth) for batch in batches for net in nets for name in engines]
     with tempfile.TemporaryDirectory() as folder, Process(matrix_product, dtype, where.type) as product:
-        run = _Run(rounds, Path(folder), product, on_step or (lambda steps, text: None))
+        try:
+            run = _Run(rounds, Path(folder), product, on_step or (lambda steps, text: None))
+        except Failed as failed:
+            raise ValueError(f"no matrix product in {dtype} on {where.type}: {failed}") from failed
         for net in nets:
             _measure_size(net, side, [row for row in rows if row.net == str(net)])
         for batch in batches:
@@ -156,6 +159,9 @@ class _Run:
         folder: for files that only the run needs.
         product: the process of the matrix product.
         on_step: as in ``benchmark``.
+
+    Raises:
+        Failed: there is no matrix product.
     """
 
     def __init__(
@@ -187,7 +193,8 @@ class _Run:
                 first = number % max(1, len(running))
                 for each in (*running[first:], *running[:first]):
                     _time(each)
-                self.peak = max(self.peak, self.product.next())
+                with suppress(Failed):  # the rows are worth more than the peak of this round
+                    self.peak = max(self.peak, self.product.next())
 
     def _expected(self, net: Net, setting: Setting) -> list[np.ndarray]:
         plain = replace(setting, dtype="float32")

@@ -10,7 +10,7 @@ import click
 from ..common.arguments import positive_integers
 from ..common.files import atomic_write
 from .messages import say
-from .nets import INFERENCE_PRECISIONS
+from .nets import device_option, precision_option
 from .paths import FilePath
 from .progress import progress
 
@@ -23,9 +23,9 @@ from .progress import progress
 @click.option("--train", is_flag=True, help="Time training steps in place of forward passes.")
 @click.option("--size", type=click.IntRange(min=1), help="Side of the images, default the first net's.")
 @click.option("--depths", help="In place of the depth in NAME, with commas between.")
-@click.option("--dtype", type=click.Choice(INFERENCE_PRECISIONS), default="float32", show_default=True)
+@precision_option("--dtype")
 @click.option("--rounds", type=click.IntRange(min=1), default=7, show_default=True)
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or mps.")
+@device_option
 @click.option("--csv", "csv_file", type=FilePath(), help="A file to write too.")
 @click.option("--json", "form", flag_value="json", help="Print JSON in place of the table.")
 @click.option("--markdown", "form", flag_value="markdown", help="Print a table for a page.")
@@ -36,6 +36,7 @@ def benchmark(
     batch: str,
     size: int | None,
     depths: str | None,
+    precision: str,
     rounds: int,
     csv_file: Path | None,
     form: str | None,
@@ -64,7 +65,7 @@ def benchmark(
     nets = parse_nets([*ours, *against, *others], chosen_depths)
     steps = len(batches) * (len(nets) * len(chosen) + rounds)
     with progress("measuring", steps) as bar:
-        result = run(nets, chosen, batches, side=size, rounds=rounds, on_step=bar, **options)
+        result = run(nets, chosen, batches, side=size, dtype=precision, rounds=rounds, on_step=bar, **options)
     write = {"json": as_json, "markdown": as_markdown, None: as_text}[form]
     try:
         say(*write(result).splitlines())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import click
@@ -9,12 +10,17 @@ import click
 INFERENCE_PRECISIONS = ("float32", "bfloat16")
 
 device_option = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or mps.")
-precision_option = click.option(
-    "--precision", type=click.Choice(INFERENCE_PRECISIONS), default="float32", show_default=True
-)
 checkpoint_option = click.option(
     "--checkpoint", help="A weight file of another origin, for the NAME.TAG that it fits."
 )
+precision_option = partial(
+    click.option,
+    "--precision",
+    type=click.Choice(INFERENCE_PRECISIONS),
+    default="float32",
+    show_default=True,
+)
+"""Call it, with the other names that a verb has for it."""
 
 
 def load_model(

@@ -12,7 +12,7 @@ import click
 
 from ..common.messages import printable
 from .messages import error_line, note, say
-from .nets import device_option, load_model, precision_option
+from .nets import checkpoint_option, device_option, load_model, precision_option
 
 BAR_WIDTH = 30
 
@@ -25,11 +25,11 @@ BAR_WIDTH = 30
     help="PATH: a run, a saved model, or a weight file written by `train`. "
     "Default: the best SparseNet for CIFAR-10.",
 )
-@click.option("--checkpoint", help="A weight file of another origin, for the --model that it fits.")
+@checkpoint_option
 @click.option("--top-k", type=int, default=5, show_default=True, help="How many classes to print.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list.")
 @device_option
-@precision_option
+@precision_option()
 @click.pass_context
 def predict(
     context: click.Context,

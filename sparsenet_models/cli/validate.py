@@ -13,6 +13,12 @@ from .messages import note, say
 from .nets import checkpoint_option, device_option, load_model, precision_option
 from .progress import progress
 
+TEST_SET_SIZES = {"cifar10": 10_000, "cifar100": 10_000, "imagenette": 3_925, "tiny-imagenet": 10_000}
+"""Images of which a card gives the top-1, by data set."""
+
+CARD_TOLERANCE = 0.05
+"""Points of top-1 that other kernels and machines may change."""
+
 
 @click.command()
 @click.argument("model", metavar="[NAME.TAG|PATH]", required=False)
@@ -24,7 +30,7 @@ from .progress import progress
 @click.option("--tta", is_flag=True, help="Also average the logits with those of the mirror image.")
 @click.option("--batch-size", type=click.IntRange(min=1), default=64, show_default=True)
 @device_option
-@precision_option
+@precision_option()
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
 def validate(
     model: str | None, data: str | None, tta: bool, batch_size: int, as_json: bool, **options: Any
@@ -32,8 +38,8 @@ def validate(
     """Measure a net on the test images of a data set.
 
     Prints top-1, top-5, loss and images/s, and the top-1 of the net's card where that is of the same set.
-    PATH is a run, a saved model, or a weight file written by `train`. A folder of class folders is measured
-    whole.
+    After all its test images in float32, a line says whether the two agree. PATH is a run, a saved model, or
+    a weight file written by `train`. A folder of class folders is measured whole.
     """
     if model is None and options["checkpoint"] is None:
         raise click.UsageError("name a model, or give a weight file with --checkpoint")
@@ -67,6 +73,10 @@ def validate(
         flipped = evaluate(net, image_set, **settings, flip=True, on_batch=advance) if tta else None
     is_known = image_set.name in DOWNLOADS and image_set.name == cfg.data and split == "test"
     of_card = cfg.top1 if is_known else None
+    difference = None
+    as_on_the_card = options["precision"] == "float32" and score.count == TEST_SET_SIZES.get(image_set.name)
+    if of_card is not None and as_on_the_card:
+        difference = round(score.top1 - of_card, 2)  # the digits of a card
     if as_json:
         measured = {
             "model": model,
@@ -74,6 +84,7 @@ def validate(
             "images": score.count,
             "top1": score.top1,
             "top1_of_card": of_card,
+            "top1_minus_card": difference,
             "top1_with_flips": None if flipped is None else flipped.top1,
             "top5": score.top5,
             "loss": score.loss,
@@ -85,6 +96,9 @@ def validate(
     say(f"top-1  {score.top1:.2f}%  (error {100 - score.top1:.2f}%)")
     if of_card is not None:
         say(f"card   {of_card:.2f}%  (error {100 - of_card:.2f}%)")
+    if difference is not None:
+        matches = abs(difference) <= CARD_TOLERANCE
+        say("matches the card" if matches else f"differs from the card by {difference:+.2f} points")
     say(f"top-5  {score.top5:.2f}%")
     say(f"loss   {score.loss:.4f}")
     say(f"speed  {score.images_per_second:,.0f} images/s")

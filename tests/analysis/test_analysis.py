@@ -603,6 +603,10 @@ def test_the_growth_of_parameters_is_that_of_real_stages():
             lambda: analyze_model("resnet_20", (1, 32, 32)),
             "input_size must have the 3 channels that resnet_20 takes, got (1, 32, 32)",
         ),
+        (
+            lambda: analyze_model("fractalnet_c2", (3, 8, 8)),
+            "fractalnet_c2 does not take images of input_size (3, 8, 8): Given input size: (512x1x1)",
+        ),
         (lambda: fractal_graph(0), "columns must be at least 1, got 0"),
         (
             lambda: fit_growth([16], [3], 0),
@@ -615,6 +619,11 @@ def test_bad_input_is_named(call, message):
     with pytest.raises(ValueError) as caught:  # noqa: PT011
         call()
     assert message in str(caught.value)
+
+
+def test_memory_that_does_not_suffice_is_no_fault_of_the_image():
+    with pytest.raises(RuntimeError, match="Storage size calculation overflowed"):
+        analyze_model("resnet_20", (3, 10**10, 10**10))
 
 
 @pytest.mark.parametrize(

@@ -115,6 +115,26 @@ def test_a_file_that_is_damaged_is_refused_by_name(speed, change):
         speed_points(speed)
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b",16,", b',"1,5",'),  # batch
+        (b",2.0,", b",,"),  # first_call_seconds
+        (b",900.0,", b",much,"),  # peak_mib
+        (b"resnet_20", b"resnet_20\xff"),
+        (b"net,", b"\xff,"),
+    ],
+)
+def test_a_cell_that_cannot_be_read_is_refused_with_the_name_of_its_file(tmp_path, old, new):
+    file = written(tmp_path / "c.csv", [row("resnet_20 depth=20", "eager", 16, 9.0, 20)], "training step")
+    assert old in file.read_bytes()
+    file.write_bytes(file.read_bytes().replace(old, new))
+    with pytest.raises(
+        ValueError, match=r"c\.csv is no file by `sparsenet benchmark --csv`: .*(1,5|''|much|0xff)"
+    ):
+        depth_curves(file)
+
+
 def test_a_row_without_a_peak_is_refused_by_name(tmp_path):
     on_windows = row("resnet_20 depth=20", "eager", 1, 9.0, 20, peak=None)
     with pytest.raises(ValueError, match=r"w\.csv has rows without peak_mib"):

@@ -46,9 +46,11 @@ from sparsenet_models.analysis import (
     plot_weights,
 )
 from sparsenet_models.analysis.accuracy import AccuracyPoint, accuracy_points, family_of, short_name
+from sparsenet_models.analysis.benchmark_files import family_by_name
 from sparsenet_models.analysis.growth import GROWTH_DEPTHS
 from sparsenet_models.analysis.link_weights import weight_maps
 from sparsenet_models.analysis.metrics import UNKNOWN_SCORING, Scoring, read_scoring
+from sparsenet_models.analysis.plot.drawing import FAMILY_STYLES
 from sparsenet_models.analysis.plot.pattern import numbered_outputs
 from sparsenet_models.cli import main
 from sparsenet_models.models.registry import temporary_registry
@@ -392,6 +394,8 @@ def test_nets_of_imagenet_and_of_users_are_drawn_with_their_family(monkeypatch):
 def test_a_nets_family_is_that_of_its_class_and_rule(name, family, short):
     net = create_model(name, device="meta")
     assert family_of(net) == family
+    assert family_by_name(name) == family
+    assert family in FAMILY_STYLES
     assert short_name(f"{name}.cifar10", family) == short
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import multiprocessing
+import os
+import signal
 import sys
 from collections.abc import Iterator
 from dataclasses import fields
@@ -16,8 +19,9 @@ from support.command import run
 from sparsenet_models import create_model
 from sparsenet_models.analysis import analyze_model
 from sparsenet_models.analysis.flops import count_activations
+from sparsenet_models.benchmark.nets import parse_nets
 from sparsenet_models.benchmark.process import Process
-from sparsenet_models.benchmark.run import ALLOWED, Row
+from sparsenet_models.benchmark.run import ALLOWED, Row, benchmark
 
 NAME = "sparsenet_40_k12"
 
@@ -98,6 +102,33 @@ def test_contestants_have_as_many_threads_as_the_machine_is_said_to_have(monkeyp
                 assert process.next() == threads
     finally:
         torch.set_num_threads(before)
+
+
+def test_a_matrix_product_whose_process_is_killed_costs_no_row():
+    killed: list[int] = []
+
+    def kill(steps: int, text: str) -> None:
+        if not killed:
+            (product,) = multiprocessing.active_children()
+            os.kill(product.pid, signal.SIGKILL)  # as the kernel does where memory runs out
+            product.join()
+            killed.append(product.pid)
+
+    result = benchmark(parse_nets([NAME]), ["eager"], [2], side=8, rounds=2, device="cpu", on_step=kill)
+    (row,) = result.rows
+    assert killed
+    assert (row.note, row.speedup) == ("", 1)
+    assert row.share_of_peak > 0
+
+
+def test_a_dtype_without_a_matrix_product_is_refused_by_name():
+    with pytest.raises(ValueError, match=r"no matrix product in bool on cpu: .*not implemented for 'Bool'"):
+        benchmark(parse_nets([NAME]), ["eager"], [2], dtype="bool", device="cpu")
+
+
+def test_dtype_is_another_name_of_the_option_precision():
+    words = ("--engines", "eager", "--batch", "1", *FEW, "--json")
+    assert json.loads(run("benchmark", NAME, *words, "--dtype", "bfloat16").stdout)["dtype"] == "bfloat16"
 
 
 def test_the_machine_is_named(forward):

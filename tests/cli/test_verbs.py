@@ -6,6 +6,7 @@ import contextlib
 import json
 import re
 import shutil
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -16,9 +17,12 @@ from PIL import Image
 from safetensors import safe_open
 from support.command import run, shown_on_a_terminal
 from support.repository import REPOSITORY
+from torch import nn
 
-from sparsenet_models import create_model, get_pretrained_cfg, list_models, list_pretrained
+from sparsenet_models import create_model, get_pretrained_cfg, list_models, list_pretrained, register_model
 from sparsenet_models.cli import main
+from sparsenet_models.cli.validate import TEST_SET_SIZES
+from sparsenet_models.models.registry import temporary_registry
 from sparsenet_models.pretrained.weight_file import save_weights
 from sparsenet_models.training.recipes import recipe_summaries
 
@@ -274,6 +278,46 @@ def test_validate_shows_the_accuracy_of_the_card_for_the_set_of_the_card(colour_
     assert json.loads(measured.stdout)["top1_of_card"] == top1
     shown = run("validate", MODEL, "--data", tmp_path / "cifar10").stdout
     assert f"card   {top1:.2f}%  (error {100 - top1:.2f}%)" in shown
+    assert json.loads(measured.stdout)["top1_minus_card"] is None  # of 20 of its images
+    assert "the card" not in shown
+
+
+def twin(**kwargs) -> nn.Module:
+    return create_model("sparsenet_bc_40_k12", **kwargs)
+
+
+def test_validate_says_whether_a_whole_test_set_gives_the_top1_of_the_card(
+    colour_folder, tmp_path, monkeypatch
+):
+    for name, colour in (("airplane", "blue"), ("truck", "red")):
+        shutil.copytree(colour_folder / "test" / colour, tmp_path / "cifar10" / "test" / name)
+    words = ("validate", "twin.cifar10", "--data", tmp_path / "cifar10")
+    monkeypatch.setitem(TEST_SET_SIZES, "cifar10", 20)
+    cfg = get_pretrained_cfg(MODEL)
+    measured = json.loads(run("validate", MODEL, *words[2:], "--json").stdout)["top1"]
+    for points, line in (
+        (0.05, "matches the card"),
+        (-0.05, "matches the card"),
+        (2.5, "differs from the card by -2.50 points"),
+        (-0.06, "differs from the card by +0.06 points"),
+    ):
+        with temporary_registry():
+            register_model(pretrained_cfgs={"cifar10": replace(cfg, top1=measured + points)})(twin)
+            shown, found = run(*words), json.loads(run(*words, "--json").stdout)
+            assert "the card" not in run(*words, "--precision", "bfloat16").stdout
+        assert shown.exit_code == 0
+        assert shown.stdout.splitlines()[3] == line
+        assert found["top1_minus_card"] == pytest.approx(-points)
+
+
+@pytest.mark.parametrize("option", ["--checkpoint", "--device", "--precision"])
+def test_an_option_of_several_verbs_means_the_same_in_each(option):
+    parameters = [
+        each for verb in ("predict", "validate", "export", "benchmark") for each in main.commands[verb].params
+    ]
+    described = [(each.help, each.default, each.type) for each in parameters if option in each.opts]
+    assert len(described) > 1
+    assert described == described[:1] * len(described)
 
 
 def test_predict_and_validate_compute_in_bfloat16_where_asked(colour_folder, tmp_path):
@@ -348,6 +392,7 @@ def test_validate_reproduces_the_card_of_every_bundled_weight(cifar10_folder, na
         )
     measured = run("validate", name, "--data", data, "--tta").stdout
     assert f"\ncard   {cfg.top1:.2f}%" in measured
+    assert "\nmatches the card\n" in measured
     single, with_flips = (float(number) for number in re.findall(r"^top-1.*?([\d.]+)%", measured, re.M))
     assert single == pytest.approx(cfg.top1, abs=0.05)
     results = [json.loads(path.read_text()) for path in (RUNS / name).glob("*/result.json")]

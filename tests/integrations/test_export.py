@@ -23,6 +23,7 @@ from sparsenet_models.integrations.export import (
     METADATA_FILE,
     TOLERANCE,
     ExportFailed,
+    export_metadata,
     export_model,
     traced,
 )
@@ -145,6 +146,14 @@ def test_the_command_takes_a_size_and_a_weight_file_of_another_origin(tmp_path):
     assert json.loads(metadata["input_size"]) == [3, 40, 40]
     with torch.no_grad():
         torch.testing.assert_close(logits_of(images((40, 40))), other(images((40, 40))), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.usefixtures("tiny_weights")
+def test_the_class_names_of_a_former_head_are_left_out():
+    net = create_model("tiny_net.toy", pretrained=True)
+    assert json.loads(export_metadata(net, (32, 32))["class_names"]) == ["cat", "dog"]
+    net.head.fc = nn.Linear(net.head.fc.in_features, 5)
+    assert "class_names" not in export_metadata(net, (32, 32))
 
 
 @pytest.mark.slow

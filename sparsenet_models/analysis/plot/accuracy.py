@@ -6,15 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from ..accuracy import DATA_SETS, accuracy_points
-from .drawing import BLUE, GREEN, ORANGE, PINK, SKY, new_figure, style_axes, write_figure
+from .drawing import BLUE, FAMILY_STYLES, ORANGE, SKY, new_figure, style_axes, write_figure
 from .labels import Label, place_labels
 
 STYLES: dict[str, dict[str, Any]] = {
-    "this library, SparseNet": dict(color=BLUE, marker="o", s=120, zorder=4),
-    "this library, DenseNet": dict(color=ORANGE, marker="^", s=110, zorder=4),
-    "this library, ResNet": dict(color=GREEN, marker="D", s=100, zorder=4),
-    "this library, sparse ResNet": dict(color=GREEN, marker="s", s=110, zorder=4),
-    "this library, FractalNet": dict(color=PINK, marker="v", s=120, zorder=4),
+    **{
+        f"this library, {family}": dict(color=colour, marker=marker, s=110, zorder=4)
+        for family, (colour, marker) in FAMILY_STYLES.items()
+    },
     "SparseNet paper": dict(facecolors="none", edgecolors=BLUE, marker="o", s=110, linewidths=2),
     "DenseNet paper": dict(facecolors="none", edgecolors=ORANGE, marker="^", s=110, linewidths=2),
     # Drawn above ours, which would cover one of them.

@@ -20,6 +20,15 @@ DARK, PALE = "#1a1a1a", "#b9c4cf"
 BLUE, ORANGE, GREEN, PINK, SKY = "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9"
 DPI = 130
 
+FAMILY_STYLES = {
+    "SparseNet": (BLUE, "o"),
+    "DenseNet": (ORANGE, "^"),
+    "ResNet": (GREEN, "D"),
+    "sparse ResNet": (GREEN, "s"),
+    "FractalNet": (PINK, "v"),
+}
+"""Colour and marker by family."""
+
 DATA_KEY = "data-sha256"
 """The text chunk of a PNG file that has ``data_sha256`` of the figure."""
 

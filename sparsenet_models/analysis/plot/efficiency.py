@@ -6,19 +6,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..benchmark_files import DepthCurve, SpeedPoint, depth_curves, speed_points
-from .drawing import BLUE, GREEN, ORANGE, PINK, new_figure, style_axes, write_figure
+from .drawing import DARK, FAMILY_STYLES, new_figure, style_axes, write_figure
 from .labels import place_labels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-STYLES: dict[str, tuple[str, str]] = {
-    "SparseNet": (BLUE, "o"),
-    "DenseNet": (ORANGE, "^"),
-    "ResNet": (GREEN, "D"),
-    "sparse ResNet": (GREEN, "s"),
-}
-"""Colour and marker by family."""
+OTHERS = (DARK, "P")
+"""Colour and marker of what is of no family."""
 
 
 def plot_efficiency(speed: str | Path, depth: str | Path, png: str | Path) -> None:
@@ -65,7 +60,7 @@ def plot_efficiency(speed: str | Path, depth: str | Path, png: str | Path) -> No
 
 def _draw_points(axes: Axes, points: list[SpeedPoint]) -> None:
     for point in points:
-        colour, marker = STYLES.get(point.family, (PINK, "v"))
+        colour, marker = FAMILY_STYLES.get(point.family, OTHERS)
         axes.scatter(point.images_per_second, point.error, color=colour, marker=marker, s=110)
     axes.set_xscale("log")
     axes.margins(x=0.3)
@@ -76,7 +71,7 @@ def _draw_points(axes: Axes, points: list[SpeedPoint]) -> None:
 
 
 def _draw_curve(axes: Axes, curve: DepthCurve, values: tuple[float, ...]) -> None:
-    colour, marker = STYLES.get(curve.family, (PINK, "v"))
+    colour, marker = FAMILY_STYLES.get(curve.family, OTHERS)
     is_plain = curve.engine == "eager"
     line: dict[str, Any] = dict(color=colour, marker=marker, linewidth=2, markersize=8)
     line |= dict(linestyle="-" if is_plain else "--", fillstyle="full" if is_plain else "none")

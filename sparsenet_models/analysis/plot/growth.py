@@ -6,20 +6,20 @@ from pathlib import Path
 from typing import Any
 
 from ..growth import growth_curves
-from .drawing import BLUE, GREEN, ORANGE, PINK, SKY, new_figure, style_axes, write_figure
+from .drawing import FAMILY_STYLES, SKY, new_figure, style_axes, write_figure
 
 WIDTH = 12
 """Channels of every layer."""
 
 STYLES: dict[str, tuple[str, str, Any]] = {
-    "SparseNet": (BLUE, "o", "-"),
-    "SparseNet [concat]": (BLUE, "o", "-"),
+    "SparseNet": (*FAMILY_STYLES["SparseNet"], "-"),
+    "SparseNet [concat]": (*FAMILY_STYLES["SparseNet"], "-"),
     "SparseNet [sum]": (SKY, "s", "--"),
-    "DenseNet": (ORANGE, "^", "-."),
-    "DenseNet, ResNet": (ORANGE, "^", "-."),
-    "ResNet": (GREEN, "D", ":"),
-    "ResNet's running sum": (GREEN, "D", ":"),
-    "FractalNet": (PINK, "v", (0, (5, 1, 1, 1, 1, 1))),
+    "DenseNet": (*FAMILY_STYLES["DenseNet"], "-."),
+    "DenseNet, ResNet": (*FAMILY_STYLES["DenseNet"], "-."),
+    "ResNet": (*FAMILY_STYLES["ResNet"], ":"),
+    "ResNet's running sum": (*FAMILY_STYLES["ResNet"], ":"),
+    "FractalNet": (*FAMILY_STYLES["FractalNet"], (0, (5, 1, 1, 1, 1, 1))),
 }
 """Colour, marker and line style by family."""
 
