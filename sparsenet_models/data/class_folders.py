@@ -12,12 +12,7 @@ from pathlib import Path
 
 from ..common.messages import one_line
 from .pictures import picture_suffixes
-
-RUN_FILES = ("run.json", "checkpoint.pt", "model.safetensors", ".lock")
-"""Files of which the folder of a training run has at least one: it may lie in the folder of its images."""
-
-RUN_PICTURES = ("curves.png", "confusion.png")
-"""The pictures that a training run writes."""
+from .run_files import RUN_FILES, RUN_PICTURES
 
 MAX_NAMED = 5
 

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..common.messages import did_you_mean
-from .answers import NOT_FINITE, finite, net_name
+from .answers import NOT_FINITE, NotFinite, finite, net_name
 from .image_set import AnyImageSet, image_title
 
 CONFUSION_CLASSES = 1000
@@ -58,7 +58,8 @@ def evaluate(
         on_batch: called after each batch with the number of its images, for a progress bar.
 
     Raises:
-        ValueError: the net answers with NaN or infinity for an image.
+        NotFinite: the net answers with NaN or infinity for an image; it is a ValueError.
+        ValueError: the image set has a label beyond the net's classes.
         OSError: an image of a streamed set cannot be read.
     """
     parameter = next(model.parameters())
@@ -69,6 +70,7 @@ def evaluate(
     is_finite: list[Tensor] = []
     start = time.perf_counter()
     order = torch.arange(len(image_set)).split(batch_size)
+    last_label = int(image_set.labels.max())
     model.eval()
     try:
         for images, labels in zip(image_set.batches(order), image_set.labels.split(batch_size)):
@@ -78,9 +80,14 @@ def evaluate(
             logits = model(inputs).float()
             if flip:
                 logits = (logits + model(inputs.flip(-1)).float()) / 2
+            classes = logits.shape[1]
+            if last_label >= classes:
+                raise ValueError(
+                    f"{image_set.name} has {len(image_set.class_names)} classes, {net_name(model)} has "
+                    f"{classes}: score it with a net of its classes"
+                )
             is_finite.append(finite(logits))
             loss += F.cross_entropy(logits, labels, reduction="sum").item()
-            classes = logits.shape[1]
             top = logits.topk(min(5, classes), dim=1).indices
             top5 += int((top == labels[:, None]).any(dim=1).sum())
             predicted.append(top[:, 0])
@@ -93,7 +100,7 @@ def evaluate(
     count = len(image_set)
     bad = (~torch.cat(is_finite)).nonzero()[:, 0].tolist()
     if bad:
-        raise ValueError(
+        raise NotFinite(
             f"{net_name(model)} {NOT_FINITE} for {len(bad):,} of {count:,} images of {image_set.name}, "
             f"the first is {image_title(image_set, bad[0])}: the net's weights are damaged, or "
             f"{parameter.dtype} overflows"

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from os import PathLike
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,7 @@ from ..common.arguments import integer
 from .answers import NOT_FINITE, finite, net_name
 from .pictures import open_image
 from .transforms import create_transform, resolve_data_config
+from .wrappers import configured_net
 
 BATCH_SIZE = 64
 
@@ -28,30 +30,48 @@ class Prediction:
 
 
 def predict(model: nn.Module, images: Sequence[str], top_k: int = 5) -> Iterator[Prediction]:
-    """Yield the prediction for each image file, in order.
+    """Return an iterator over the prediction for each image file, in order.
 
     A file that cannot be read yields its error, as does one that the net answers for with NaN or infinity.
 
     Args:
-        model: a model by ``create_model`` whose ``pretrained_cfg`` has ``label_names``; it is put into
-            eval mode, and computes on the device and in the dtype of its parameters.
+        model: a model by ``create_model`` whose ``pretrained_cfg`` has ``label_names``, also in torch's
+            wrappers; it is put into eval mode, and computes on the device and in the dtype of its parameters.
         images: paths of image files of any size and mode.
         top_k: number of classes in a prediction; more than the model has means all.
 
     Raises:
         TypeError: ``images`` is one path.
-        ValueError: ``top_k`` is below 1, or the model has no names for its classes.
+        ValueError: ``top_k`` is below 1, or the model has no names for its classes. Where only its answers
+            tell how many these are, the iterator raises it.
     """
     if isinstance(images, (str, PathLike)):
         raise TypeError(f"images must be a list of paths, got {images!r}")
     top_k = integer("top_k", top_k, minimum=1)
     data_config = resolve_data_config(model)
-    names: tuple[str, ...] | None = model.pretrained_cfg.get("label_names")  # type: ignore[union-attr, operator]
-    count = getattr(model, "num_classes", None)  # a registered net of another library may not have it
+    net = configured_net(model)
+    names: tuple[str, ...] | None = net.pretrained_cfg.get("label_names")
+    count = getattr(net, "num_classes", None)  # a registered net of another library may not have it
     if names is None or count not in (None, len(names)):
-        classes = "classes" if count is None else f"{count} classes"
-        raise ValueError(f"{type(model).__name__} has no names for its {classes}")
+        raise _no_names(net, count)
     transform = create_transform(**data_config)
+    return _predictions(model, images, top_k, names, transform, data_config["input_size"][0])
+
+
+def _no_names(net: nn.Module, count: int | None) -> ValueError:
+    classes = "classes" if count is None else f"{count} classes"
+    return ValueError(f"{type(net).__name__} has no names for its {classes}")
+
+
+def _predictions(
+    model: nn.Module,
+    images: Sequence[str],
+    top_k: int,
+    names: Sequence[str],
+    transform: Callable[[Any], Tensor],
+    channels: int,
+) -> Iterator[Prediction]:
+    """Yield the predictions of ``predict``, whose arguments are checked."""
     parameter = next(model.parameters())
     model.eval()
     remaining = iter(images)
@@ -59,7 +79,7 @@ def predict(model: nn.Module, images: Sequence[str], top_k: int = 5) -> Iterator
         loaded: list[Tensor | str] = []
         for path in batch:
             try:
-                loaded.append(transform(open_image(path, data_config["input_size"][0])))
+                loaded.append(transform(open_image(path, channels)))
             except OSError as error:
                 loaded.append(str(error))
         tensors = [item for item in loaded if isinstance(item, Tensor)]
@@ -81,6 +101,8 @@ def _top_classes(
     if not tensors:
         return []
     logits = model(torch.stack(tensors).to(like.device, like.dtype)).float()
+    if logits.shape[1] != len(names):
+        raise _no_names(configured_net(model), logits.shape[1])
     top = logits.softmax(dim=1).topk(min(top_k, len(names)), dim=1)
     return [
         tuple((names[index], value) for index, value in zip(indices, values)) if is_finite else ()

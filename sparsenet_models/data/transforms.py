@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from PIL import Image
 from ..common.arguments import is_integer
 from ..common.messages import did_you_mean
 from .pictures import to_channels
+from .wrappers import configured_net
 
 if TYPE_CHECKING:
     from torch import nn
@@ -36,13 +37,13 @@ def resolve_data_config(model: nn.Module | Mapping[str, Any] | Any) -> dict[str,
         >>> resolve_data_config(get_pretrained_cfg("sparsenet_bc_40_k12"))
 
     Args:
-        model: a net by ``create_model``, or a pretrained configuration, as ``get_pretrained_cfg`` returns it
-            or as a dict.
+        model: a net by ``create_model``, also in torch's wrappers, or a pretrained configuration, as
+            ``get_pretrained_cfg`` returns it or as a dict.
 
     Raises:
         ValueError: the model has no pretrained configuration, which ``create_model`` sets; a key is missing.
     """
-    cfg = getattr(model, "pretrained_cfg", model)
+    cfg = getattr(configured_net(model), "pretrained_cfg", model)
     if dataclasses.is_dataclass(cfg):
         cfg = vars(cfg)
     if not isinstance(cfg, Mapping) or cfg.get("input_size") is None:
@@ -98,11 +99,10 @@ def create_transform(
 
     v2 = _torchvision_v2()
     geometry = _geometry(input_size, is_training, interpolation, crop_pct, crop_mode)
-    channels = len(mean)
-    if channels != input_size[0] or len(std) != channels:
-        raise ValueError(
-            f"mean and std need one number for each of {input_size[0]} channels, got {mean} and {std}"
-        )
+    channels = input_size[0]
+    for name, values in (("mean", mean), ("std", std)):
+        if not isinstance(values, Sized) or len(values) != channels:
+            raise ValueError(f"{name} must have one number for each of {channels} channels, got {values!r}")
     if min(std) <= 0:
         raise ValueError(f"std must be above 0, got {std}")
     return v2.Compose(

@@ -2,28 +2,50 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
 import os
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from pathlib import Path
 
-from ..common.files import sha256_of
+from ..common.files import atomic_write, sha256_of
 from ..data.image_set import AnyImageSet, ImageSet, image_title
+from ..data.run_files import COPIES
 from .progress import say
 
 TAIL_BYTES = 4096
 
 
-def say_copies(train_set: AnyImageSet, scored_set: AnyImageSet) -> None:
-    """Say how many images of ``scored_set`` have an exact copy in ``train_set``, if any, with an example."""
+def say_copies(train_set: AnyImageSet, scored_set: AnyImageSet) -> list[tuple[str, str]]:
+    """Say how many images of ``scored_set`` have an exact copy in ``train_set``, if any, with an example.
+
+    Returns:
+        Of each pair the image to learn from and the one to score on, by its file, or its index without one.
+    """
     pairs = copies(train_set, scored_set)
     if pairs:
         train, scored = pairs[0]
         say(
             f"{len(pairs):,} of {len(scored_set):,} images to score on are also among those to learn from, "
             f"for instance {image_title(train_set, train)} and {image_title(scored_set, scored)}: remove the "
-            "copies, or the score is too good"
+            f"copies, which {COPIES} in the run's folder lists, or the score is too good"
         )
+    return [(_place(train_set, train), _place(scored_set, scored)) for train, scored in pairs]
+
+
+def write_copies(folder: Path, pairs: Iterable[tuple[str, str]]) -> None:
+    """Write ``copies.csv``: the pairs that ``say_copies`` returned."""
+    table = io.StringIO(newline="")
+    writer = csv.writer(table)
+    writer.writerow(("learnt_from", "scored_on"))
+    writer.writerows(pairs)
+    with atomic_write(folder / COPIES) as (path,):
+        path.write_bytes(os.fsencode(table.getvalue()))  # a name that is no text keeps its bytes
+
+
+def _place(image_set: AnyImageSet, index: int) -> str:
+    return image_set.paths[index] if image_set.paths else f"image {index}"
 
 
 def copies(train_set: AnyImageSet, scored_set: AnyImageSet) -> list[tuple[int, int]]:

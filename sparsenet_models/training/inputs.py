@@ -33,8 +33,8 @@ class Inputs:
     ``model_name`` is the architecture with the tag whose classes the data have, or the architecture alone.
     ``data_config`` has the keys of ``resolve_data_config``. Epochs are scored on ``watched_set``, the final
     net on ``test_set``: the same images, unless an epoch is chosen (``keep_best``) and there are others.
-    ``watched_images`` says what the former are, such as "held-out images"; ``fingerprint`` is that of all
-    images, as ``fingerprint.fingerprint`` returns it.
+    ``watched_images`` says what the former are, such as "held-out images"; ``copies`` are the pairs of
+    ``say_copies``; ``fingerprint`` is that of all images, as ``fingerprint.fingerprint`` returns it.
     """
 
     model_name: str
@@ -43,6 +43,7 @@ class Inputs:
     watched_set: AnyImageSet
     test_set: AnyImageSet
     watched_images: str
+    copies: list[tuple[str, str]]
     fingerprint: dict[str, Any]
 
     @property
@@ -134,8 +135,8 @@ def name_with_tag(config: TrainConfig, image_set: AnyImageSet) -> str:
 
 def _image_sets(
     config: TrainConfig, data_config: dict[str, Any], soft_labels: Tensor | None
-) -> tuple[AnyImageSet, AnyImageSet, AnyImageSet, str, dict[str, Any]]:
-    """Return the images of a run, with the soft labels to learn, and the last two fields of ``Inputs``.
+) -> tuple[AnyImageSet, AnyImageSet, AnyImageSet, str, list[tuple[str, str]], dict[str, Any]]:
+    """Return the images of a run, with the soft labels to learn, and the last three fields of ``Inputs``.
 
     An epoch (``keep_best``) is chosen on ``val/`` or, where there is none, on a part of the training images,
     never on ``test/``.
@@ -172,16 +173,18 @@ def _image_sets(
                 f"{config.data} has other classes for training {train_set.class_names} than "
                 f"for testing {scored.class_names}"
             )
-    for scored in (watched_set,) if test_set is watched_set else (watched_set, test_set):
-        say_copies(train_set, scored)
+    scored_sets = (watched_set,) if test_set is watched_set else (watched_set, test_set)
+    copies = [pair for scored in scored_sets for pair in say_copies(train_set, scored)]
     if isinstance(train_set, StreamedImageSet):
         say(f"streaming {len(train_set):,} images with {config.workers} workers")
-    chooses = split == "validation" or (config.patience and test != "test")
-    watched_images = "held-out images" if share else "validation images" if chooses else "test images"
+    # val/ stands for a missing test/, but its images are no test images where their scores can end the run.
+    can_end_by_val = config.patience and test != "test"
+    is_validation = split == "validation" or can_end_by_val
+    watched_images = "held-out images" if share else "validation images" if is_validation else "test images"
     images = fingerprint(config.data, whole)
     if config.soft_labels:
         images["soft_labels_sha256"] = sha256_of(local_path(config.soft_labels))
-    return train_set, watched_set, test_set, watched_images, images
+    return train_set, watched_set, test_set, watched_images, copies, images
 
 
 def _check_every_class_has_images(train_set: AnyImageSet) -> None:

@@ -15,13 +15,16 @@ from torch import Tensor, nn
 from ..analysis.metrics import Scoring
 from ..common.files import atomic_write, local_path
 from ..common.messages import duration
+from ..data.answers import NotFinite
 from ..data.evaluate import Score
+from ..data.run_files import OPTIONS
 from ..models.pretrained_cfg import WEIGHTS
 from ..pretrained.weight_file import save_weights, weight_bytes
 from .agreement import Agreement
 from .batches import TrainingBatches
 from .build import check_batch_norm, check_net_for_graphs, check_place_for_graphs, new_net, start_from
 from .config import TrainConfig
+from .copies import write_copies
 from .distill import Teacher
 from .distributed import Processes, from_first, joined_processes, restarts, summed
 from .environment import changes, environment, git_commit
@@ -34,14 +37,7 @@ from .progress import say, tracked
 from .record import Record
 from .report import EpochReport, weights_metadata
 from .resume import check_same_images, checkpoint_to_resume, is_finished, last_checkpoint
-from .run_folder import (
-    OPTIONS,
-    remove_leftovers,
-    save_checkpoint,
-    write_metrics,
-    write_options,
-    write_pictures,
-)
+from .run_folder import remove_leftovers, save_checkpoint, write_metrics, write_options, write_pictures
 from .run_lock import locked
 from .schedule import learning_rate
 from .scoring import Scorer
@@ -58,7 +54,8 @@ def train(config: TrainConfig, resume: bool = False) -> Path:
 
     The folder ``config.out`` then holds ``model.safetensors``, ``metrics.csv`` (a row for each epoch),
     ``run.json`` (the options), the last checkpoint and, where matplotlib is installed, ``curves.png`` and
-    ``confusion.png``. Under torchrun the processes share every batch, and the first one writes.
+    ``confusion.png``; ``copies.csv``, where there are any, lists the scored images that are also learnt from.
+    Under torchrun the processes share every batch, and the first one writes.
 
     Args:
         config: the options.
@@ -182,8 +179,10 @@ class _Run:
         )
 
     def write_beginning(self) -> None:
-        """Write ``run.json``, and the rows of a run that goes on."""
+        """Write ``run.json``, ``copies.csv`` if there are copies, and the rows of a run that goes on."""
         self._write_options({})
+        if self.inputs.copies:
+            write_copies(self.folder, self.inputs.copies)
         if self.record.rows:
             write_metrics(self.folder, self.record.rows)
 
@@ -339,7 +338,7 @@ class _Run:
     def _finite(self, score: Callable[[], Score]) -> Score:
         try:
             return score()
-        except ValueError as error:  # the net's answers are not finite
+        except NotFinite as error:
             raise TrainingStopped(
                 f"{error}; a lower --lr than {self.config.lr} may help; {last_checkpoint(self.folder)}"
             ) from error

@@ -11,7 +11,6 @@ from __future__ import annotations
 import csv
 import json
 import re
-import shutil
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,14 +23,14 @@ from ..analysis.nets import analyze_model
 from ..common.files import atomic_write, sha256_of
 from ..data.datasets import load_image_set
 from ..data.evaluate import Score, evaluate
+from ..data.run_files import CURVES, METRICS, OPTIONS
 from ..data.transforms import resolve_data_config
 from ..factory import create_model
-from ..models.pretrained_cfg import WEIGHTS, PretrainedCfg
+from ..models.pretrained_cfg import WEIGHTS
 from ..models.registry import WEIGHTS_DIR
-from ..pretrained.model_card import IMAGE_TERMS, scored_images
 from ..pretrained.weight_file import TEST_IMAGES, read_metadata, save_weights
-from .inputs import HELD_OUT_SHARE
-from .run_folder import CURVES, METRICS, OPTIONS, options_file
+from .release_card import weight_card
+from .run_folder import options_file
 
 MOST_LOST_TO_HALF = 0.05
 """Points of top-1; weights that lose more in half precision stay in single precision."""
@@ -87,7 +86,7 @@ def main(
     evidence = _evidence(run, log, Path(data))
     processes = _processes(evidence[OPTIONS])
     metadata = read_metadata(run / WEIGHTS)
-    name = _name_to_release(metadata, tag, overwrite=replace or not bundle)
+    name = _name_to_release(run, metadata, tag, overwrite=replace or not bundle)
     target = (WEIGHTS_DIR if bundle else run) / f"{name}.safetensors"
     if epochs_before:
         metadata["epochs_before"] = str(epochs_before)
@@ -112,23 +111,35 @@ def main(
     }
     watched = metadata.get("scored_on", TEST_IMAGES)
     about = [WEIGHTS_DIR / f"{name}.{ending}" for ending in ("json", "md")] if bundle else []
-    with atomic_write(target, *about) as (weights, *about_weights):  # an error leaves all as they were
+    record = RUNS_DIR / name / run.name
+    record.mkdir(parents=True, exist_ok=True)
+    recorded = [record / file for file in (*evidence, "result.json")]
+    with atomic_write(target, *about, *recorded) as (weights, *others):  # an error leaves all as they were
         save_weights(stored.net, weights, stored.metadata)
         size = weights.stat().st_size
         fields = {"file": target.name, "sha256": sha256_of(weights), "file_size": size, **measured}
+        contents = [*evidence.values(), _json(fields | {"top1_with_flips": round(stored.with_flips.top1, 2)})]
         if bundle:
-            texts = (_json(fields), _card(name, fields, stored, watched, before, processes))
-            for path, text in zip(about_weights, texts, strict=True):
-                path.write_text(text, encoding="utf-8")
-    result = fields | {"top1_with_flips": round(stored.with_flips.top1, 2)}
-    _record(run, evidence | {"result.json": _json(result)}, RUNS_DIR / name / run.name)
+            card = weight_card(
+                name, fields, score, stored.full_top1, stored.in_half, watched, before, processes
+            )
+            contents = [_json(fields), card.encode(), *contents]
+        for path, content in zip(others, contents, strict=True):
+            path.write_bytes(content)
     click.echo(
         f"{target}: {target.stat().st_size:,} bytes, top-1 {stored.full_top1:.2f}% -> {score.top1:.2f}%"
     )
 
 
-def _name_to_release(metadata: dict[str, str], tag: str | None, overwrite: bool) -> str:
+def _name_to_release(run: Path, metadata: dict[str, str], tag: str | None, overwrite: bool) -> str:
     """Return ``architecture.tag`` of the released weights, once it is clear that they may be written."""
+    if not {"architecture", "tag", "recipe"} <= metadata.keys():
+        raise click.ClickException(f"{run / WEIGHTS} was not written by sparsenet train")
+    if not metadata["tag"]:
+        raise click.ClickException(
+            f"{run} has classes of its own, for which {metadata['architecture']} has no tag: share its "
+            "weights by save_pretrained or push_to_hub"
+        )
     if tag is not None and not f"{tag}_".startswith(f"{metadata['tag']}_"):
         raise click.ClickException(f"--tag of this run must be {metadata['tag']}_..., got {tag!r}")
     name = f"{metadata['architecture']}.{tag or metadata['tag']}"
@@ -175,23 +186,15 @@ def _costs(metadata: dict[str, str], input_size: tuple[int, int, int] | None) ->
     return {"num_params": costs.parameters, "macs": costs.macs}
 
 
-def _json(fields: dict[str, Any]) -> str:
-    return json.dumps(fields, indent=2) + "\n"
+def _json(fields: dict[str, Any]) -> bytes:
+    return f"{json.dumps(fields, indent=2)}\n".encode()
 
 
-def _evidence(run: Path, log: Path, data: Path) -> dict[str, str]:
-    """Return the options and the output of a run, by the names of their files in its record."""
-    sources = {OPTIONS: options_file(run), "log.txt": log}
-    return {name: _without_folders(source, run, data) for name, source in sources.items()}
-
-
-def _record(run: Path, texts: dict[str, str], record: Path) -> None:
-    """Write the files of a run that show how its weights came about."""
-    record.mkdir(parents=True, exist_ok=True)
-    for file in (METRICS, CURVES):
-        shutil.copy(run / file, record / file)
-    for file, text in texts.items():
-        (record / file).write_text(text, encoding="utf-8")
+def _evidence(run: Path, log: Path, data: Path) -> dict[str, bytes]:
+    """Return the files of a run that show how its weights came about, by their names in its record."""
+    texts = {OPTIONS: options_file(run), "log.txt": log}
+    shortened = {name: _without_folders(source, run, data).encode() for name, source in texts.items()}
+    return shortened | {name: (run / name).read_bytes() for name in (METRICS, CURVES)}
 
 
 def _without_folders(text: Path, run: Path, data: Path) -> str:
@@ -224,94 +227,10 @@ def _training_seconds(run: Path) -> float:
         return sum(float(row["seconds"]) for row in csv.DictReader(file))
 
 
-def _processes(options: str) -> int:
+def _processes(options: bytes) -> int:
     """Return how many processes trained together, at most; the oldest runs do not say, and had one."""
     environments = json.loads(options).get("environments", ())
     return max((environment["processes"] for environment in environments), default=1)
-
-
-def _card(
-    name: str, fields: dict[str, Any], result: Stored, watched: str, before: str, processes: int
-) -> str:
-    """Return the card of a weight; ``watched`` says on which images the run scored its epochs."""
-    score = result.score
-    accuracy = f"**{100 - score.top1:.2f}%** (accuracy {score.top1:.2f}%)"
-    halves = "half precision (matrices and kernels), single (the rest)"
-    stored = halves if result.in_half else "single precision"
-    recipe = json.loads(fields["recipe"])
-    averaged = "The weights are the running mean" if recipe["ema_decay"] else "The weights are those"
-    epoch = "the epoch that scored best" if recipe.get("keep_best") else "the last epoch"
-    every = recipe["eval_every"]
-    images = scored_images(fields["data"])
-    on_others = watched.startswith("held-out")
-    looked = f"every {every} epochs" if every and not on_others else "once, at the end"
-    looks = f"the {images} were scored {looked}"
-    terms = f"| training images | {IMAGE_TERMS[fields['data']]} |\n" if fields["data"] in IMAGE_TERMS else ""
-    minutes = f"{fields['train_seconds'] / 60:.0f} minutes on {fields['machine']}"
-    launcher = f"`torchrun --nproc-per-node {processes} -m sparsenet_models` in place of `sparsenet`"
-    together = f", in {processes} processes ({launcher})," if processes > 1 else ""
-    return f"""# {name}
-
-| | |
-| --- | --- |
-| top-1 error on the {score.count:,} {images} of {fields["data"]} | {accuracy} |
-| top-5 accuracy, loss | {score.top5:.2f}%, {score.loss:.4f} |
-| view | single, 32-bit floating point |
-| parameters, multiply-adds of an image | {fields["num_params"]:,}, {fields["macs"]:,} |
-| stored in | {stored} |
-| top-1 accuracy before, in single precision | {result.full_top1:.2f}% |
-| training | {PretrainedCfg(**fields).epochs_text} epochs, seed {fields["seed"]}, {minutes} |
-| library | sparsenet_models {fields["library_version"]}, commit {fields["git_commit"] or "unknown"} |
-| licence | {fields["license"]} |
-{terms}| sha256 | `{fields["sha256"]}` |
-
-Trained here {_start(recipe, on_others, before)}. {averaged} of {epoch};
-{looks}, and again to measure the stored file, without and with mirror images. Measure it again with
-
-    sparsenet validate {name} --data {_place(fields["data"])}
-
-and, with the library at the commit above, repeat the training{together} with
-
-    {_command(name, fields["data"], recipe)}
-"""
-
-
-def _start(recipe: dict[str, Any], on_others: bool, before: str) -> str:
-    earlier = f" ({before})" if before else ""
-    if recipe.get("pretrained"):
-        source = f"the pretrained weights {recipe['model']}{earlier}, sha256 `{recipe['init_sha256']}`,"
-    elif recipe.get("init_from"):
-        source = f"the weights {recipe['init_from']}{earlier}, sha256 `{recipe['init_sha256']}`,"
-    else:
-        source = "random initialisation"
-    share = recipe.get("validation") or HELD_OUT_SHARE
-    held_out = f" but {share:.0%} of each class" if on_others else ""
-    taught = f", with {recipe['distill']} as the teacher" if recipe.get("distill") else ""
-    if recipe.get("soft_labels"):
-        taught = f", with soft labels, sha256 `{recipe['soft_labels_sha256']}`"
-    return f"from {source} on all training images{held_out}{taught}"
-
-
-def _place(data: str) -> str:
-    """Return what ``--data`` takes for a set: CIFAR's folders are in ``$SPARSENET_DATA``."""
-    return data if data in ("imagenette", "tiny-imagenet") else f"$SPARSENET_DATA/{data}"
-
-
-def _command(name: str, data: str, recipe: dict[str, Any]) -> str:
-    """Return the command line that trains ``name`` with the options in ``recipe``."""
-    model = recipe.get("model", name.partition(".")[0])
-    words = ["sparsenet", "train", model, "--data", _place(data), "--out", "runs/again"]
-    for key, value in recipe.items():
-        if key == "model":
-            continue
-        option = f"--{key.replace('_', '-')}"
-        if key == "resolution":
-            value = ",".join(f"{side}:{epochs}" for side, epochs in value)
-        if isinstance(value, bool):
-            words.append(option if value else f"--no-{option[2:]}")
-        elif value != "" and not key.endswith("_sha256"):
-            words += [option, str(value)]
-    return " ".join(words)
 
 
 if __name__ == "__main__":

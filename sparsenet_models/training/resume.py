@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..data.run_files import LOCK
 from ..models.pretrained_cfg import WEIGHTS
 from .config import MAY_CHANGE_ON_RESUME, TrainConfig
 from .fingerprint import difference
 from .inputs import open_inputs
 from .progress import say
 from .run_folder import load_checkpoint_state, options_file
-from .run_lock import LOCK
 
 
 def checkpoint_to_resume(folder: Path, config: TrainConfig, resume: bool) -> dict[str, Any] | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-LOCK = ".lock"
+from ..data.run_files import LOCK
 
 WAIT_SECONDS = 6.0
 """A killed run may hold its lock through its data workers, which notice its end within five seconds."""

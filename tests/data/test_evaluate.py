@@ -49,6 +49,24 @@ def test_a_score_is_what_its_fields_say(count, classes, batch_size, seed):
     assert score.confusion.tolist() == [[pairs.count((a, b)) for b in range(classes)] for a in range(classes)]
 
 
+def test_labels_beyond_the_nets_classes_are_refused_with_both_numbers_of_classes():
+    labels = torch.tensor([0, 1, 50])
+    image_set = ImageSet(
+        torch.zeros(3, 3, 2, 2, dtype=torch.uint8), labels, tuple(map(str, range(100))), "hundred"
+    )
+    seen: list[int] = []
+    with pytest.raises(ValueError, match=r"^hundred has 100 classes, Table has 10: score it with a net of"):
+        evaluate(
+            Table(torch.zeros(1, 10)),
+            image_set,
+            mean=(0.0,) * 3,
+            std=(1.0,) * 3,
+            batch_size=1,
+            on_batch=seen.append,
+        )
+    assert seen == []
+
+
 def test_afterwards_each_module_has_the_mode_that_it_had():
     net = nn.Sequential(nn.BatchNorm2d(3), nn.Dropout(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
     net[0].eval()

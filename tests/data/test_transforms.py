@@ -15,6 +15,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from torch.optim.swa_utils import AveragedModel
 from torchvision.transforms import v2
 
 from sparsenet_models import (
@@ -485,6 +486,14 @@ def test_the_error_of_an_unknown_interpolation_lists_all():
         assert repr(mode) in str(caught.value)
 
 
+@pytest.mark.parametrize("argument", ["mean", "std"])
+@pytest.mark.parametrize("value", [0.5, (0.5,), (0.5,) * 4])
+def test_a_mean_or_std_without_a_number_for_each_channel_is_named(argument, value):
+    with pytest.raises(ValueError, match=r".") as caught:
+        create_transform((3, 32, 32), **PLAIN | {argument: value})
+    assert str(caught.value) == f"{argument} must have one number for each of 3 channels, got {value!r}"
+
+
 @pytest.mark.parametrize("missing", ["mean", "std"])
 def test_no_normalisation_is_assumed(missing):
     arguments = {key: value for key, value in PLAIN.items() if key != missing}
@@ -572,6 +581,15 @@ def test_the_data_config_holds_what_create_transform_takes():
     assert config["mean"] == (0.5071, 0.4865, 0.4409)
     assert config["std"] == (0.2673, 0.2564, 0.2762)
     assert create_transform(**config, is_training=True)(Image.new("RGB", (40, 40))).shape == (3, 32, 32)
+
+
+@pytest.mark.parametrize("wrapper", [torch.nn.DataParallel, AveragedModel, torch.compile])
+def test_the_data_config_of_a_net_is_found_in_the_wrappers_of_torch(wrapper):
+    net = create_model("resnet_20.cifar100")
+    assert resolve_data_config(wrapper(net)) == resolve_data_config(net)
+    assert resolve_data_config(wrapper(torch.nn.DataParallel(net))) == resolve_data_config(net)
+    with pytest.raises(ValueError, match="has no pretrained_cfg with an image configuration"):
+        resolve_data_config(wrapper(torch.nn.Linear(2, 2)))
 
 
 def test_an_imagenet_net_takes_the_centre_of_a_larger_image():

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 import torch
 from support.repository import REPOSITORY
-from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from sparsenet_models import (
@@ -26,7 +25,7 @@ from sparsenet_models.data.pictures import open_image
 from sparsenet_models.models.listing import TABLE_COLUMNS
 from sparsenet_models.models.registry import WEIGHTS_DIR
 from sparsenet_models.training.config import TrainConfig
-from sparsenet_models.training.release import Stored, _card
+from sparsenet_models.training.release_card import weight_card
 
 PHOTO = REPOSITORY / "examples" / "photos" / "cat_chelsea.jpg"
 GOLDEN = Path(__file__).parent / "golden_logits.json"
@@ -112,8 +111,7 @@ def test_a_card_says_where_the_run_started_and_which_epoch_it_kept(changes, sent
     score = Score(90.0, 99.0, 0.3, count=100, images_per_second=1.0, confusion=torch.zeros(10, 10))
     before = "40 epochs" if "init_from" in changes else ""
     watched = "held-out images, on which the epoch was chosen" if "validation" in changes else "test images"
-    stored = Stored(nn.Identity(), {}, score, score, 90.0, in_half=True, data_config={})
-    card = _card(name, fields, stored, watched, before, processes=1)
+    card = weight_card(name, fields, score, 90.0, True, watched, before, processes=1)
     assert f"Trained here {sentence}\n" in card
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import os
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,7 @@ from PIL import Image
 
 from sparsenet_models.data.datasets import load_image_set
 from sparsenet_models.data.image_set import ImageSet
-from sparsenet_models.training.copies import copies, say_copies
+from sparsenet_models.training.copies import copies, say_copies, write_copies
 from sparsenet_models.training.hold_out import hold_out
 
 CONFIG = dict(input_size=(3, 16, 16), interpolation="bicubic", crop_pct=1.0, crop_mode="center")
@@ -57,11 +59,22 @@ def test_copies_across_a_split_are_said_in_one_line_with_a_pair_of_files(folder,
         first, second = Path(train_set.paths[train]), Path(held_out.paths[scored])
         assert first != second
         assert first.read_bytes() == second.read_bytes()
-    say_copies(train_set, held_out)
+    told = say_copies(train_set, held_out)
+    assert told == [(train_set.paths[train], held_out.paths[scored]) for train, scored in pairs]
     (line,) = capsys.readouterr().out.splitlines()
     assert line.startswith(f"{len(pairs)} of 6 images to score on are also among those to learn from")
     assert train_set.paths[pairs[0][0]] in line
     assert held_out.paths[pairs[0][1]] in line
+
+
+def test_copies_are_listed_under_names_of_any_bytes(tmp_path):
+    pairs = [("train/a,b.png", "test/\udcff.png"), ("train/c\n.png", "image 7")]
+    write_copies(tmp_path, pairs)
+    assert os.fsencode(pairs[0][1]) in (tmp_path / "copies.csv").read_bytes()
+    with (tmp_path / "copies.csv").open(newline="", encoding="utf-8", errors="surrogateescape") as file:
+        header, *rows = csv.reader(file)
+    assert header == ["learnt_from", "scored_on"]
+    assert rows == list(map(list, pairs))
 
 
 def test_a_split_without_copies_is_not_mentioned(folder, capsys):

@@ -10,6 +10,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 from PIL import Image
+from safetensors.torch import save_file
 
 from sparsenet_models import create_model, get_pretrained_cfg, list_pretrained, resolve_data_config
 from sparsenet_models.analysis.nets import analyze_model
@@ -152,9 +153,50 @@ def test_a_replacement_that_fails_leaves_weights_and_card_as_they_were(
     def interrupted(*args: object) -> str:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(release, "_card", interrupted)
+    monkeypatch.setattr(release, "weight_card", interrupted)
     assert released(run_folder, ten_class_folder, "--replace", "--epochs-before", "3").exit_code == 1
     assert {path: path.read_bytes() for path in weights.iterdir()} == before
+
+
+def test_a_record_that_cannot_be_written_leaves_weights_card_and_the_rest_of_it_as_they_were(
+    run_folder, ten_class_folder, places
+):
+    weights, runs = places
+    assert released(run_folder, ten_class_folder).exit_code == 0
+    record = runs / f"{NAME}.cifar10" / "seed0"
+    (record / "log.txt").unlink()
+    (record / "log.txt").mkdir()  # a write into it fails
+    (record / "metrics.csv").write_text("of an earlier run")
+    before = {path: path.read_bytes() for path in (*weights.iterdir(), *record.iterdir()) if path.is_file()}
+    assert released(run_folder, ten_class_folder, "--replace", "--epochs-before", "3").exit_code == 1
+    after = {path: path.read_bytes() for path in (*weights.iterdir(), *record.iterdir()) if path.is_file()}
+    assert after == before
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"tag": ""}, f"has classes of its own, for which {NAME} has no tag: share its weights by"),
+        ({"architecture": None, "tag": None}, "model.safetensors was not written by sparsenet train"),
+        ({"recipe": None}, "model.safetensors was not written by sparsenet train"),
+    ],
+)
+def test_weights_of_own_classes_or_of_another_origin_are_refused_in_one_line(
+    run_folder, ten_class_folder, places, tmp_path, changes, message
+):
+    run = shutil.copytree(run_folder, tmp_path / "seed0")
+    shutil.copy(run_folder.with_suffix(".log"), run.with_suffix(".log"))
+    changed = read_metadata(run / "model.safetensors") | changes
+    metadata = {key: text for key, text in changed.items() if text is not None}
+    save_file(read_state_dict(run / "model.safetensors"), run / "model.safetensors", metadata)
+    for options in ((), ("--no-bundle",), ("--tag", "cifar10_kd")):
+        told = released(run, ten_class_folder, *options)
+        assert told.exit_code == 1
+        (line,) = told.output.splitlines()
+        assert line.startswith(f"Error: {run}")
+        assert message in line
+    assert list(places[0].iterdir()) == []
+    assert not places[1].exists()
 
 
 def test_a_run_with_its_options_in_config_json_is_released(run_folder, ten_class_folder, places, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -56,6 +57,36 @@ def test_a_folder_that_was_made_for_nothing_is_removed_and_one_with_files_is_kep
     with locked(tmp_path / "runs" / "full"):
         (tmp_path / "runs" / "full" / "file").write_text("")
     assert [path.name for path in (tmp_path / "runs" / "full").iterdir()] == ["file"]
+
+
+def test_a_run_that_opened_the_lock_just_before_its_owner_removed_it_keeps_a_third_out(tmp_path, monkeypatch):
+    fcntl = pytest.importorskip("fcntl")
+    flock, opened, removed, ends = fcntl.flock, *(threading.Event() for _ in range(3))
+
+    def late_flock(descriptor: int, operation: int) -> None:
+        if threading.current_thread() is second and not opened.is_set():
+            opened.set()
+            assert removed.wait(60)
+        flock(descriptor, operation)
+
+    def run() -> None:
+        with locked(tmp_path):
+            inside.set()
+            assert ends.wait(60)
+
+    inside = threading.Event()
+    second = threading.Thread(target=run, daemon=True)
+    with locked(tmp_path):
+        monkeypatch.setattr(fcntl, "flock", late_flock)
+        second.start()
+        assert opened.wait(60)
+    removed.set()
+    assert inside.wait(60)
+    monkeypatch.setattr(run_lock, "WAIT_SECONDS", 0.1)
+    with pytest.raises(ValueError, match="out is in use"), locked(tmp_path):
+        pass
+    ends.set()
+    second.join(60)
 
 
 def test_a_finished_folder_is_handed_over_to_the_options_that_filled_it_alone(colour_folder, tmp_path):

@@ -121,6 +121,29 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path):
     assert list(tmp_path.iterdir()) == [target]
 
 
+def test_a_file_behind_a_link_is_written_and_keeps_its_mode(tmp_path):
+    (tmp_path / "disk").mkdir()
+    target, link = tmp_path / "disk" / "net", tmp_path / "link"
+    target.write_text("old")
+    target.chmod(0o600)
+    link.symlink_to(target)
+    with atomic_write(link) as (temporary,):
+        temporary.write_text("new")
+    assert link.is_symlink()
+    assert target.read_text() == "new"
+    assert target.stat().st_mode & 0o777 == 0o600
+    assert list((tmp_path / "disk").iterdir()) == [target]
+
+
+@pytest.mark.parametrize("folder", ["gone", "file"])
+def test_the_error_of_a_write_names_the_file_that_was_asked_for(tmp_path, folder):
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(OSError, match=r"No such file|Not a directory") as caught:
+        write_metrics(tmp_path / folder, [])
+    assert caught.value.filename == str(tmp_path / folder / "metrics.csv")
+    assert ".tmp" not in str(caught.value)
+
+
 def test_a_pipe_is_written_into_and_stays_a_pipe(tmp_path):
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
@@ -682,6 +705,23 @@ def test_a_gpu_without_memory_left_is_one_line(colour_folder, tmp_path, precisio
     assert train(options, resume=True).exists()
 
 
+@pytest.mark.usefixtures("own_models")
+def test_an_error_in_scoring_that_no_learning_rate_mends_says_what_it_said(colour_folder, tmp_path):
+    def picky(**kwargs) -> SparseNet:
+        def fail(module: SparseNet, _: object) -> None:
+            if not module.training:
+                raise ValueError("no images like these")
+
+        net = SparseNet(depth=10, growth_rate=4, bottleneck=True, **kwargs)
+        net.register_forward_pre_hook(fail)
+        return net
+
+    cfg = PretrainedCfg(input_size=(3, 32, 32), crop_pct=1.0, num_classes=10)
+    register_model(pretrained_cfgs={"colours": cfg})(picky)
+    with pytest.raises(ValueError, match=r"^no images like these$"):
+        train(replace(config(colour_folder, tmp_path / "run"), model="picky"))
+
+
 def test_without_val_the_best_epoch_is_chosen_on_training_images(colour_folder, tmp_path, capsys):
     inputs = open_inputs(config(colour_folder, tmp_path / "run", keep_best=True))
     assert "has no val/: 20% of each class are held out to score on" in capsys.readouterr().out
@@ -702,6 +742,21 @@ def test_test_pictures_that_are_also_learnt_from_are_told_where_the_epoch_is_cho
     copied = len(learnt & {"000.png", "001.png", "002.png"})
     assert copied
     assert f"{copied} of 23 images to score on are also among those to learn from" in capsys.readouterr().out
+
+
+def test_the_folder_of_a_run_lists_every_scored_picture_that_is_also_learnt_from(
+    colour_folder, tmp_path, capsys
+):
+    data = shutil.copytree(colour_folder, tmp_path / "data")
+    pairs = [(data / f"train/red/{name}.png", data / f"test/red/copy{name}.png") for name in ("000", "001")]
+    for learnt, scored in pairs:
+        shutil.copy(learnt, scored)
+    train(config(data, tmp_path / "run"))
+    assert "remove the copies, which copies.csv in the run's folder lists" in capsys.readouterr().out
+    lines = (tmp_path / "run" / "copies.csv").read_text().splitlines()
+    assert lines == ["learnt_from,scored_on", *(f"{learnt},{scored}" for learnt, scored in pairs)]
+    train(config(colour_folder, tmp_path / "without"))
+    assert not (tmp_path / "without" / "copies.csv").exists()
 
 
 def test_with_held_out_images_no_test_image_is_seen(colour_folder, tmp_path):
