@@ -14,12 +14,12 @@ from torch.autograd.graph import saved_tensors_hooks
 from ..aggregation import StageGraph
 from ..common.arguments import integer
 from ..common.messages import first_line, is_out_of_memory
+from ..common.wrappers import unwrap_model
 from ..factory import create_model
 from ..layers.checkpointing import set_checkpointing
 from ..layers.stage import Stage
 from ..models.fractalnet import Column, FractalBlock
 from ..models.resnet import ProjectedStage
-from ..models.wrappers import unwrap_model
 from ..optimization.inference import unfold
 from .costs import Costs, live_in_stage
 from .fractal import fractal_figures, live_in_fractal

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from .wrappers import configured_net
+from ..common.wrappers import unwrap_model
 
 NOT_FINITE = "answers with numbers that are not finite"
 
@@ -23,6 +23,6 @@ def finite(logits: Tensor) -> Tensor:
 
 def net_name(model: nn.Module) -> str:
     """Return the name of a net by ``create_model``, ``architecture.tag``; of any other net, its class."""
-    cfg = getattr(configured_net(model), "pretrained_cfg", None) or {}
+    cfg = getattr(unwrap_model(model), "pretrained_cfg", None) or {}
     name = ".".join(part for key in ("architecture", "tag") if (part := cfg.get(key)))
     return name or type(model).__name__

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from ..common.arguments import integer
+from ..common.wrappers import unwrap_model
 from .answers import NOT_FINITE, finite, net_name
 from .pictures import open_image
 from .transforms import create_transform, resolve_data_config
-from .wrappers import configured_net
 
 BATCH_SIZE = 64
 
@@ -49,8 +49,8 @@ def predict(model: nn.Module, images: Sequence[str], top_k: int = 5) -> Iterator
         raise TypeError(f"images must be a list of paths, got {images!r}")
     top_k = integer("top_k", top_k, minimum=1)
     data_config = resolve_data_config(model)
-    net = configured_net(model)
-    names: tuple[str, ...] | None = net.pretrained_cfg.get("label_names")
+    net = unwrap_model(model)
+    names: tuple[str, ...] | None = net.pretrained_cfg.get("label_names")  # type: ignore[union-attr, operator]
     count = getattr(net, "num_classes", None)  # a registered net of another library may not have it
     if names is None or count not in (None, len(names)):
         raise _no_names(net, count)
@@ -102,7 +102,7 @@ def _top_classes(
         return []
     logits = model(torch.stack(tensors).to(like.device, like.dtype)).float()
     if logits.shape[1] != len(names):
-        raise _no_names(configured_net(model), logits.shape[1])
+        raise _no_names(unwrap_model(model), logits.shape[1])
     top = logits.softmax(dim=1).topk(min(top_k, len(names)), dim=1)
     return [
         tuple((names[index], value) for index, value in zip(indices, values)) if is_finite else ()

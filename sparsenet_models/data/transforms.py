@@ -9,14 +9,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image
+from torch import nn
 
 from ..common.arguments import is_integer
 from ..common.messages import did_you_mean
+from ..common.wrappers import unwrap_model
 from .pictures import to_channels
-from .wrappers import configured_net
 
 if TYPE_CHECKING:
-    from torch import nn
     from torchvision.transforms import v2
 
 SMALL_IMAGE = 64
@@ -43,7 +43,8 @@ def resolve_data_config(model: nn.Module | Mapping[str, Any] | Any) -> dict[str,
     Raises:
         ValueError: the model has no pretrained configuration, which ``create_model`` sets; a key is missing.
     """
-    cfg = getattr(configured_net(model), "pretrained_cfg", model)
+    described = unwrap_model(model) if isinstance(model, nn.Module) else model
+    cfg = getattr(described, "pretrained_cfg", described)
     if dataclasses.is_dataclass(cfg):
         cfg = vars(cfg)
     if not isinstance(cfg, Mapping) or cfg.get("input_size") is None:

@@ -22,9 +22,9 @@ from ..common.arguments import integer
 from ..common.extras import pip_install
 from ..common.files import local_path
 from ..common.messages import did_you_mean
+from ..common.wrappers import unwrap_model
 from ..data.transforms import resolve_data_config
 from ..models.feature_net import FeatureNet
-from ..models.wrappers import unwrap_model
 
 TOLERANCE = 1e-4
 """Largest difference of a logit, relative to the largest logit: kernels sum in different orders."""

@@ -6,10 +6,10 @@ from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from ..common.messages import did_you_mean
+from ..common.wrappers import unwrap_model
 from ..layers.norms import FrozenBatchNorm2d
 from .classifier_net import ClassifierNet
 from .feature_net import FeatureNet
-from .wrappers import unwrap_model
 
 
 def freeze(model: nn.Module, up_to: str) -> None:

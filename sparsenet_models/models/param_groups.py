@@ -6,9 +6,9 @@ from typing import Any
 
 from torch import nn
 
+from ..common.wrappers import unwrap_model
 from .classifier_net import ClassifierNet
 from .feature_net import FeatureNet
-from .wrappers import unwrap_model
 
 
 def param_groups_layer_decay(

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from ..common.files import local_path
 from ..common.messages import printable
+from ..common.wrappers import unwrap_model
 from ..layers.activations import give_each_place_its_own
 from ..models.pretrained_cfg import DATA_CONFIG_KEYS, pretrained_cfg_of
-from ..models.wrappers import unwrap_model
 from .misfits import is_float, misfits, nearest_net
 from .weight_file import described_by, read_weight_description, read_weights_and_layout
 

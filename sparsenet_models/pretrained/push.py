@@ -13,8 +13,8 @@ from torch import nn
 from .._version import __version__
 from ..common.files import sha256_of
 from ..common.messages import first_line
+from ..common.wrappers import unwrap_model
 from ..models.pretrained_cfg import WEIGHTS
-from ..models.wrappers import unwrap_model
 from .fetch import LIBRARY
 from .hub_errors import bad_name
 from .model_card import CARD, model_card

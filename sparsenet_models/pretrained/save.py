@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from ..common.files import atomic_write, local_path, sha256_of
+from ..common.wrappers import unwrap_model
 from ..models.pretrained_cfg import WEIGHTS, pretrained_cfg_of
-from ..models.wrappers import unwrap_model
 from .config_json import CONFIG, check_is_readable, config_of
 from .model_card import CARD, model_card
 from .weight_file import read_weights, save_weights, weight_description

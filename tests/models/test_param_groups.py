@@ -7,7 +7,7 @@ import torch
 from torch.optim.swa_utils import AveragedModel
 
 from sparsenet_models import SparseNet, create_model, freeze, param_groups_layer_decay
-from sparsenet_models.models.wrappers import unwrap_model
+from sparsenet_models.common.wrappers import unwrap_model
 
 MODEL = "sparsenet_bc_40_k12"
 

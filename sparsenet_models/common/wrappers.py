@@ -7,7 +7,7 @@ from torch.optim.swa_utils import AveragedModel
 
 
 def unwrap_model(model: nn.Module) -> nn.Module:
-    """Return the net inside the wrappers of torch.compile, DistributedDataParallel and AveragedModel."""
+    """Return the net inside torch.compile, DataParallel, DistributedDataParallel and AveragedModel."""
     while True:
         if isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel, AveragedModel)):
             model = model.module
