@@ -20,7 +20,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from ..aggregation import StageGraph
-from ..common.arguments import integer
+from ..common.arguments import integer, one_of
 from ..layers.widths import BOTTLENECK_WIDTH, MERGES
 
 LAYERS = ("plain", "bottleneck", "residual")
@@ -68,8 +68,7 @@ def stage_costs(
     """
     width = integer("width", width, minimum=1)
     in_channels = width if in_channels is None else integer("in_channels", in_channels, minimum=1)
-    if merge not in MERGES:
-        raise ValueError(f"merge must be one of {MERGES}, got {merge!r}")
+    one_of("merge", merge, MERGES)
     if merge == "sum" and in_channels != width:
         raise ValueError(f"merge='sum' needs in_channels equal to width, {width}, got {in_channels}")
     pixels = pixel_count(size)
@@ -106,14 +105,13 @@ def stage_costs(
 
 def layer_convolutions(layer: str, in_channels: int, width: int) -> tuple[ConvolutionShape, ...]:
     """Return the convolutions of one layer: one of SparseNet's two kinds, or ResNet's basic branch."""
+    one_of("layer", layer, LAYERS)
     if layer == "plain":
         return (ConvolutionShape(in_channels, width, 3),)
     if layer == "bottleneck":
         middle = BOTTLENECK_WIDTH * width
         return ConvolutionShape(in_channels, middle, 1), ConvolutionShape(middle, width, 3)
-    if layer == "residual":
-        return ConvolutionShape(in_channels, width, 3), ConvolutionShape(width, width, 3)
-    raise ValueError(f"layer must be one of {LAYERS}, got {layer!r}")
+    return ConvolutionShape(in_channels, width, 3), ConvolutionShape(width, width, 3)
 
 
 def live_in_stage(

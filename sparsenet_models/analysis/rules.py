@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..aggregation import StageGraph
+from ..common.arguments import one_of
 from .costs import Costs
 from .graphs import GraphFigures, graph_figures
 
@@ -47,8 +48,7 @@ def analyze_rule(rule: str, depth: int, base: int = 2) -> Analysis:
         TypeError: a number is not an integer.
         ValueError: the rule is unknown or a number is out of range.
     """
-    if rule not in RULES:
-        raise ValueError(f"rule must be one of {RULES}, got {rule!r}")
+    one_of("rule", rule, RULES)
     running_sum = rule == "resnet"
     graph = StageGraph(depth, "dense" if running_sum else rule, base)
     return Analysis(rule, graph.num_layers, graph_figures(graph, running_sum=running_sum))

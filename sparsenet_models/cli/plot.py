@@ -35,13 +35,10 @@ def pattern(rules: tuple[str, ...], depth: int, base: int, out: Path) -> None:
     from ..aggregation import StageGraph
     from ..analysis.plot import plot_pattern
     from ..analysis.rules import RULES
-    from ..common.messages import did_you_mean
+    from ..common.arguments import one_of
 
     for rule in rules:
-        if rule not in RULES:
-            raise click.ClickException(
-                f"RULE must be one of {RULES}, got {rule!r}{did_you_mean(rule, RULES)}"
-            )
+        one_of("RULE", rule, RULES)
     titles = {"resnet": "resnet, unrolled"}
     graphs = {"resnet": "dense"}  # each layer reads the sum of all earlier outputs
     plot_pattern(

@@ -36,6 +36,18 @@ def integer(name: str, value: Any, minimum: int) -> int:
     return int(value)
 
 
+def one_of(name: str, value: Any, words: Iterable[str]) -> str:
+    """Return ``value``, which must be one of ``words``.
+
+    Raises:
+        ValueError: it is not; the message suggests the nearest.
+    """
+    words = tuple(words)
+    if not isinstance(value, str) or value not in words:
+        raise ValueError(f"{name} must be one of {words}, got {value!r}{did_you_mean(value, words)}")
+    return value
+
+
 def positive_integers(name: str, text: str) -> list[int]:
     """Return the integers of a text such as ``16,128,1024``.
 

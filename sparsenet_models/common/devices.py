@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .arguments import one_of
+
 if TYPE_CHECKING:
     import torch
 
@@ -18,8 +20,7 @@ def select_device(name: str = "auto") -> torch.device:
     """
     import torch  # here, as the command line reads DEVICES and should not wait for torch
 
-    if name not in DEVICES:
-        raise ValueError(f"device must be one of {DEVICES}, got {name!r}")
+    one_of("device", name, DEVICES)
     available = {
         "cuda": torch.cuda.is_available(),
         "mps": torch.backends.mps.is_available(),

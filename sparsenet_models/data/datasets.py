@@ -13,9 +13,8 @@ from typing import Any
 import torch
 from PIL import Image
 
-from ..common.arguments import first_repeated
+from ..common.arguments import first_repeated, one_of
 from ..common.files import local_path
-from ..common.messages import did_you_mean
 from .class_folders import ClassFolders, has_pictures, read_class_folders, visible_folders
 from .dataset_rows import dataset_splits, read_dataset_rows
 from .downloads import downloaded_cifar, downloaded_imagenette, downloaded_tiny_imagenet
@@ -65,11 +64,8 @@ def load_image_set(
         OSError: the folder is missing, an image is damaged, or the download fails.
         ImportError: reading it needs a package that is not installed.
     """
-    for name, value, known in (("split", split, SPLIT_NAMES), ("loader", loader, LOADERS)):
-        if value not in known:
-            raise ValueError(
-                f"{name} must be one of {tuple(known)}, got {value!r}{did_you_mean(value, known)}"
-            )
+    one_of("split", split, SPLIT_NAMES)
+    one_of("loader", loader, LOADERS)
     image_set = _open(source, split, data_config, workers)
     if loader == "memory" or (loader == "auto" and fits_in_memory(image_set)):
         return image_set.in_memory()

@@ -18,10 +18,9 @@ import torch
 from torch import Tensor, nn
 
 from .._version import __version__
-from ..common.arguments import integer
+from ..common.arguments import integer, one_of
 from ..common.extras import pip_install
 from ..common.files import local_path
-from ..common.messages import did_you_mean
 from ..common.wrappers import unwrap_model
 from ..data.transforms import resolve_data_config
 from ..models.feature_net import FeatureNet
@@ -73,9 +72,7 @@ def export_model(
         ExportFailed: the file's logits differ from those of the net; no file is written.
         OSError: the file cannot be written.
     """
-    if format not in FORMATS:
-        hint = did_you_mean(format, FORMATS)
-        raise ValueError(f"format must be one of {tuple(FORMATS)}, got {format!r}{hint}")
+    one_of("format", format, FORMATS)
     target = target_path(path, format)
     model = unwrap_model(model)
     if isinstance(model, FeatureNet):

@@ -8,8 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ..common.arguments import takes
-from ..common.messages import did_you_mean
+from ..common.arguments import one_of, takes
 
 ActLayer = Callable[[], nn.Module]
 
@@ -40,10 +39,7 @@ def get_act_layer(act_layer: str | ActLayer) -> ActLayer:
                 f"act_layer must be a class such as nn.SiLU, or one of {tuple(ACT_LAYERS)}, got {act_layer!r}"
             )
         return act_layer
-    if not isinstance(act_layer, str) or act_layer not in ACT_LAYERS:
-        hint = did_you_mean(act_layer, ACT_LAYERS)
-        raise ValueError(f"act_layer must be one of {tuple(ACT_LAYERS)}, got {act_layer!r}{hint}")
-    return ACT_LAYERS[act_layer]
+    return ACT_LAYERS[one_of("act_layer", act_layer, ACT_LAYERS)]
 
 
 class ActivatedLayer(nn.Module):

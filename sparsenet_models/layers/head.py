@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ..common.arguments import fraction, integer
+from ..common.arguments import fraction, integer, one_of
 
 POOL_TYPES = ("avg", "max", "avgmax", "catavgmax", "")
 """timm's names for pooling: mean, maximum, the mean of both, both side by side, no pooling."""
@@ -23,9 +23,7 @@ class GlobalPool2d(nn.Module):
 
     def __init__(self, pool_type: str) -> None:
         super().__init__()
-        if pool_type not in POOL_TYPES:
-            raise ValueError(f"global_pool must be one of {POOL_TYPES}, got {pool_type!r}")
-        self.pool_type = pool_type
+        self.pool_type = one_of("global_pool", pool_type, POOL_TYPES)
 
     def forward(self, x: Tensor) -> Tensor:
         if self.pool_type == "":

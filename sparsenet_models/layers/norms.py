@@ -8,8 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..common.arguments import takes
-from ..common.messages import did_you_mean
+from ..common.arguments import one_of, takes
 
 NormLayer = Callable[[int], nn.Module]
 
@@ -102,7 +101,4 @@ def get_norm_layer(norm_layer: str | NormLayer) -> NormLayer:
                 f"{tuple(NORM_LAYERS)}, got {norm_layer!r}"
             )
         return norm_layer
-    if not isinstance(norm_layer, str) or norm_layer not in NORM_LAYERS:
-        hint = did_you_mean(norm_layer, NORM_LAYERS)
-        raise ValueError(f"norm_layer must be one of {tuple(NORM_LAYERS)}, got {norm_layer!r}{hint}")
-    return NORM_LAYERS[norm_layer]
+    return NORM_LAYERS[one_of("norm_layer", norm_layer, NORM_LAYERS)]

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..aggregation import StageGraph
+from ..common.arguments import one_of
 from .checkpointing import Checkpointable, checkpointed
 from .widths import MERGES
 
@@ -50,8 +51,7 @@ class Stage(Checkpointable):
         make_layer: Callable[[int, int], nn.Module],
     ) -> None:
         super().__init__()
-        if merge not in MERGES:
-            raise ValueError(f"merge must be one of {MERGES}, got {merge!r}")
+        one_of("merge", merge, MERGES)
         if merge == "sum" and in_channels != width:
             raise ValueError(
                 f"merge='sum' needs one width in a stage, got in_channels={in_channels}, width={width}"

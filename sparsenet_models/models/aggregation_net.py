@@ -14,7 +14,7 @@ from typing import Any, ClassVar, cast
 from torch import Tensor, nn
 
 from ..aggregation import AggregationRule, StageGraph
-from ..common.arguments import integer
+from ..common.arguments import integer, one_of
 from ..layers.activations import ActLayer, get_act_layer
 from ..layers.blocks import PreActivationLayer, Transition, set_drop_path
 from ..layers.norms import NormLayer, get_norm_layer, start_near_linear
@@ -100,8 +100,7 @@ class AggregationNet(ClassifierNet):
         graphs = [StageGraph(num_layers, rule, base) for num_layers in stage_layers]
         norm_layer, act_layer = get_norm_layer(norm_layer), get_act_layer(act_layer)
 
-        if not isinstance(stem, str) or stem not in STEMS:
-            raise ValueError(f"stem must be one of {tuple(STEMS)}, got {stem!r}")
+        one_of("stem", stem, STEMS)
         doubled = merge == "concat" and (graphs[0].reads_everything or stem == "imagenet")
         channels = _stem_channels(stem_channels, merge, widths[0], doubled)
         self.stem = STEMS[stem](self.in_chans, channels, norm_layer, act_layer)
@@ -244,8 +243,7 @@ def _leaves_out_links(stage: Stage) -> bool:
 
 def _compression(compression: float | None, merge: str, bottleneck: bool) -> float:
     """Return theta, the share of channels that a transition keeps."""
-    if merge not in MERGES:
-        raise ValueError(f"merge must be one of {MERGES}, got {merge!r}")
+    one_of("merge", merge, MERGES)
     if compression is None:
         return 0.5 if bottleneck else 1.0
     if merge == "sum":

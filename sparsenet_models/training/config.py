@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any
 
-from ..common.arguments import is_integer
+from ..common.arguments import is_integer, one_of
 from ..common.devices import DEVICES
 from ..common.messages import did_you_mean
 from ..data.sources import LOADERS
@@ -202,9 +202,7 @@ class TrainConfig:
             object.__setattr__(self, name, kind(value))
 
     def _check_word(self, name: str, words: tuple[str, ...]) -> None:
-        word = getattr(self, name)
-        if word not in words:
-            raise ValueError(f"{name} must be one of {words}, got {word!r}{did_you_mean(word, words)}")
+        one_of(name, getattr(self, name), words)
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> TrainConfig:
