@@ -132,11 +132,11 @@ class TrainConfig:
         self._check("batch_size", self.batch_size >= 1, "at least 1")
         self._check("accumulate", 1 <= self.accumulate <= self.batch_size, f"in [1, {self.batch_size}]")
         self._check("lr", 0 <= self.lr < math.inf, "at least 0")
-        self._check_word("optimizer", tuple(LEARNING_RATES))
+        one_of("optimizer", self.optimizer, LEARNING_RATES)
         if not self.lr:
             object.__setattr__(self, "lr", LEARNING_RATES[self.optimizer])
-        self._check_word("class_weights", CLASS_WEIGHTS)
-        self._check_word("schedule", SCHEDULES)
+        one_of("class_weights", self.class_weights, CLASS_WEIGHTS)
+        one_of("schedule", self.schedule, SCHEDULES)
         self._check("clip_grad_norm", 0 <= self.clip_grad_norm < math.inf, "at least 0")
         self._check("warmup", 0 <= self.warmup <= 1, "in [0, 1]")
         self._check("momentum", 0 < self.momentum < 1, "in (0, 1)")
@@ -151,10 +151,10 @@ class TrainConfig:
         self._check("eval_every", self.eval_every >= 0, "at least 0")
         self._check("checkpoint_minutes", 0 <= self.checkpoint_minutes < math.inf, "at least 0 and finite")
         self._check("seed", 0 <= self.seed < 2**63, "at least 0 and below 2**63")
-        self._check_word("loader", LOADERS)
+        one_of("loader", self.loader, LOADERS)
         self._check("workers", self.workers >= 0, "at least 0")
-        self._check_word("device", DEVICES)
-        self._check_word("precision", TRAINING_PRECISIONS)
+        one_of("device", self.device, DEVICES)
+        one_of("precision", self.precision, TRAINING_PRECISIONS)
         object.__setattr__(self, "resolution", _pairs(self.resolution))
         for side, epochs in self.resolution:
             if side < 8 or epochs < 1:
@@ -200,9 +200,6 @@ class TrainConfig:
             raise ValueError(f"{name} must be {expected}, got {value!r}")
         if kind in (int, float) and type(value) not in (int, float):  # numpy's, which JSON does not take
             object.__setattr__(self, name, kind(value))
-
-    def _check_word(self, name: str, words: tuple[str, ...]) -> None:
-        one_of(name, getattr(self, name), words)
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> TrainConfig:
